@@ -1,0 +1,147 @@
+import CLlama
+import Foundation
+
+/// A device that ggml was built for.
+public struct Device: Sendable {
+  /// ggml's name, as `--device` takes it: `CPU`, `CUDA0`, `Metal`, `Vulkan0`.
+  public let name: String
+  public let description: String
+  /// Bytes of the device's own memory; 0 where it does not say.
+  public let memory: Int
+
+  /// Every device of the ggml that is linked.
+  public static var all: [Device] {
+    (0..<ggml_backend_dev_count()).compactMap { index in
+      guard let device = ggml_backend_dev_get(index) else { return nil }
+      var free = 0, total = 0
+      ggml_backend_dev_memory(device, &free, &total)
+      return Device(
+        name: String(cString: ggml_backend_dev_name(device)),
+        description: String(cString: ggml_backend_dev_description(device)), memory: total)
+    }
+  }
+}
+
+/// The backends that graphs run on: the chosen device, and the CPU for what the device cannot do.
+///
+/// An engine is used by one task at a time; its threads are shared with llama.cpp's context, so that two pools never spin
+/// against each other.
+package final class Engine: @unchecked Sendable {
+  package let device: ggml_backend_dev_t
+  package let threads: Int
+  package let isCPU: Bool
+  /// The device's backend first, the CPU's last; one entry where the device is the CPU.
+  let backends: [ggml_backend_t]
+  package let threadpool: ggml_threadpool_t
+
+  /// - Parameters:
+  ///   - threads: CPU threads; nil takes one per core.
+  ///   - deviceName: one of `Device.all`; nil takes the first accelerator, or the CPU.
+  /// - Throws: `usage` for a device that is not there, `engine` where a backend does not start.
+  package init(threads: Int? = nil, device deviceName: String? = nil) throws {
+    Log.install()
+    llama_backend_init()
+    let threads = max(1, threads ?? ProcessInfo.processInfo.activeProcessorCount)
+    guard let cpuDevice = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) else {
+      throw LadderError(.engine, "this llama.cpp has no CPU backend; build it with one")
+    }
+    var device = cpuDevice
+    if let deviceName {
+      guard let named = ggml_backend_dev_by_name(deviceName) else {
+        let names = Device.all.map(\.name).joined(separator: ", ")
+        throw LadderError(.usage, "no device \(deviceName): this build has \(names)")
+      }
+      device = named
+    } else if let accelerator = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) {
+      device = accelerator
+    }
+    guard let cpu = ggml_backend_dev_init(cpuDevice, nil) else {
+      throw LadderError(.engine, "the CPU backend did not start")
+    }
+    var parameters = ggml_threadpool_params_default(Int32(threads))
+    guard let pool = ggml_threadpool_new(&parameters) else {
+      throw LadderError(.engine, "could not start \(threads) threads; pass a smaller --threads")
+    }
+    ggml_backend_cpu_set_n_threads(cpu, Int32(threads))
+    ggml_backend_cpu_set_threadpool(cpu, pool)
+    if device == cpuDevice {
+      backends = [cpu]
+    } else {
+      guard let accelerator = ggml_backend_dev_init(device, nil) else {
+        throw LadderError(.engine, "device \(String(cString: ggml_backend_dev_name(device))) did not start")
+      }
+      backends = [accelerator, cpu]
+    }
+    self.device = device
+    self.threads = threads
+    isCPU = device == cpuDevice
+    threadpool = pool
+  }
+
+  deinit {
+    for backend in backends { ggml_backend_free(backend) }
+    ggml_threadpool_free(threadpool)
+  }
+
+  package var name: String { String(cString: ggml_backend_dev_name(device)) }
+
+  /// Bytes of the device's memory in use, by its own count; 0 for the CPU, whose memory is the process's.
+  package var deviceBytesInUse: Int {
+    if isCPU { return 0 }
+    var free = 0, total = 0
+    ggml_backend_dev_memory(device, &free, &total)
+    return total - free
+  }
+
+  var main: ggml_backend_t { backends[0] }
+
+  func allocate(_ bytes: Int) throws(LadderError) -> ggml_backend_buffer_t {
+    guard let buffer = ggml_backend_alloc_buffer(main, max(bytes, 1)) else {
+      throw LadderError(.engine, "no memory for \(bytes >> 20) MB on \(name): use a smaller --batch-size, --max-length or --micro-batch")
+    }
+    return buffer
+  }
+}
+
+/// What llama.cpp and ggml log: the last error is kept for messages, the rest goes to `sink`.
+package enum Log {
+  private static let lock = NSLock()
+  nonisolated(unsafe) private static var lastError = ""
+  nonisolated(unsafe) private static var handler: (@Sendable (String) -> Void)?
+  nonisolated(unsafe) private static var installed = false
+
+  /// Where the engine's log lines go; nil drops them.
+  package static func setSink(_ sink: (@Sendable (String) -> Void)?) { lock.withLock { handler = sink } }
+
+  package static func install() {
+    lock.withLock {
+      if installed { return }
+      installed = true
+      let callback: ggml_log_callback = { level, text, _ in
+        guard let text else { return }
+        Log.receive(level, String(cString: text))
+      }
+      llama_log_set(callback, nil)
+      ggml_log_set(callback, nil)
+    }
+  }
+
+  private static func receive(_ level: ggml_log_level, _ text: String) {
+    let line = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    if line.isEmpty || line.allSatisfy({ $0 == "." }) { return }
+    let sink = lock.withLock { () -> (@Sendable (String) -> Void)? in
+      // The first error says the cause; those after it are its consequences.
+      if level == GGML_LOG_LEVEL_ERROR, lastError.isEmpty { lastError = line }
+      return handler
+    }
+    sink?(line)
+  }
+
+  package static func clearError() { lock.withLock { lastError = "" } }
+  package static func takeError() -> String {
+    lock.withLock {
+      defer { lastError = "" }
+      return lastError
+    }
+  }
+}

@@ -1,0 +1,134 @@
+import CLlama
+
+/// One ggml graph: nodes are added in the order in which they run, then `compute` runs them all.
+///
+/// Intermediate results share memory by liveness; a result that is read after `compute` is copied to a pool's tensor with
+/// `store`, or marked with `keep`.
+package final class Graph {
+  package let engine: Engine
+  let context: OpaquePointer
+  private var graph: OpaquePointer?
+  private let scheduler: OpaquePointer
+  private let nodes: Int
+
+  package init(_ engine: Engine, nodes: Int = 16384) throws {
+    self.engine = engine
+    self.nodes = nodes
+    let size = ggml_tensor_overhead() * nodes * 2 + ggml_graph_overhead_custom(nodes, false)
+    context = ggml_init(ggml_init_params(mem_size: size, mem_buffer: nil, no_alloc: true))
+    var backends: [ggml_backend_t?] = engine.backends
+    guard let scheduler = ggml_backend_sched_new(&backends, nil, Int32(backends.count), nodes, false, false) else {
+      throw LadderError(.engine, "the scheduler for \(engine.name) did not start")
+    }
+    self.scheduler = scheduler
+    reset()
+  }
+
+  deinit {
+    ggml_backend_sched_free(scheduler)
+    ggml_free(context)
+  }
+
+  /// Bytes that intermediate results take.
+  package var workspace: Int {
+    engine.backends.reduce(0) { $0 + ggml_backend_sched_get_buffer_size(scheduler, $1) }
+  }
+
+  package func reset() {
+    ggml_reset(context)
+    graph = ggml_new_graph_custom(context, nodes, false)
+  }
+
+  package func compute() throws(LadderError) {
+    ggml_backend_sched_reset(scheduler)
+    guard ggml_backend_sched_alloc_graph(scheduler, graph) else {
+      throw LadderError(.engine, "no memory for the side network's graph on \(engine.name): use a smaller --micro-batch")
+    }
+    let status = ggml_backend_sched_graph_compute(scheduler, graph)
+    guard status == GGML_STATUS_SUCCESS else {
+      throw LadderError(.engine, "the side network's graph failed on \(engine.name): \(String(cString: ggml_status_to_string(status)))")
+    }
+  }
+
+  /// Adds the node to the run order and hands it back.
+  func add(_ pointer: UnsafeMutablePointer<ggml_tensor>?) -> Tensor {
+    guard let pointer else { preconditionFailure("ggml built no node") }
+    ggml_build_forward_expand(graph, pointer)
+    return Tensor(pointer)
+  }
+
+  /// Keeps a result readable until the next `reset`.
+  package func keep(_ a: Tensor) -> Tensor {
+    ggml_set_output(a.pointer)
+    return a
+  }
+
+  /// Copies a result, converting its type, into a tensor that outlives the graph.
+  @discardableResult
+  package func store(_ a: Tensor, in target: Tensor) -> Tensor { add(ggml_cpy(context, a.pointer, target.pointer)) }
+
+  // MARK: - Nodes without a gradient of their own
+
+  package func matmul(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_mul_mat(context, a.pointer, b.pointer)) }
+  package func add(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_add(context, a.pointer, b.pointer)) }
+  package func addInPlace(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_add_inplace(context, a.pointer, b.pointer)) }
+  package func subtract(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_sub(context, a.pointer, b.pointer)) }
+  package func multiply(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_mul(context, a.pointer, b.pointer)) }
+  package func scale(_ a: Tensor, _ factor: Float) -> Tensor { add(ggml_scale(context, a.pointer, factor)) }
+  package func scaleInPlace(_ a: Tensor, _ factor: Float) -> Tensor { add(ggml_scale_inplace(context, a.pointer, factor)) }
+  package func sum(_ a: Tensor) -> Tensor { add(ggml_sum(context, a.pointer)) }
+  package func square(_ a: Tensor) -> Tensor { add(ggml_sqr(context, a.pointer)) }
+  package func rmsNorm(_ a: Tensor, _ epsilon: Float) -> Tensor { add(ggml_rms_norm(context, a.pointer, epsilon)) }
+  package func contiguous(_ a: Tensor) -> Tensor { add(ggml_cont(context, a.pointer)) }
+  package func concatenate(_ a: Tensor, _ b: Tensor, _ dimension: Int) -> Tensor { add(ggml_concat(context, a.pointer, b.pointer, Int32(dimension))) }
+  package func rows(of a: Tensor, _ ids: Tensor) -> Tensor { add(ggml_get_rows(context, a.pointer, ids.pointer)) }
+  package func cast(_ a: Tensor, _ type: ElementType) -> Tensor { add(ggml_cast(context, a.pointer, type.ggml)) }
+
+  /// `aᵀ`, contiguous: [k, n, …] → [n, k, …].
+  package func transposed(_ a: Tensor) -> Tensor { contiguous(add(ggml_transpose(context, a.pointer))) }
+
+  /// A view of the same elements in another shape; `a` is contiguous.
+  package func reshape(_ a: Tensor, _ shape: [Int]) -> Tensor {
+    let s = shape.map(Int64.init) + [Int64](repeating: 1, count: 4 - shape.count)
+    return add(ggml_reshape_4d(context, a.pointer, s[0], s[1], s[2], s[3]))
+  }
+
+  /// Dimension `i` of `a` becomes dimension `axes[i]`; a view.
+  package func permute(_ a: Tensor, _ axes: [Int]) -> Tensor {
+    add(ggml_permute(context, a.pointer, Int32(axes[0]), Int32(axes[1]), Int32(axes[2]), Int32(axes[3])))
+  }
+
+  /// The slice `range` of `a` along `dimension`; a view.
+  package func slice(_ a: Tensor, _ dimension: Int, _ range: Range<Int>) -> Tensor {
+    var shape = a.shape
+    shape[dimension] = range.count
+    return add(
+      ggml_view_4d(
+        context, a.pointer, Int64(shape[0]), Int64(shape[1]), Int64(shape[2]), Int64(shape[3]),
+        a.stride(1), a.stride(2), a.stride(3), range.lowerBound * a.stride(dimension)))
+  }
+
+  /// Joins tensors along `dimension`, in pairs, so that each element is copied log₂(n) times.
+  package func concatenate(_ parts: [Tensor], _ dimension: Int) -> Tensor {
+    var parts = parts
+    while parts.count > 1 {
+      parts = stride(from: 0, to: parts.count, by: 2).map { i in
+        i + 1 < parts.count ? concatenate(parts[i], parts[i + 1], dimension) : parts[i]
+      }
+    }
+    return parts[0]
+  }
+
+  /// Zeros of the shape of `a`.
+  package func zeros(like a: Tensor) -> Tensor { add(ggml_fill(context, a.pointer, 0)) }
+
+  /// Adds `b` to the slice of `a` that starts at `start` along `dimension`; hands `a` back.
+  package func accumulate(_ b: Tensor, into a: Tensor, _ dimension: Int, at start: Int) -> Tensor {
+    add(
+      ggml_acc_inplace(
+        context, a.pointer, b.pointer, a.stride(1), a.stride(2), a.stride(3), start * a.stride(dimension)))
+  }
+
+  /// Sums `a` over the dimensions in which `shape` is 1.
+  package func sumTo(_ a: Tensor, like shape: Tensor) -> Tensor { add(ggml_repeat_back(context, a.pointer, shape.pointer)) }
+}

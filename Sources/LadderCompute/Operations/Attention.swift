@@ -1,0 +1,119 @@
+import CLlama
+
+/// How causal attention over packed samples is cut into blocks of query rows, so that no T×T matrix is ever held.
+///
+/// A sample longer than a block is cut into blocks that see all of its earlier keys; shorter neighbours share one block
+/// whose mask keeps them apart. Memory is at most `rows` × (the longest sample) × heads.
+package struct AttentionBlocks {
+  struct Block {
+    var queries: Range<Int>
+    var keys: Range<Int>
+    /// F32 [keys, queries], 0 where a query may look and −∞ where not; nil for plain causal attention of one sample.
+    var mask: Tensor?
+  }
+
+  let blocks: [Block]
+  package let tokens: Int
+
+  /// - Parameters:
+  ///   - lengths: tokens of each sample, in the order in which they are packed.
+  ///   - rows: query rows of a block.
+  package init(lengths: [Int], rows: Int = 128, pool: TensorPool) throws {
+    var blocks: [Block] = []
+    var start = 0, group: [Range<Int>] = []
+    func close() throws {
+      guard let first = group.first, let last = group.last else { return }
+      let range = first.lowerBound..<last.upperBound
+      var mask: Tensor?
+      if group.count > 1 {
+        let n = range.count
+        var values = [Float](repeating: -.infinity, count: n * n)
+        for sample in group {
+          for query in sample {
+            let row = (query - range.lowerBound) * n
+            for key in sample.lowerBound...query { values[row + key - range.lowerBound] = 0 }
+          }
+        }
+        mask = try pool.make(values, [n, n])
+      }
+      blocks.append(Block(queries: range, keys: range, mask: mask))
+      group = []
+    }
+    for length in lengths where length > 0 {
+      let sample = start..<(start + length)
+      start += length
+      if length > rows {
+        try close()
+        for first in stride(from: sample.lowerBound, to: sample.upperBound, by: rows) {
+          let queries = first..<min(first + rows, sample.upperBound)
+          blocks.append(Block(queries: queries, keys: sample.lowerBound..<queries.upperBound, mask: nil))
+        }
+      } else {
+        if let open = group.first, sample.upperBound - open.lowerBound > rows { try close() }
+        group.append(sample)
+      }
+    }
+    try close()
+    self.blocks = blocks
+    tokens = start
+  }
+}
+
+extension Tape {
+  /// softmax(q·kᵀ·scale + mask)·v over packed samples. Shapes: q, k, v [head, heads, n] → [head, heads, n].
+  ///
+  /// The gradient computes each block's probabilities again instead of keeping them.
+  package func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ blocks: AttentionBlocks, scale: Float) -> Tensor {
+    let graph = graph
+    func heads(_ x: Tensor, _ range: Range<Int>) -> Tensor {  // [head, heads, n] → [head, range, heads], a view
+      graph.permute(graph.slice(x, 2, range), [0, 2, 1, 3])
+    }
+    func channelsLast(_ x: Tensor) -> Tensor {  // [head, heads, n] → [n, head, heads]
+      graph.contiguous(graph.permute(x, [1, 2, 0, 3]))
+    }
+    func probabilities(_ block: AttentionBlocks.Block) -> Tensor {
+      var scores = graph.matmul(heads(k, block.keys), heads(q, block.queries))  // [keys, queries, heads]
+      if block.mask == nil {
+        let past = block.queries.lowerBound - block.keys.lowerBound
+        scores = graph.add(ggml_diag_mask_inf_inplace(graph.context, scores.pointer, Int32(past)))
+      }
+      return graph.add(ggml_soft_max_ext(graph.context, scores.pointer, block.mask?.pointer, scale, 0))
+    }
+
+    let values = channelsLast(v)  // [n, head, heads]
+    let parts = blocks.blocks.map { block in
+      let mixed = graph.matmul(graph.slice(values, 0, block.keys), probabilities(block))  // [head, queries, heads]
+      return graph.contiguous(graph.permute(mixed, [0, 2, 1, 3]))  // [head, heads, queries]
+    }
+    let output = graph.concatenate(parts, 2)
+
+    return record(output, [q, k, v]) { dy in
+      let queriesLast = channelsLast(q), keysLast = channelsLast(k), gradientsLast = channelsLast(dy)  // [n, head, heads]
+      var dk = graph.zeros(like: k), dv = graph.zeros(like: v)  // [head, heads, n]
+      let dq = blocks.blocks.map { block in
+        let p = probabilities(block)  // [keys, queries, heads]
+        let dp = graph.matmul(heads(v, block.keys), heads(dy, block.queries))  // [keys, queries, heads]
+        let ds = graph.add(ggml_soft_max_ext_back(graph.context, dp.pointer, p.pointer, scale, 0))
+        let dqBlock = graph.matmul(graph.slice(keysLast, 0, block.keys), ds)  // [head, queries, heads]
+        let dkBlock = graph.matmul(graph.slice(queriesLast, 0, block.queries), graph.transposed(ds))  // [head, keys, heads]
+        let dvBlock = graph.matmul(graph.slice(gradientsLast, 0, block.queries), graph.transposed(p))
+        dk = graph.accumulate(graph.contiguous(graph.permute(dkBlock, [0, 2, 1, 3])), into: dk, 2, at: block.keys.lowerBound)
+        dv = graph.accumulate(graph.contiguous(graph.permute(dvBlock, [0, 2, 1, 3])), into: dv, 2, at: block.keys.lowerBound)
+        return graph.contiguous(graph.permute(dqBlock, [0, 2, 1, 3]))  // [head, heads, queries]
+      }
+      return [graph.concatenate(dq, 2), dk, dv]
+    }
+  }
+
+  /// Attention of new rows over cached keys and values, without a gradient: step-by-step decoding.
+  ///
+  /// Shapes: q [head, heads, n]; keys, values [head, heads, past + n], the last n of them the new rows' own.
+  package func cachedAttention(_ q: Tensor, keys: Tensor, values: Tensor, scale: Float) -> Tensor {
+    let n = q[2], total = keys[2]
+    var scores = graph.matmul(graph.permute(keys, [0, 2, 1, 3]), graph.permute(q, [0, 2, 1, 3]))  // [total, n, heads]
+    if n > 1 { scores = graph.add(ggml_diag_mask_inf_inplace(graph.context, scores.pointer, Int32(total - n))) }
+    let p = graph.add(ggml_soft_max_ext(graph.context, scores.pointer, nil, scale, 0))
+    let mixed = graph.matmul(graph.contiguous(graph.permute(values, [1, 2, 0, 3])), p)  // [head, n, heads]
+    return graph.contiguous(graph.permute(mixed, [0, 2, 1, 3]))  // [head, heads, n]
+  }
+}

@@ -1,0 +1,58 @@
+import CLlama
+
+extension Tape {
+  /// a + b, of one shape.
+  package func add(_ a: Tensor, _ b: Tensor) -> Tensor {
+    record(graph.add(a, b), [a, b]) { dy in [dy, dy] }
+  }
+
+  /// a − b, of one shape.
+  package func subtract(_ a: Tensor, _ b: Tensor) -> Tensor {
+    record(graph.subtract(a, b), [a, b]) { [graph] dy in [dy, graph.scale(dy, -1)] }
+  }
+
+  /// a ∘ b, where b is a's shape or repeats along a's dimensions: a [k, n], b [k, n], [k, 1] or [1, 1].
+  package func multiply(_ a: Tensor, _ b: Tensor) -> Tensor {
+    record(graph.multiply(a, b), [a, b]) { [graph] dy in
+      var db: Tensor?
+      if self.needs(b) {
+        let product = graph.multiply(dy, a)  // [k, n]
+        db = b.count == 1 ? graph.sum(product) : b.shape == a.shape ? product : graph.sumTo(product, like: b)
+      }
+      return [self.needs(a) ? graph.multiply(dy, b) : nil, db]
+    }
+  }
+
+  /// factor · a.
+  package func scale(_ a: Tensor, _ factor: Float) -> Tensor {
+    record(graph.scale(a, factor), [a]) { [graph] dy in [graph.scale(dy, factor)] }
+  }
+
+  /// σ(a); dσ = σ·(1 − σ).
+  package func sigmoid(_ a: Tensor) -> Tensor {
+    let y = graph.add(ggml_sigmoid(graph.context, a.pointer))
+    return record(y, [a]) { [graph] dy in [graph.multiply(dy, graph.subtract(y, graph.square(y)))] }
+  }
+
+  /// SiLU(a) = a·σ(a).
+  package func silu(_ a: Tensor) -> Tensor {
+    record(graph.add(ggml_silu(graph.context, a.pointer)), [a]) { [graph] dy in
+      [graph.add(ggml_silu_back(graph.context, dy.pointer, a.pointer))]
+    }
+  }
+
+  /// SwiGLU: SiLU(gate) ∘ up, both [k, n] (Shazeer 2020, eq. 6).
+  package func swiglu(gate: Tensor, up: Tensor) -> Tensor {
+    record(graph.add(ggml_swiglu_split(graph.context, gate.pointer, up.pointer)), [gate, up]) { [graph] dy in
+      [
+        self.needs(gate) ? graph.add(ggml_silu_back(graph.context, graph.multiply(dy, up).pointer, gate.pointer)) : nil,
+        self.needs(up) ? graph.multiply(dy, graph.add(ggml_silu(graph.context, gate.pointer))) : nil,
+      ]
+    }
+  }
+
+  /// s + σ(a / τ)·(x − s): the gate of one side layer (Sung et al. 2022, §3.2). Shapes: x, s [k, n]; a [1].
+  package func gate(_ x: Tensor, _ s: Tensor, _ a: Tensor, temperature: Float) -> Tensor {
+    add(s, multiply(subtract(x, s), sigmoid(scale(a, 1 / temperature))))
+  }
+}

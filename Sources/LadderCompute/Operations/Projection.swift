@@ -1,0 +1,35 @@
+import CLlama
+
+extension Tape {
+  /// y = W·x. Shapes: W [k, m], x [k, n] → y [m, n].
+  ///
+  /// dW = Σₙ x·dyᵀ and dx = Wᵀ·dy, both as `mul_mat` on transposed contiguous operands.
+  package func project(_ x: Tensor, _ weight: Tensor) -> Tensor {
+    record(graph.matmul(weight, x), [weight, x]) { [graph] dy in  // dy [m, n]
+      [
+        self.needs(weight) ? graph.matmul(graph.transposed(x), graph.transposed(dy)) : nil,  // [n, k]·[n, m] → [k, m]
+        self.needs(x) ? graph.matmul(graph.transposed(weight), dy) : nil,  // [m, k]·[m, n] → [k, n]
+      ]
+    }
+  }
+
+  /// The same map of a constant tap, which may be BF16. Shapes: W [k, m], tap [k, n] → y [m, n]; the tap gets no gradient.
+  ///
+  /// The tap stands first in both products, so that the kernel is the one of its type.
+  package func projectTap(_ tap: Tensor, _ weight: Tensor) -> Tensor {
+    let y = graph.transposed(graph.matmul(tap, weight))  // [k, n]·[k, m] → [n, m] → [m, n]
+    return record(y, [weight]) { [graph] dy in
+      [graph.matmul(graph.transposed(tap), graph.transposed(dy))]  // [n, k]·[n, m] → [k, m]
+    }
+  }
+
+  /// Mean over groups of neighbouring channels. Shapes: x [k, n] F32, `width` divides k → y [width, n].
+  package func pool(_ x: Tensor, width: Int) -> Tensor {
+    let k = x[0], n = x[1], group = k / width
+    let y = graph.reshape(graph.add(ggml_mean(graph.context, graph.reshape(x, [group, width, n]).pointer)), [width, n])
+    return record(y, [x]) { [graph] dy in
+      let spread = ggml_repeat_4d(graph.context, graph.reshape(dy, [1, width, n]).pointer, Int64(group), Int64(width), Int64(n), 1)
+      return [graph.reshape(graph.scale(graph.add(spread), 1 / Float(group)), [k, n])]
+    }
+  }
+}

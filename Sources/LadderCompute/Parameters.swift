@@ -1,0 +1,90 @@
+import CLlama
+
+/// Trainable tensors in F32, laid one after another in flat buffers, so that the optimiser, clipping and saving work on
+/// whole buffers. Matrices, which weight decay shrinks, and vectors, which it does not, are two groups.
+package final class Parameters {
+  package struct Specification: Sendable, Equatable {
+    package var name: String
+    /// ggml's order, fastest first.
+    package var shape: [Int]
+    package var decays: Bool
+    package var count: Int { shape.reduce(1, *) }
+
+    package init(_ name: String, _ shape: [Int], decays: Bool = true) {
+      self.name = name
+      self.shape = shape
+      self.decays = decays
+    }
+  }
+
+  /// One flat buffer of parameters and the buffer of their gradients.
+  package struct Group {
+    package let decays: Bool
+    package let values: Tensor
+    package let gradients: Tensor?
+  }
+
+  package let specifications: [Specification]
+  package private(set) var groups: [Group] = []
+  private var tensors: [String: Tensor] = [:]
+  private var gradientTensors: [String: Tensor] = [:]
+  private let context: OpaquePointer
+  private let pool: TensorPool
+
+  package init(_ specifications: [Specification], _ engine: Engine, trainable: Bool) throws {
+    self.specifications = specifications
+    pool = TensorPool(engine, tensors: 16)
+    context = ggml_init(
+      ggml_init_params(mem_size: ggml_tensor_overhead() * (2 * specifications.count + 8), mem_buffer: nil, no_alloc: true))
+    for decays in [true, false] {
+      let members = specifications.filter { $0.decays == decays }
+      if members.isEmpty { continue }
+      let total = members.reduce(0) { $0 + Self.padded($1.count) }
+      let values = try pool.make(.float32, [total])
+      values.zero()
+      let gradients = trainable ? try pool.make(.float32, [total]) : nil
+      gradients?.zero()
+      var offset = 0
+      for member in members {
+        tensors[member.name] = alias(values, member.shape, at: offset)
+        if let gradients { gradientTensors[member.name] = alias(gradients, member.shape, at: offset) }
+        offset += Self.padded(member.count)
+      }
+      groups.append(Group(decays: decays, values: values, gradients: gradients))
+    }
+  }
+
+  deinit { ggml_free(context) }
+
+  package subscript(name: String) -> Tensor {
+    guard let tensor = tensors[name] else { preconditionFailure("no parameter \(name)") }
+    return tensor
+  }
+
+  package func gradient(_ name: String) -> Tensor? { gradientTensors[name] }
+
+  /// Trainable numbers, padding not counted.
+  package var count: Int { specifications.reduce(0) { $0 + $1.count } }
+
+  package func zeroGradients() { for group in groups { group.gradients?.zero() } }
+
+  /// Adds each watched parameter's gradient on the tape to its gradient buffer.
+  package func accumulateGradients(_ names: [String], from tape: Tape) {
+    for name in names {
+      guard let part = tape.gradient(of: self[name]), let target = gradient(name) else { continue }
+      _ = tape.graph.addInPlace(target, part.shape == target.shape ? part : tape.graph.reshape(part, target.shape))
+    }
+  }
+
+  /// Every device wants tensors to start at a multiple of 128 bytes.
+  private static func padded(_ count: Int) -> Int { (count + 31) / 32 * 32 }
+
+  private func alias(_ flat: Tensor, _ shape: [Int], at offset: Int) -> Tensor {
+    let dimensions = shape.map(Int64.init)
+    guard let pointer = ggml_new_tensor(context, GGML_TYPE_F32, Int32(dimensions.count), dimensions),
+      let buffer = flat.pointer.pointee.buffer, let data = flat.pointer.pointee.data
+    else { preconditionFailure("parameter buffer not allocated") }
+    ggml_backend_tensor_alloc(buffer, pointer, data + offset * MemoryLayout<Float>.size)
+    return Tensor(pointer)
+  }
+}

@@ -1,0 +1,51 @@
+/// Reverse-mode differentiation over a graph.
+///
+/// An operation adds its forward nodes to the graph at once and records how its inputs' gradients follow from its output's;
+/// `backward` adds those nodes in reverse order. An operation none of whose inputs is watched records nothing, so the same
+/// code serves training and inference.
+package final class Tape {
+  package let graph: Graph
+  private var records: [Record] = []
+  private var watched: Set<Tensor> = []
+  private var gradients: [Tensor: Tensor] = [:]
+
+  private struct Record {
+    let output: Tensor
+    let inputs: [Tensor]
+    let gradient: (Tensor) -> [Tensor?]
+  }
+
+  package init(_ graph: Graph) { self.graph = graph }
+
+  /// Asks for the gradient with respect to `tensor`.
+  package func watch(_ tensor: Tensor) { watched.insert(tensor) }
+
+  package func needs(_ tensor: Tensor) -> Bool { watched.contains(tensor) }
+
+  /// Records an operation; `gradient` maps the output's gradient to one per input, nil where `needs` is false.
+  func record(_ output: Tensor, _ inputs: [Tensor], gradient: @escaping (Tensor) -> [Tensor?]) -> Tensor {
+    guard inputs.contains(where: needs) else { return output }
+    watched.insert(output)
+    records.append(Record(output: output, inputs: inputs, gradient: gradient))
+    return output
+  }
+
+  /// Adds the gradient nodes of everything recorded, from `output`'s gradient back to the watched tensors.
+  package func backward(from output: Tensor, gradient: Tensor) {
+    accumulate(gradient, for: output)
+    for record in records.reversed() {
+      guard let gradient = gradients[record.output] else { continue }
+      for (input, part) in zip(record.inputs, record.gradient(gradient)) {
+        if let part, needs(input) { accumulate(part, for: input) }
+      }
+    }
+    records = []
+  }
+
+  /// The gradient with respect to a watched tensor, once `backward` ran; nil where nothing depends on it.
+  package func gradient(of tensor: Tensor) -> Tensor? { gradients[tensor] }
+
+  private func accumulate(_ part: Tensor, for tensor: Tensor) {
+    gradients[tensor] = gradients[tensor].map { graph.add($0, part) } ?? part
+  }
+}

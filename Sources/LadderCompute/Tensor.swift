@@ -1,0 +1,90 @@
+import CLlama
+
+/// The element types that side networks and taps use.
+package enum ElementType: Sendable {
+  case float32, bfloat16, int32
+
+  var ggml: ggml_type {
+    switch self {
+    case .float32: GGML_TYPE_F32
+    case .bfloat16: GGML_TYPE_BF16
+    case .int32: GGML_TYPE_I32
+    }
+  }
+}
+
+/// A handle on a ggml tensor. Shapes are in ggml's order, fastest first: a matrix of `n` rows of width `k` is `[k, n]`.
+///
+/// The handle owns nothing: a `TensorPool`, a `Parameters` or a `Graph` does, and outlives it.
+package struct Tensor: Hashable, @unchecked Sendable {
+  package let pointer: UnsafeMutablePointer<ggml_tensor>
+
+  package init(_ pointer: UnsafeMutablePointer<ggml_tensor>) { self.pointer = pointer }
+
+  /// Elements along dimension `i`.
+  package subscript(i: Int) -> Int {
+    switch i {
+    case 0: Int(pointer.pointee.ne.0)
+    case 1: Int(pointer.pointee.ne.1)
+    case 2: Int(pointer.pointee.ne.2)
+    default: Int(pointer.pointee.ne.3)
+    }
+  }
+
+  package var shape: [Int] { [self[0], self[1], self[2], self[3]] }
+  package var count: Int { Int(ggml_nelements(pointer)) }
+  package var bytes: Int { ggml_nbytes(pointer) }
+
+  /// Bytes between neighbours along dimension `i`.
+  package func stride(_ i: Int) -> Int {
+    switch i {
+    case 0: pointer.pointee.nb.0
+    case 1: pointer.pointee.nb.1
+    case 2: pointer.pointee.nb.2
+    default: pointer.pointee.nb.3
+    }
+  }
+
+  // MARK: - Host access
+
+  package func write(_ values: [Float]) {
+    precondition(values.count == count && pointer.pointee.type == GGML_TYPE_F32)
+    values.withUnsafeBytes { ggml_backend_tensor_set(pointer, $0.baseAddress, 0, $0.count) }
+  }
+
+  package func write(_ values: [Int32]) {
+    precondition(values.count == count && pointer.pointee.type == GGML_TYPE_I32)
+    values.withUnsafeBytes { ggml_backend_tensor_set(pointer, $0.baseAddress, 0, $0.count) }
+  }
+
+  /// Copies raw bytes, in the tensor's own element type, to `offset`.
+  package func write(bytes source: UnsafeRawBufferPointer, at offset: Int = 0) {
+    precondition(offset + source.count <= bytes)
+    if source.count > 0 { ggml_backend_tensor_set(pointer, source.baseAddress, offset, source.count) }
+  }
+
+  package func read() -> [Float] {
+    precondition(pointer.pointee.type == GGML_TYPE_F32 && ggml_is_contiguous(pointer))
+    return [Float](unsafeUninitializedCapacity: count) { buffer, filled in
+      ggml_backend_tensor_get(pointer, buffer.baseAddress, 0, bytes)
+      filled = count
+    }
+  }
+
+  package func scalar() -> Float { read()[0] }
+
+  package func zero() { ggml_backend_tensor_memset(pointer, 0, 0, bytes) }
+
+  /// Calls `body` with the tensor's memory where the host can address it, with a copy otherwise; `writeBack` copies the copy back.
+  package func withHostBytes<R>(writeBack: Bool = false, _ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows -> R {
+    if let buffer = pointer.pointee.buffer, ggml_backend_buffer_is_host(buffer), let data = pointer.pointee.data {
+      return try body(UnsafeMutableRawBufferPointer(start: data, count: bytes))
+    }
+    let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes, alignment: 64)
+    defer { copy.deallocate() }
+    ggml_backend_tensor_get(pointer, copy.baseAddress, 0, bytes)
+    let result = try body(copy)
+    if writeBack { ggml_backend_tensor_set(pointer, copy.baseAddress, 0, bytes) }
+    return result
+  }
+}
