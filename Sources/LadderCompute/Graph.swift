@@ -76,7 +76,14 @@ package final class Graph {
   package func multiply(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_mul(context, a.pointer, b.pointer)) }
   package func scale(_ a: Tensor, _ factor: Float) -> Tensor { add(ggml_scale(context, a.pointer, factor)) }
   package func scaleInPlace(_ a: Tensor, _ factor: Float) -> Tensor { add(ggml_scale_inplace(context, a.pointer, factor)) }
+  package func tanhInPlace(_ a: Tensor) -> Tensor { add(ggml_tanh_inplace(context, a.pointer)) }
+  package func softmaxInPlace(_ a: Tensor) -> Tensor { add(ggml_soft_max_inplace(context, a.pointer)) }
   package func sum(_ a: Tensor) -> Tensor { add(ggml_sum(context, a.pointer)) }
+  /// One AdamW step in place; `settings` holds rate, β₁, β₂, ε, decay, 1/(1 − β₁ᵗ), 1/(1 − β₂ᵗ).
+  package func adamW(_ a: Tensor, _ gradient: Tensor, _ first: Tensor, _ second: Tensor, _ settings: Tensor) -> Tensor {
+    ggml_set_param(a.pointer)
+    return add(ggml_opt_step_adamw(context, a.pointer, gradient.pointer, first.pointer, second.pointer, settings.pointer))
+  }
   package func square(_ a: Tensor) -> Tensor { add(ggml_sqr(context, a.pointer)) }
   package func rmsNorm(_ a: Tensor, _ epsilon: Float) -> Tensor { add(ggml_rms_norm(context, a.pointer, epsilon)) }
   package func contiguous(_ a: Tensor) -> Tensor { add(ggml_cont(context, a.pointer)) }

@@ -39,10 +39,12 @@ package final class Parameters {
     for decays in [true, false] {
       let members = specifications.filter { $0.decays == decays }
       if members.isEmpty { continue }
-      let total = members.reduce(0) { $0 + Self.padded($1.count) }
-      let values = try pool.make(.float32, [total])
+      // Rows, so that threads share the optimiser's work.
+      let row = 1024, total = members.reduce(0) { $0 + Self.padded($1.count) }
+      let shape = [row, (total + row - 1) / row]
+      let values = try pool.make(.float32, shape)
       values.zero()
-      let gradients = trainable ? try pool.make(.float32, [total]) : nil
+      let gradients = trainable ? try pool.make(.float32, shape) : nil
       gradients?.zero()
       var offset = 0
       for member in members {

@@ -1,0 +1,7 @@
+// `import Ladder` gives the public interface of the modules that a program needs.
+@_exported import LadderBackbone
+@_exported import LadderCompute
+@_exported import LadderData
+@_exported import LadderEval
+@_exported import LadderSide
+@_exported import LadderTrain

@@ -1,0 +1,235 @@
+import CLlama
+import Foundation
+import LadderCompute
+
+/// One sample of a micro-batch: its tokens, and the rows at which the next token matters.
+package struct PackedSample: Sendable {
+  package var tokens: [Int32]
+  /// Ascending indices into `tokens`.
+  package var lossRows: [Int]
+
+  package init(tokens: [Int32], lossRows: [Int]) {
+    self.tokens = tokens
+    self.lossRows = lossRows
+  }
+}
+
+/// Runs the frozen backbone and hands out what the side network reads: the tapped blocks' outputs and the final norm's rows.
+/// The head's matmul is never run here.
+package final class ForwardPass {
+  package let backbone: Backbone
+  /// The tapped blocks, 1-based: the rungs r(1) < r(2) < … of the design, each in 1…L−1.
+  package let rungs: [Int]
+  /// The most tokens of one sequence.
+  package let maxTokens: Int
+  private let context: OpaquePointer
+  private let capture: Capture
+  private var batch: llama_batch
+  private let unit: Int
+  private let outputsPerCall: Int
+  private let maxSequences: Int
+
+  /// - Parameters:
+  ///   - maxTokens: the longest sample, and the KV cache's size.
+  ///   - unit: tokens of one call of the engine; more only cost memory.
+  package init(_ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512) throws {
+    self.backbone = backbone
+    self.rungs = rungs
+    self.maxTokens = maxTokens
+    let size = max(unit, maxTokens)
+    self.unit = min(unit, size)
+    outputsPerCall = min(self.unit, backbone.head.chunkRows)
+    maxSequences = backbone.takesOneSequence ? 1 : min(64, llama_max_parallel_sequences())
+    capture = Capture(rungs: rungs)
+    var parameters = llama_context_default_params()
+    parameters.n_ctx = UInt32((size + 255) / 256 * 256)
+    parameters.n_batch = UInt32(self.unit)
+    parameters.n_ubatch = UInt32(self.unit)
+    parameters.n_seq_max = UInt32(maxSequences)
+    parameters.n_outputs_max = UInt32(outputsPerCall)
+    parameters.n_threads = Int32(backbone.engine.threads)
+    parameters.n_threads_batch = Int32(backbone.engine.threads)
+    parameters.kv_unified = true
+    parameters.swa_full = false
+    parameters.no_perf = true
+    parameters.cb_eval_user_data = Unmanaged.passUnretained(capture).toOpaque()
+    parameters.cb_eval = { tensor, ask, data in
+      guard let tensor, let data else { return false }
+      let capture = Unmanaged<Capture>.fromOpaque(data).takeUnretainedValue()
+      return ask ? capture.wants(tensor) : capture.take(tensor)
+    }
+    Log.clearError()
+    guard let context = llama_init_from_model(backbone.model, parameters) else {
+      throw LadderError(.engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller --max-length")
+    }
+    self.context = context
+    llama_attach_threadpool(context, backbone.engine.threadpool, backbone.engine.threadpool)
+    batch = llama_batch_init(Int32(self.unit), 0, 1)
+  }
+
+  deinit {
+    llama_batch_free(batch)
+    llama_free(context)
+  }
+
+  /// Runs whole samples, each as a sequence of its own.
+  /// - Parameters:
+  ///   - taps: one BF16 [width, tokens of all samples] per rung; filled.
+  ///   - final: F32 [width, loss rows of all samples]; filled.
+  package func run(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) throws {
+    capture.begin(taps: taps, final: final)
+    var first = 0
+    while first < samples.count {
+      // As many whole samples as one call holds: a short sample then attends over a short cache.
+      var last = first, tokens = 0, outputs = 0
+      while last < samples.count, last - first < maxSequences {
+        let sample = samples[last]
+        if last > first, tokens + sample.tokens.count > unit || outputs + sample.lossRows.count > outputsPerCall { break }
+        tokens += sample.tokens.count
+        outputs += sample.lossRows.count
+        last += 1
+      }
+      clear()
+      var call = Call()
+      for (sequence, sample) in samples[first..<last].enumerated() {
+        var loss = sample.lossRows[...]
+        for (position, token) in sample.tokens.enumerated() {
+          let isLoss = loss.first == position
+          if isLoss { loss = loss.dropFirst() }
+          if call.tokens == unit || (isLoss && call.outputs == outputsPerCall) { try flush(&call) }
+          append(token, position, sequence, isLoss, &call)
+        }
+      }
+      try flush(&call)
+      first = last
+    }
+  }
+
+  /// Forgets every sequence.
+  package func clear() { llama_memory_clear(llama_get_memory(context), false) }
+
+  /// Runs `tokens` after the `past` tokens of the one sequence that `clear` began; the last row is the loss row.
+  /// Shapes as in `run`, for these tokens alone; final [width, 1].
+  package func extend(_ tokens: [Int32], past: Int, taps: [Tensor], final: Tensor) throws {
+    capture.begin(taps: taps, final: final)
+    var call = Call()
+    for (i, token) in tokens.enumerated() {
+      if call.tokens == unit { try flush(&call) }
+      append(token, past + i, 0, i == tokens.count - 1, &call)
+    }
+    try flush(&call)
+  }
+
+  // MARK: - Calls of the engine
+
+  private struct Call {
+    var tokens = 0
+    var outputs = 0
+  }
+
+  private func append(_ token: Int32, _ position: Int, _ sequence: Int, _ isLoss: Bool, _ call: inout Call) {
+    let i = call.tokens
+    batch.token[i] = token
+    batch.pos[i] = Int32(position)
+    batch.n_seq_id[i] = 1
+    batch.seq_id[i]?[0] = Int32(sequence)
+    batch.logits[i] = isLoss ? 1 : 0
+    call.tokens += 1
+    if isLoss { call.outputs += 1 }
+  }
+
+  private func flush(_ call: inout Call) throws {
+    if call.tokens == 0 { return }
+    batch.n_tokens = Int32(call.tokens)
+    Log.clearError()
+    let status = llama_decode(context, batch)
+    guard status == 0 else {
+      throw LadderError(.engine, "the backbone's forward pass failed (status \(status)): \(Log.takeError())")
+    }
+    try capture.finishCall(tokens: call.tokens, outputs: call.outputs)
+    call = Call()
+  }
+
+  // MARK: - Capture
+
+  /// What the engine's callback writes to. It runs on the thread that calls `llama_decode`.
+  private final class Capture {
+    private let rungOfBlock: [Int: Int]
+    private var taps: [Tensor] = []
+    private var final: Tensor?
+    private var tokenRow = 0
+    private var finalRow = 0
+    private var seen = 0
+    private var normRows = 0
+    private var values: [Float] = []
+    private var rounded: [UInt16] = []
+    private let expected: Int
+
+    init(rungs: [Int]) {
+      rungOfBlock = Dictionary(uniqueKeysWithValues: rungs.enumerated().map { ($1 - 1, $0) })
+      expected = rungs.count
+    }
+
+    func begin(taps: [Tensor], final: Tensor?) {
+      self.taps = taps
+      self.final = final
+      tokenRow = 0
+      finalRow = 0
+      startCall()
+    }
+
+    private func startCall() {
+      seen = 0
+      normRows = 0
+    }
+
+    func finishCall(tokens: Int, outputs: Int) throws {
+      guard seen == expected, final == nil || normRows == outputs else {
+        throw LadderError(.engine, "the engine handed out \(seen) of \(expected) taps and \(normRows) of \(outputs) final rows")
+      }
+      tokenRow += tokens
+      finalRow += outputs
+      startCall()
+    }
+
+    private func rung(_ name: UnsafePointer<CChar>) -> Int? {
+      strncmp(name, "l_out-", 6) == 0 ? rungOfBlock[Int(atoi(name + 6))] : nil
+    }
+
+    func wants(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
+      let name = ggml_get_name(tensor)
+      guard let name else { return false }
+      return strcmp(name, "result_norm") == 0 || rung(name) != nil
+    }
+
+    /// Copies a computed tensor out; false at the final norm, so that the head is not run.
+    func take(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
+      guard let name = ggml_get_name(tensor) else { return true }
+      let width = Int(tensor.pointee.ne.0), rows = Int(tensor.pointee.ne.1), count = width * rows
+      if let index = rung(name) {
+        seen += 1
+        guard index < taps.count, count > 0 else { return true }
+        read(tensor, count)
+        if rounded.count < count { rounded = [UInt16](repeating: 0, count: count) }
+        values.withUnsafeBufferPointer { source in
+          rounded.withUnsafeMutableBytes { target in
+            ggml_cpu_fp32_to_bf16(source.baseAddress, target.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), Int64(count))
+            taps[index].write(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(target)[..<(2 * count)]), at: 2 * width * tokenRow)
+          }
+        }
+        return true
+      }
+      normRows = rows
+      if let final, count > 0 {
+        read(tensor, count)
+        values.withUnsafeBytes { final.write(bytes: UnsafeRawBufferPointer(rebasing: $0[..<(4 * count)]), at: 4 * width * finalRow) }
+      }
+      return false
+    }
+
+    private func read(_ tensor: UnsafeMutablePointer<ggml_tensor>, _ count: Int) {
+      if values.count < count { values = [Float](repeating: 0, count: count) }
+      values.withUnsafeMutableBytes { ggml_backend_tensor_get(tensor, $0.baseAddress, 0, 4 * count) }
+    }
+  }
+}

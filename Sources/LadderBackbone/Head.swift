@@ -1,0 +1,112 @@
+import CLlama
+import Foundation
+import LadderCompute
+
+/// The frozen output head: logits = f(W·x), with W quantised as the file has it and f the model's own logit scale or soft-cap.
+///
+/// W and f are read off the graph that llama.cpp builds for one token, so that every architecture's own rule is followed.
+package struct Head: @unchecked Sendable {
+  /// [width, vocabulary], quantised; it may be the embedding (tied).
+  package let weight: Tensor
+  /// f(z) = outer·tanh(inner·z) where there is a soft-cap, else outer·z.
+  package let inner: Float
+  package let outer: Float
+  package let capped: Bool
+
+  package var width: Int { weight[0] }
+  package var vocabulary: Int { weight[1] }
+
+  /// Adds the logits' nodes. Shapes: x [width, rows] → [vocabulary, rows].
+  package func logits(_ graph: Graph, _ x: Tensor) -> Tensor {
+    var z = graph.matmul(weight, x)  // [vocabulary, rows]
+    if capped {
+      if inner != 1 { z = graph.scaleInPlace(z, inner) }
+      z = graph.tanhInPlace(z)
+    }
+    return outer == 1 ? z : graph.scaleInPlace(z, outer)
+  }
+
+  /// f′ at the logit `l`: turns dL/dl into dL/dz.
+  package func slope(atLogit l: Float) -> Float {
+    if !capped { return outer }
+    let t = l / outer
+    return inner * outer * (1 - t * t)
+  }
+
+  /// The logits of `rows` rows take at most this many bytes (§ micro-batches).
+  package static let logitBytes = 128 << 20
+
+  /// Rows of one chunk of logits.
+  package var chunkRows: Int { max(1, Head.logitBytes / (4 * vocabulary)) }
+
+  // MARK: - Capture
+
+  private final class Capture {
+    var weight: UnsafeMutablePointer<ggml_tensor>?
+    var inner: Float = 1
+    var outer: Float = 1
+    var capped = false
+    var unknown: String?
+    var sawNorm = false
+    var outputs = 0
+    var width: Int64 = 0
+    var vocabulary: Int64 = 0
+
+    func see(_ t: UnsafeMutablePointer<ggml_tensor>, _ name: UnsafePointer<CChar>) {
+      if strncmp(name, "l_out-", 6) == 0 { outputs += 1 }
+      if strcmp(name, "result_norm") == 0 {
+        sawNorm = true
+        return
+      }
+      guard sawNorm else { return }
+      switch t.pointee.op {
+      case GGML_OP_MUL_MAT where weight == nil && t.pointee.ne.0 == vocabulary:
+        weight = t.pointee.src.0
+      case GGML_OP_SCALE where weight != nil:
+        let (scale, bias) = withUnsafeBytes(of: t.pointee.op_params) { ($0.load(as: Float.self), $0.load(fromByteOffset: 4, as: Float.self)) }
+        outer *= scale
+        if bias != 0 { unknown = "a logit offset" }
+      case GGML_OP_UNARY where weight != nil && ggml_get_unary_op(t) == GGML_UNARY_OP_TANH && !capped:
+        inner = outer
+        outer = 1
+        capped = true
+      case GGML_OP_VIEW, GGML_OP_RESHAPE, GGML_OP_CONT, GGML_OP_GET_ROWS, GGML_OP_NONE, GGML_OP_PERMUTE, GGML_OP_TRANSPOSE: break
+      default: if weight != nil || strcmp(name, "result_output") == 0 { unknown = "the operation \(String(cString: ggml_op_desc(t)))" }
+      }
+    }
+  }
+
+  static func capture(_ model: OpaquePointer, _ engine: Engine, blocks: Int, path: String) throws -> Head {
+    let capture = Capture()
+    capture.width = Int64(llama_model_n_embd(model))
+    capture.vocabulary = Int64(llama_vocab_n_tokens(llama_model_get_vocab(model)))
+    var parameters = llama_context_default_params()
+    parameters.n_ctx = 64
+    parameters.n_batch = 8
+    parameters.n_ubatch = 8
+    parameters.n_outputs_max = 1
+    parameters.cb_eval_user_data = Unmanaged.passUnretained(capture).toOpaque()
+    parameters.cb_eval = { tensor, ask, data in
+      guard let tensor, let data else { return false }
+      if ask { Unmanaged<Capture>.fromOpaque(data).takeUnretainedValue().see(tensor, ggml_get_name(tensor)) }
+      return false
+    }
+    Log.clearError()
+    guard let context = llama_init_from_model(model, parameters) else {
+      throw LadderError(.data, "llama.cpp cannot run \(path): \(Log.takeError())")
+    }
+    defer { llama_free(context) }
+    llama_attach_threadpool(context, engine.threadpool, engine.threadpool)
+    var token: llama_token = max(0, llama_vocab_bos(llama_model_get_vocab(model)))
+    guard llama_decode(context, llama_batch_get_one(&token, 1)) == 0 else {
+      throw LadderError(.data, "llama.cpp cannot run \(path): \(Log.takeError())")
+    }
+    guard let weight = capture.weight, capture.outputs >= blocks - 1 else {
+      throw LadderError(.data, "\(path): this architecture's graph names no block outputs or no output head, which Ladder reads")
+    }
+    if let unknown = capture.unknown {
+      throw LadderError(.data, "\(path): this architecture's output head has \(unknown), which Ladder does not know")
+    }
+    return Head(weight: Tensor(weight), inner: capture.inner, outer: capture.outer, capped: capture.capped)
+  }
+}

@@ -1,0 +1,177 @@
+import LadderBackbone
+import LadderCompute
+
+/// A sample as tokens, with the rows that carry loss.
+package struct EncodedSample: Sendable, Equatable {
+  /// What the backbone reads: up to the last loss row. The very last token is only ever a target.
+  package var tokens: [Int32]
+  /// Ascending indices into `tokens`.
+  package var lossRows: [Int]
+  /// The token that follows each loss row.
+  package var targets: [Int32]
+
+  package var packed: PackedSample { PackedSample(tokens: tokens, lossRows: lossRows) }
+
+  /// - Parameters:
+  ///   - sequence: all tokens, targets included.
+  ///   - learned: for each token, whether it is to be predicted; the first never is.
+  package init?(sequence: [Int32], learned: [Bool]) {
+    let rows = sequence.indices.dropLast().filter { learned[$0 + 1] }
+    guard let last = rows.last else { return nil }
+    tokens = Array(sequence[...last])
+    lossRows = rows
+    targets = rows.map { sequence[$0 + 1] }
+  }
+}
+
+/// What becomes of a sample longer than the longest allowed.
+public enum Overlong: String, Sendable, Codable, CaseIterable {
+  /// The prompt's start is cut (a text's end); a sample whose completion alone is too long is dropped.
+  case trim
+  case drop
+}
+
+/// Turns samples into tokens, all to at most `maxLength`.
+package struct SampleEncoder: Sendable {
+  /// Samples that did not go through whole.
+  package struct Count: Sendable, Equatable {
+    package var trimmed = 0
+    package var dropped = 0
+    package init() {}
+  }
+
+  let tokenizer: Tokenizer
+  let template: ChatTemplate?
+  let maxLength: Int
+  let overlong: Overlong
+
+  package init(_ backbone: Backbone, maxLength: Int, overlong: Overlong = .trim) {
+    tokenizer = backbone.tokenizer
+    template = try? backbone.chatTemplate()
+    self.maxLength = maxLength
+    self.overlong = overlong
+  }
+
+  /// - Parameter name: the data file, for errors.
+  package func encode(_ samples: [Sample], name: String) throws -> (samples: [EncodedSample], count: Count) {
+    var count = Count()
+    let encoded = try samples.compactMap { try encode($0, &count) }
+    if encoded.isEmpty {
+      throw LadderError(.data, "\(name): none of the \(samples.count) samples fits --max-length \(maxLength); raise it")
+    }
+    return (encoded, count)
+  }
+
+  package func encode(_ sample: Sample, _ count: inout Count) throws -> EncodedSample? {
+    switch sample.form {
+    case .completion(let prompt, let completion):
+      // A choice is a label: it is compared with others as it stands. A free completion also has to end.
+      return fit(completionTokens(prompt, completion, ends: sample.choices.isEmpty), &count)
+    case .text(let text):
+      let tokens = tokenizer.tokens(text, beginning: true) + endTokens
+      guard tokens.count > maxLength else { return EncodedSample(sequence: tokens, learned: tokens.map { _ in true }) }
+      if overlong == .drop {
+        count.dropped += 1
+        return nil
+      }
+      count.trimmed += 1
+      return EncodedSample(sequence: Array(tokens.prefix(maxLength)), learned: [Bool](repeating: true, count: maxLength))
+    case .conversation(let messages):
+      return fit(try conversationTokens(messages), &count)
+    }
+  }
+
+  /// One encoding per choice, in their order; nil where one does not fit.
+  package func encodeChoices(_ sample: Sample, _ count: inout Count) -> [EncodedSample]? {
+    guard case .completion(let prompt, _) = sample.form else { return nil }
+    var own = Count()
+    let encoded = sample.choices.map { fit(completionTokens(prompt, $0, ends: false), &own) }
+    count.trimmed += own.trimmed > 0 ? 1 : 0
+    count.dropped += own.dropped > 0 ? 1 : 0
+    return encoded.contains { $0 == nil } ? nil : encoded.compactMap { $0 }
+  }
+
+  /// The tokens that a generation starts from.
+  package func prompt(_ sample: Sample) throws -> [Int32] {
+    switch sample.form {
+    case .completion(let prompt, _): return tokenizer.tokens(prompt, beginning: true)
+    case .text(let text): return tokenizer.tokens(text, beginning: true)
+    case .conversation(let messages):
+      let asked = messages.last?.role == "assistant" ? Array(messages.dropLast()) : messages
+      return withBeginning(tokenizer.tokens(try rendered(asked, opensAnswer: true), special: true))
+    }
+  }
+
+  // MARK: - Parts
+
+  private struct Learned {
+    var tokens: [Int32] = []
+    var flags: [Bool] = []
+    mutating func append(_ more: [Int32], _ flag: Bool) {
+      tokens += more
+      flags += more.map { _ in flag }
+    }
+  }
+
+  private var endTokens: [Int32] { tokenizer.end.map { [$0] } ?? [] }
+
+  private func completionTokens(_ prompt: String, _ completion: String, ends: Bool) -> Learned {
+    let start = tokenizer.tokens(prompt, beginning: true)
+    // Read together, so that no space is put before the completion; read apart where a token would straddle the two.
+    let whole = tokenizer.tokens(prompt + completion, beginning: true)
+    var rest = whole.starts(with: start) ? Array(whole.dropFirst(start.count)) : []
+    if rest.isEmpty { rest = tokenizer.tokens(completion) }
+    var result = Learned()
+    result.append(start, false)
+    result.append(rest, true)
+    if ends { result.append(endTokens, true) }
+    return result
+  }
+
+  private func conversationTokens(_ messages: [ChatMessage]) throws -> Learned {
+    var result = Learned()
+    var done = ""
+    for (i, message) in messages.enumerated() where message.role == "assistant" {
+      let asked = try rendered(Array(messages[..<i]), opensAnswer: true)
+      let answered = try rendered(Array(messages[...i]), opensAnswer: false)
+      guard asked.hasPrefix(done), answered.hasPrefix(asked) else {
+        throw LadderError(.data, "the model's chat template rewrites earlier turns, so the assistant's turns cannot be told apart; write prompt and completion")
+      }
+      result.append(tokenizer.tokens(String(asked.dropFirst(done.count)), special: true), false)
+      result.append(tokenizer.tokens(String(answered.dropFirst(asked.count)), special: true), true)
+      done = answered
+    }
+    let before = result.tokens.count
+    result.tokens = withBeginning(result.tokens)
+    if result.tokens.count > before { result.flags.insert(false, at: 0) }
+    return result
+  }
+
+  private func rendered(_ messages: [ChatMessage], opensAnswer: Bool) throws -> String {
+    guard let template else { throw LadderError(.data, "the model has no chat template; write the samples as prompt and completion") }
+    return try template.render(messages, opensAnswer: opensAnswer)
+  }
+
+  private func withBeginning(_ tokens: [Int32]) -> [Int32] {
+    guard tokenizer.addsBeginning, let beginning = tokenizer.beginning, tokens.first != beginning else { return tokens }
+    return [beginning] + tokens
+  }
+
+  /// Cuts the start of what carries no loss, keeping the beginning-of-text token.
+  private func fit(_ sample: Learned, _ count: inout Count) -> EncodedSample? {
+    let excess = sample.tokens.count - maxLength
+    guard excess > 0 else { return EncodedSample(sequence: sample.tokens, learned: sample.flags) }
+    let kept = sample.tokens.first == tokenizer.beginning && tokenizer.addsBeginning ? 1 : 0
+    let unlearned = sample.flags.prefix { !$0 }.count
+    guard overlong == .trim, unlearned - kept > excess else {
+      count.dropped += 1
+      return nil
+    }
+    count.trimmed += 1
+    let cut = kept..<(kept + excess)
+    var tokens = sample.tokens, flags = sample.flags
+    tokens.removeSubrange(cut)
+    flags.removeSubrange(cut)
+    return EncodedSample(sequence: tokens, learned: flags)
+  }
+}

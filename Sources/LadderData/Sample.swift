@@ -1,0 +1,98 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+
+/// One line of a JSONL file.
+public struct Sample: Sendable, Equatable {
+  public enum Form: Sendable, Equatable {
+    /// Loss on the completion.
+    case completion(prompt: String, completion: String)
+    /// Loss on the assistant's turns.
+    case conversation([ChatMessage])
+    /// Loss everywhere.
+    case text(String)
+  }
+
+  public var form: Form
+  /// Completions to choose among; the sample's own is one of them.
+  public var choices: [String]
+  /// What the generated text's final number or text is compared with.
+  public var answer: String?
+
+  public init(_ form: Form, choices: [String] = [], answer: String? = nil) {
+    self.form = form
+    self.choices = choices
+    self.answer = answer
+  }
+
+  public init(prompt: String, completion: String, choices: [String] = [], answer: String? = nil) {
+    self.init(.completion(prompt: prompt, completion: completion), choices: choices, answer: answer)
+  }
+
+  /// Reads a JSONL file; blank lines are passed over.
+  /// - Throws: `missing`; `data` with file and line for the first line that is no sample.
+  public static func load(_ path: String) throws -> [Sample] {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { throw LadderError(.missing, "no data file at \(path)") }
+    if isFolder.boolValue { throw LadderError(.data, "\(path) is a folder; pass a JSONL file") }
+    let data = try DurableFile.read(path)
+    var samples: [Sample] = []
+    for (index, line) in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+      if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }) { continue }
+      do {
+        samples.append(try Sample(json: Data(line)))
+      } catch let error as LadderError {
+        throw LadderError(.data, "\(path):\(index + 1): \(error.message)")
+      }
+    }
+    if samples.isEmpty { throw LadderError(.data, "\(path) holds no samples; write one JSON object a line") }
+    return samples
+  }
+
+  /// Reads one JSON object.
+  public init(json: Data) throws {
+    func bad(_ message: String) -> LadderError { LadderError(.data, message) }
+    let parsed: Any
+    do {
+      parsed = try JSONSerialization.jsonObject(with: json)
+    } catch {
+      throw bad("this line is not valid JSON; write one object a line")
+    }
+    guard let object = parsed as? [String: Any] else { throw bad("this line is not a JSON object; write {\"prompt\": …, \"completion\": …}") }
+    func string(_ key: String) throws -> String? {
+      guard let value = object[key], !(value is NSNull) else { return nil }
+      guard let text = value as? String else { throw bad("\"\(key)\" is not a string") }
+      return text
+    }
+    if let messages = object["messages"] {
+      guard let list = messages as? [[String: Any]] else { throw bad("\"messages\" is not a list of objects") }
+      let turns = try list.map { turn in
+        guard let role = turn["role"] as? String, let content = turn["content"] as? String else { throw bad("a message lacks \"role\" or \"content\"") }
+        return ChatMessage(role: role, content: content)
+      }
+      guard turns.contains(where: { $0.role == "assistant" && !$0.content.isEmpty }) else { throw bad("no message of role \"assistant\" with a content to learn") }
+      self.init(.conversation(turns))
+    } else if let prompt = try string("prompt") {
+      guard let completion = try string("completion") else { throw bad("a \"prompt\" without a \"completion\"") }
+      if completion.isEmpty { throw bad("the completion is empty: there is nothing to learn") }
+      var choices: [String] = []
+      if let value = object["choices"] {
+        guard let list = value as? [String], list.count >= 2, !list.contains("") else { throw bad("\"choices\" is not a list of two or more strings") }
+        guard list.contains(completion) else { throw bad("the completion is not among the \"choices\"") }
+        choices = list
+      }
+      self.init(.completion(prompt: prompt, completion: completion), choices: choices, answer: try string("answer") ?? (object["answer"] as? NSNumber)?.stringValue)
+    } else if let text = try string("text") {
+      if text.isEmpty { throw bad("the text is empty: there is nothing to learn") }
+      self.init(.text(text))
+    } else if let instruction = try string("instruction") {
+      guard let output = try string("output") else { throw bad("an \"instruction\" without an \"output\"") }
+      if output.isEmpty { throw bad("the output is empty: there is nothing to learn") }
+      let input = try string("input") ?? ""
+      let question = input.isEmpty ? instruction : "\(instruction)\n\n### Input:\n\(input)"
+      self.init(.completion(prompt: "### Instruction:\n\(question)\n\n### Response:\n", completion: output), answer: try string("answer"))
+    } else {
+      throw bad("no \"prompt\", \"messages\", \"text\" or \"instruction\" in this line")
+    }
+  }
+}

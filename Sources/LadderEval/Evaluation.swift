@@ -1,0 +1,178 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderData
+import LadderSide
+import LadderTrain
+
+/// How an evaluation reads its samples.
+public struct EvaluationOptions: Sendable {
+  public var metric: Metric = .auto
+  /// Tokens of the longest sample.
+  public var maxLength = 2048
+  public var overlong: Overlong = .trim
+  /// Tokens that go through the model at once.
+  public var microBatchTokens = 2048
+  /// Generated tokens at most, for exact match.
+  public var maxTokens = 256
+
+  public init() {}
+}
+
+/// What an evaluation found.
+public struct Evaluation: Sendable, Codable, Equatable {
+  public var task: String
+  public var metric: Metric
+  /// The metric itself: a share, or for `loss` nats per loss row.
+  public var value: Double
+  public var examples: Int
+  /// Mean nats per loss row of the samples' own completions.
+  public var loss: Double
+  public var tokensPerSecond: Double
+  public var trimmed: Int
+  public var dropped: Int
+
+  enum CodingKeys: String, CodingKey {
+    case task, metric, value, examples, loss
+    case tokensPerSecond = "tokens_per_second"
+    case trimmed, dropped
+  }
+}
+
+extension LadderModel {
+  /// Evaluates samples.
+  /// - Parameters:
+  ///   - name: stands for the samples in results and errors.
+  ///   - report: called with samples done and samples in all.
+  public func evaluate(
+    _ samples: [Sample], name: String = "samples", options: EvaluationOptions = EvaluationOptions(), report: (Int, Int) -> Void = { _, _ in }
+  ) throws -> Evaluation {
+    let encoder = SampleEncoder(backbone, maxLength: options.maxLength, overlong: options.overlong)
+    switch options.metric == .auto ? Self.metric(for: samples) : options.metric {
+    case .choice: return try evaluateChoices(samples, name, encoder, options, report)
+    case .exact: return try evaluateExact(samples, name, encoder, options, report)
+    case .loss, .auto: return try evaluateLoss(samples, name, encoder, options, report)
+    }
+  }
+
+  static func metric(for samples: [Sample]) -> Metric {
+    if samples.allSatisfy({ !$0.choices.isEmpty }) { return .choice }
+    return samples.allSatisfy { $0.answer != nil } ? .exact : .loss
+  }
+
+  // MARK: - Metrics
+
+  private func evaluateLoss(
+    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
+  ) throws -> Evaluation {
+    let (encoded, count) = try encoder.encode(samples, name: name)
+    let began = ContinuousClock.now
+    let losses = try score(encoded, options, report)
+    let rows = losses.reduce(0) { $0 + $1.count }, sum = losses.joined().reduce(0.0) { $0 + Double($1) }
+    let loss = sum / Double(max(1, rows)), tokens = encoded.reduce(0) { $0 + $1.tokens.count }
+    return Evaluation(
+      task: name, metric: .loss, value: loss, examples: encoded.count, loss: loss,
+      tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed, dropped: count.dropped)
+  }
+
+  private func evaluateChoices(
+    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
+  ) throws -> Evaluation {
+    guard samples.allSatisfy({ !$0.choices.isEmpty }) else { throw LadderError(.data, "\(name): --metric choice needs \"choices\" in every sample") }
+    var count = SampleEncoder.Count()
+    var questions: [(choices: [EncodedSample], gold: Int)] = []
+    for sample in samples {
+      guard case .completion(_, let completion) = sample.form, let gold = sample.choices.firstIndex(of: completion),
+        let choices = encoder.encodeChoices(sample, &count)
+      else { continue }
+      questions.append((choices, gold))
+    }
+    guard !questions.isEmpty else { throw LadderError(.data, "\(name): no sample fits --max-length \(options.maxLength); raise it") }
+    let began = ContinuousClock.now
+    // Choices of one token each share a single run of their prompt; others are scored whole, one by one.
+    let shared = questions.indices.filter { i in questions[i].choices.allSatisfy { $0.tokens == questions[i].choices[0].tokens && $0.targets.count == 1 } }
+    let separate = questions.indices.filter { !Set(shared).contains($0) }
+    var scores = questions.map { [Double](repeating: 0, count: $0.choices.count) }
+    var tokens = 0
+    let total = questions.count
+
+    let prompts = shared.map { questions[$0].choices[questions[$0].gold] }
+    _ = try score(prompts, options, { done, _ in report(done, total) }) { index, p in
+      let question = shared[index]
+      for (choice, sample) in questions[question].choices.enumerated() {
+        scores[question][choice] = log(Double(max(p[Int(sample.targets[0])], .leastNormalMagnitude)))
+      }
+    }
+    tokens += prompts.reduce(0) { $0 + $1.tokens.count }
+    let flat = separate.flatMap { question in questions[question].choices.indices.map { (question, $0) } }
+    let sequences = flat.map { questions[$0.0].choices[$0.1] }
+    let losses = sequences.isEmpty ? [] : try score(sequences, options, { done, all in report(shared.count + done * separate.count / all, total) })
+    for (place, rows) in zip(flat, losses) { scores[place.0][place.1] = -rows.reduce(0.0) { $0 + Double($1) } }
+    tokens += sequences.reduce(0) { $0 + $1.tokens.count }
+
+    var right = 0, nats = 0.0, rows = 0
+    for (question, own) in zip(questions, scores) {
+      if own.indices.max(by: { own[$0] < own[$1] }) == question.gold { right += 1 }
+      nats -= own[question.gold]
+      rows += question.choices[question.gold].targets.count
+    }
+    return Evaluation(
+      task: name, metric: .choice, value: Double(right) / Double(total), examples: total, loss: nats / Double(max(1, rows)),
+      tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed, dropped: count.dropped)
+  }
+
+  private func evaluateExact(
+    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
+  ) throws -> Evaluation {
+    let answers = try samples.map { sample in
+      guard let answer = sample.answer else { throw LadderError(.data, "\(name): --metric exact needs an \"answer\" in every sample") }
+      return answer
+    }
+    var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
+    let prompts = try samples.map(encoder.prompt)
+    let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)
+    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: longest + options.maxTokens)
+    let decoder = try SideDecoder(network, forward), next = try NextToken(backbone)
+    var generation = GenerationOptions()
+    generation.maxTokens = options.maxTokens
+    var right = 0, tokens = 0
+    let began = ContinuousClock.now
+    for (index, prompt) in prompts.enumerated() {
+      let result = try generate(Array(prompt.suffix(longest)), decoder, next, options: generation)
+      if FinalAnswer.matches(result.text, answers[index]) { right += 1 }
+      tokens += result.promptTokens + result.tokens
+      report(index + 1, prompts.count)
+    }
+    evaluation.metric = .exact
+    evaluation.value = Double(right) / Double(samples.count)
+    evaluation.examples = samples.count
+    evaluation.tokensPerSecond = Double(tokens) / (ContinuousClock.now - began).seconds
+    return evaluation
+  }
+
+  /// The losses of each sample's rows.
+  /// - Parameter inspect: called with a sample's index and its last row's softmax.
+  package func score(
+    _ samples: [EncodedSample], _ options: EvaluationOptions, _ report: (Int, Int) -> Void = { _, _ in },
+    inspect: ((Int, UnsafeBufferPointer<Float>) -> Void)? = nil
+  ) throws -> [[Float]] {
+    let lengths = samples.map(\.tokens.count)
+    // Like lengths together fill the engine's calls best; results go back to their places.
+    let order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
+    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: lengths.max() ?? 1)
+    let step = try SideStep(network, backbone), loss = try CrossEntropy(backbone)
+    var results = [[Float]](repeating: [], count: samples.count)
+    var done = 0
+    for micro in BatchPlan.pack(order, lengths: lengths, tokens: options.microBatchTokens) {
+      try Cancellation.check()
+      try step.read(micro.map { samples[$0].packed }, from: forward)
+      let owners = micro.flatMap { index in samples[index].targets.map { _ in index } }
+      let losses = try loss.evaluate(
+        try step.forward(), targets: micro.flatMap { samples[$0].targets }, inspect: inspect.map { inspect in { inspect(owners[$0], $1) } })
+      for (owner, value) in zip(owners, losses) { results[owner].append(value) }
+      done += micro.count
+      report(done, samples.count)
+    }
+    return results
+  }
+}

@@ -1,0 +1,103 @@
+import Foundation
+import LadderCompute
+
+/// The safetensors format: an 8-byte little-endian header length, a JSON header, then the tensors' bytes.
+///
+/// Shapes in the file are in the usual order, slowest first: a matrix that ggml calls `[k, n]` is `[n, k]` there.
+package struct Safetensors {
+  package struct Entry {
+    /// Slowest dimension first.
+    package var shape: [Int]
+    package var values: [Float]
+
+    package init(shape: [Int], values: [Float]) {
+      self.shape = shape
+      self.values = values
+    }
+  }
+
+  package var tensors: [String: Entry]
+  package var metadata: [String: String]
+
+  package init(tensors: [String: Entry] = [:], metadata: [String: String] = [:]) {
+    self.tensors = tensors
+    self.metadata = metadata
+  }
+
+  package func write(_ path: String) throws {
+    var header: [String: Any] = [:]
+    if !metadata.isEmpty { header["__metadata__"] = metadata }
+    var offset = 0
+    let names = tensors.keys.sorted()
+    for name in names {
+      guard let entry = tensors[name] else { continue }
+      let end = offset + 4 * entry.values.count
+      header[name] = ["dtype": "F32", "shape": entry.shape, "data_offsets": [offset, end]] as [String: Any]
+      offset = end
+    }
+    var json = try JSONSerialization.data(withJSONObject: header, options: [.sortedKeys, .withoutEscapingSlashes])
+    json.append(Data(repeating: 0x20, count: (8 - json.count % 8) % 8))
+    let length = withUnsafeBytes(of: UInt64(json.count).littleEndian) { Data($0) }
+    try DurableFile.write(path, [length, json] + names.compactMap { tensors[$0].map { $0.values.withUnsafeBytes { Data($0) } } })
+  }
+
+  /// - Throws: `missing`, or `data` where the file is not whole.
+  package init(path: String) throws {
+    let data = try DurableFile.read(path)
+    func broken(_ why: String) -> LadderError { LadderError(.data, "\(path) is not a whole safetensors file: \(why)") }
+    guard data.count >= 8 else { throw broken("it has \(data.count) bytes") }
+    let length = data.prefix(8).enumerated().reduce(UInt64(0)) { $0 | UInt64($1.element) << (8 * UInt64($1.offset)) }
+    guard length <= UInt64(data.count - 8) else { throw broken("its header is cut short") }
+    let start = 8 + Int(length)
+    guard let header = try? JSONSerialization.jsonObject(with: data.subdata(in: 8..<start)) as? [String: Any] else {
+      throw broken("its header is no JSON object")
+    }
+    tensors = [:]
+    metadata = header["__metadata__"] as? [String: String] ?? [:]
+    for (name, value) in header where name != "__metadata__" {
+      guard let entry = value as? [String: Any], let shape = entry["shape"] as? [Int], let offsets = entry["data_offsets"] as? [Int],
+        offsets.count == 2, offsets[0] >= 0, offsets[1] >= offsets[0], start + offsets[1] <= data.count
+      else { throw broken("tensor \(name) is cut short") }
+      guard entry["dtype"] as? String == "F32" else { throw broken("tensor \(name) is not F32") }
+      let count = shape.reduce(1, *)
+      guard offsets[1] - offsets[0] == 4 * count else { throw broken("tensor \(name) has the wrong size") }
+      let values = [Float](unsafeUninitializedCapacity: count) { buffer, filled in
+        data.subdata(in: (start + offsets[0])..<(start + offsets[1])).withUnsafeBytes { UnsafeMutableRawBufferPointer(buffer).copyMemory(from: $0) }
+        filled = count
+      }
+      tensors[name] = Entry(shape: shape, values: values)
+    }
+  }
+}
+
+extension SideNetwork {
+  /// The weights and the taps' statistics.
+  package func export() -> Safetensors {
+    var file = Safetensors(metadata: ["format": "ladder"])
+    for specification in parameters.specifications {
+      file.tensors[specification.name] = .init(shape: specification.shape.reversed(), values: parameters[specification.name].read())
+    }
+    for rung in geometry.rungs.indices {
+      file.tensors["taps.\(rung).mean"] = .init(shape: [geometry.backboneWidth], values: statistics.means[rung])
+      file.tensors["taps.\(rung).deviation"] = .init(shape: [geometry.backboneWidth], values: statistics.deviations[rung])
+    }
+    return file
+  }
+
+  /// - Throws: `data` where a tensor is missing or has another shape.
+  package func restore(_ file: Safetensors, from path: String) throws {
+    func take(_ name: String, _ shape: [Int]) throws -> [Float] {
+      guard let entry = file.tensors[name], entry.shape == shape.reversed() else {
+        throw LadderError(.data, "\(path) holds no \(name) of shape \(shape.reversed()); it was written for other settings")
+      }
+      return entry.values
+    }
+    for specification in parameters.specifications { parameters[specification.name].write(try take(specification.name, specification.shape)) }
+    var statistics = statistics
+    for rung in geometry.rungs.indices {
+      statistics.means[rung] = try take("taps.\(rung).mean", [geometry.backboneWidth])
+      statistics.deviations[rung] = try take("taps.\(rung).deviation", [geometry.backboneWidth])
+    }
+    try setStatistics(statistics)
+  }
+}

@@ -1,0 +1,141 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+
+/// What a side network is made of, before it meets a backbone.
+public struct SideConfiguration: Codable, Sendable, Equatable {
+  /// Which blocks the side network reads.
+  public enum Rungs: Codable, Sendable, Equatable {
+    /// Three blocks around the middle: the default, as few, middle, wide rungs did best in trials.
+    case middle
+    /// Every block but the last.
+    case all
+    /// Every n-th block but the last.
+    case every(Int)
+    /// These blocks, counted from 1.
+    case list([Int])
+
+    /// Reads `middle`, `all`, `N` or `i,j,k`.
+    public init?(_ text: String) {
+      let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { Int($0.trimmingCharacters(in: .whitespaces)) }
+      if text == "middle" {
+        self = .middle
+      } else if text == "all" {
+        self = .all
+      } else if numbers.contains(nil) {
+        return nil
+      } else if numbers.count == 1, let n = numbers[0] {
+        self = .every(n)
+      } else {
+        self = .list(numbers.compactMap { $0 })
+      }
+    }
+  }
+
+  /// How a tap of width d becomes an input of the side network's width: D of the design.
+  public enum Downsampler: Codable, Sendable, Equatable {
+    /// One matrix.
+    case linear
+    /// A product of two matrices of this rank (QST: Zhang et al., ACL 2024).
+    case lowRank(Int)
+    /// The mean over groups of channels, without parameters.
+    case pool
+
+    /// Reads `linear`, `lowrank`, `lowrank:K` or `pool`.
+    public init?(_ text: String) {
+      let parts = text.split(separator: ":", maxSplits: 1)
+      switch (parts.first, parts.count) {
+      case ("linear", 1): self = .linear
+      case ("pool", 1): self = .pool
+      case ("lowrank", 1): self = .lowRank(16)
+      case ("lowrank", 2):
+        guard let rank = Int(parts[1]), rank > 0 else { return nil }
+        self = .lowRank(rank)
+      default: return nil
+      }
+    }
+  }
+
+  public enum Initialisation: String, Codable, Sendable, Equatable {
+    case random
+    /// Each side layer starts as the matching backbone block, pruned to the rows and columns of largest norm (LST, §3.3).
+    case backbone
+  }
+
+  /// Width of the backbone over width of the side network; nil takes a width of 256, or an eighth of the backbone's if that is more.
+  public var reduction: Double? = nil
+  public var rungs: Rungs = .middle
+  public var downsampler: Downsampler = .linear
+  public var initialisation: Initialisation = .random
+  /// τ of the gates σ(a / τ).
+  public var gateTemperature: Float = 0.1
+  /// The share of tap channels that training sets to zero.
+  public var tapDropout: Float = 0.2
+  /// The width of one attention head.
+  public var headSize: Int = 64
+  public var ropeBase: Float = 10000
+  public var normEpsilon: Float = 1e-6
+
+  public init() {}
+}
+
+/// A side network's shape on one backbone.
+package struct SideGeometry: Sendable, Equatable {
+  /// d, the backbone's width.
+  package let backboneWidth: Int
+  /// d_s, the side network's.
+  package let width: Int
+  package let headSize: Int
+  package let feedForward: Int
+  /// The tapped blocks r(1) < r(2) < …, counted from 1.
+  package let rungs: [Int]
+  /// Side layers M.
+  package var layers: Int { rungs.count }
+  package var heads: Int { width / headSize }
+
+  /// The rung that side layer `j` (from 0) reads, as an index into `rungs`.
+  package func rung(ofLayer j: Int) -> Int { j % rungs.count }
+
+  /// - Throws: `usage` for settings that do not fit a backbone of this shape.
+  package init(_ configuration: SideConfiguration, backboneWidth d: Int, blocks: Int) throws {
+    func refuse(_ message: String) -> LadderError { LadderError(.usage, message) }
+    guard blocks >= 2 else { throw LadderError(.data, "a backbone of \(blocks) block has no inner block to read") }
+    let rungs: [Int]
+    switch configuration.rungs {
+    case .all: rungs = Array(1..<blocks)
+    case .every(let n):
+      guard n > 0, n < blocks else { throw refuse("--rungs \(n): take every n-th block with n between 1 and \(blocks - 1)") }
+      rungs = Array(stride(from: n, to: blocks, by: n))
+    case .list(let list):
+      guard let low = list.min(), let high = list.max(), low >= 1, high < blocks, Set(list).count == list.count else {
+        throw refuse("--rungs: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
+      }
+      rungs = list.sorted()
+    case .middle:
+      rungs = Set([7.0, 9, 11].map { min(blocks - 1, max(1, Int(($0 / 18 * Double(blocks)).rounded()))) }).sorted()
+    }
+    let wanted: Double
+    if let reduction = configuration.reduction {
+      guard reduction >= 1, reduction.isFinite else { throw refuse("--reduction \(reduction): it must be 1 or more") }
+      wanted = Double(d) / reduction
+    } else {
+      wanted = min(Double(d), max(256, Double(d) / 8))
+    }
+    var width = max(16, Int(wanted) / 32 * 32)
+    if configuration.downsampler == .pool {
+      guard let divisor = (1...d).first(where: { d % $0 == 0 && d / $0 <= Int(wanted) && d / $0 % 16 == 0 }) else {
+        throw refuse("--downsample pool: no width near \(Int(wanted)) divides the backbone's \(d); take another --reduction")
+      }
+      width = d / divisor
+    }
+    if case .lowRank(let rank) = configuration.downsampler, rank > min(d, width) {
+      throw refuse("--downsample lowrank:\(rank): the rank must be at most the side network's width \(width)")
+    }
+    guard configuration.headSize >= 2 else { throw refuse("the side network's head size must be 2 or more") }
+    headSize = stride(from: min(configuration.headSize, width), through: 2, by: -1).first { width % $0 == 0 && $0 % 2 == 0 } ?? 2
+    self.width = width
+    self.rungs = rungs
+    backboneWidth = d
+    feedForward = (width * 8 / 3 + 31) / 32 * 32
+  }
+}

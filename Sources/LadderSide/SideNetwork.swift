@@ -1,0 +1,121 @@
+import LadderBackbone
+import LadderCompute
+
+/// A ladder side network: the only thing that is trained.
+///
+///     x_j = D_j·z(rms(h_r(j)))                       projections of the tapped hidden states
+///     s_j = F_j(g_j·x_j + (1 − g_j)·s_{j−1})         side layers; s_0 = x_1, g_j = σ(a_j / τ)
+///     Δ   = U·rms(s_M) at the loss rows              added to the final norm's rows before the frozen head
+///
+/// Sung et al., "LST" (NeurIPS 2022), §3; Zheng et al., "Ladder Up, Memory Down" (arXiv 2512.14237), §3.
+package final class SideNetwork {
+  package let configuration: SideConfiguration
+  package let geometry: SideGeometry
+  package let parameters: Parameters
+  package private(set) var statistics: TapStatistics
+  package let engine: Engine
+  private var means: [Tensor] = []
+  private var inverseDeviations: [Tensor] = []
+  private let constants: TensorPool
+
+  /// A network whose parameters are all zero.
+  package init(_ configuration: SideConfiguration, _ geometry: SideGeometry, _ engine: Engine, trainable: Bool) throws {
+    self.configuration = configuration
+    self.geometry = geometry
+    self.engine = engine
+    parameters = try Parameters(Self.specifications(configuration, geometry), engine, trainable: trainable)
+    statistics = .identity(rungs: geometry.rungs.count, width: geometry.backboneWidth)
+    constants = TensorPool(engine, tensors: 2 * geometry.rungs.count + 8)
+    try setStatistics(statistics)
+  }
+
+  package func setStatistics(_ statistics: TapStatistics) throws {
+    self.statistics = statistics
+    try constants.reset()
+    means = try statistics.means.map { try constants.make($0, [geometry.backboneWidth]) }
+    inverseDeviations = try statistics.deviations.map { try constants.make($0.map { 1 / $0 }, [geometry.backboneWidth]) }
+  }
+
+  // MARK: - Parameters
+
+  package static func specifications(_ configuration: SideConfiguration, _ geometry: SideGeometry) -> [Parameters.Specification] {
+    typealias S = Parameters.Specification
+    let d = geometry.backboneWidth, w = geometry.width, f = geometry.feedForward
+    var list: [S] = []
+    for rung in geometry.rungs.indices {
+      switch configuration.downsampler {
+      case .linear: list.append(S("down.\(rung).weight", [d, w]))
+      case .lowRank(let rank): list += [S("down.\(rung).a", [d, rank]), S("down.\(rung).b", [rank, w])]
+      case .pool: break
+      }
+    }
+    for j in 0..<geometry.layers {
+      let p = "layers.\(j)."
+      if j > 0 { list.append(S(p + "gate", [1], decays: false)) }
+      list += [
+        S(p + "attention_norm", [w], decays: false), S(p + "q", [w, w]), S(p + "k", [w, w]), S(p + "v", [w, w]), S(p + "o", [w, w]),
+        S(p + "feed_forward_norm", [w], decays: false), S(p + "feed_forward_gate", [w, f]), S(p + "feed_forward_up", [w, f]),
+        S(p + "feed_forward_down", [f, w]),
+      ]
+    }
+    list.append(S("up.weight", [w, d]))
+    return list
+  }
+
+  package func downsamplerNames(_ rung: Int) -> [String] {
+    parameters.specifications.map(\.name).filter { $0.hasPrefix("down.\(rung).") }
+  }
+
+  package func layerNames(_ j: Int) -> [String] {
+    parameters.specifications.map(\.name).filter { $0.hasPrefix("layers.\(j).") } + downsamplerNames(geometry.rung(ofLayer: j))
+  }
+
+  // MARK: - Forward
+
+  /// z(rms(h)), with dropout where a mask is given. Shapes: tap [d, n] BF16; mask [d, n] F32 → [d, n] F32.
+  package func standardised(_ graph: Graph, _ tap: Tensor, rung: Int, mask: Tensor?) -> Tensor {
+    var z = graph.rmsNorm(graph.cast(tap, .float32), configuration.normEpsilon)
+    z = graph.multiply(graph.subtract(z, means[rung]), inverseDeviations[rung])
+    return mask.map { graph.multiply(z, $0) } ?? z
+  }
+
+  /// x = D·z. Shapes: z [d, n] → [w, n].
+  package func downsample(_ tape: Tape, _ z: Tensor, rung: Int) -> Tensor {
+    switch configuration.downsampler {
+    case .linear: tape.projectTap(z, parameters["down.\(rung).weight"])
+    case .lowRank: tape.project(tape.projectTap(z, parameters["down.\(rung).a"]), parameters["down.\(rung).b"])
+    case .pool: tape.pool(tape.graph.cast(z, .float32), width: geometry.width)
+    }
+  }
+
+  /// s_j from s_{j−1} and the layer's tap: gate, attention, SwiGLU. Shapes: previous, result [w, n]; z [d, n]; positions [n].
+  ///
+  /// - Parameter attend: attention over the layer's q, k, v, each [head, heads, n].
+  package func layer(
+    _ tape: Tape, _ j: Int, previous: Tensor?, z: Tensor, positions: Tensor, attend: (Tensor, Tensor, Tensor) -> Tensor
+  ) -> Tensor {
+    let w = geometry.width, n = z[1], epsilon = configuration.normEpsilon
+    func parameter(_ name: String) -> Tensor { parameters["layers.\(j).\(name)"] }
+    let x = downsample(tape, z, rung: geometry.rung(ofLayer: j))  // [w, n]
+    // s_0 = x_1: the first layer's mixture is x_1 whatever its gate, so it has none.
+    let u = previous.map { tape.gate(x, $0, parameter("gate"), temperature: configuration.gateTemperature) } ?? x
+
+    let a = tape.multiply(tape.rmsNorm(u, epsilon: epsilon), parameter("attention_norm"))  // [w, n]
+    func heads(_ name: String) -> Tensor {  // [head, heads, n]
+      tape.reshape(tape.project(a, parameter(name)), [geometry.headSize, geometry.heads, n])
+    }
+    let q = tape.rope(heads("q"), positions: positions, base: configuration.ropeBase)
+    let k = tape.rope(heads("k"), positions: positions, base: configuration.ropeBase)
+    let mixed = tape.reshape(attend(q, k, heads("v")), [w, n])
+    let v = tape.add(u, tape.project(mixed, parameter("o")))  // [w, n]
+
+    let b = tape.multiply(tape.rmsNorm(v, epsilon: epsilon), parameter("feed_forward_norm"))
+    let inner = tape.swiglu(gate: tape.project(b, parameter("feed_forward_gate")), up: tape.project(b, parameter("feed_forward_up")))
+    return tape.add(v, tape.project(inner, parameter("feed_forward_down")))  // [w, n]
+  }
+
+  /// Δ = U·rms(s). Shapes: s [w, rows] → [d, rows].
+  package func correction(_ tape: Tape, _ s: Tensor) -> Tensor {
+    tape.project(tape.rmsNorm(s, epsilon: configuration.normEpsilon), parameters["up.weight"])
+  }
+}

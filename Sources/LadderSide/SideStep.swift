@@ -1,0 +1,118 @@
+import LadderBackbone
+import LadderCompute
+
+/// One micro-batch through the backbone and a side network: forward over packed samples, and backward layer by layer.
+///
+/// Forward keeps the standardised taps and each layer's output; backward computes a layer's inside again before it
+/// differentiates it, so that no more than one layer's activations exist at a time.
+package final class SideStep {
+  /// Nil leaves the backbone as it is.
+  private let network: SideNetwork?
+  private let pool: TensorPool
+  private let graph: Graph
+
+  // The micro-batch at hand.
+  private var taps: [Tensor] = []  // per rung [d, n] BF16; standardised in place
+  private var states: [Tensor] = []  // s_j per layer [w, n]
+  private var final: Tensor?  // n [d, rows]
+  private var positions: Tensor?
+  private var lossRows: Tensor?
+  private var blocks: AttentionBlocks?
+
+  package init(_ network: SideNetwork?, _ backbone: Backbone) throws {
+    self.network = network
+    pool = TensorPool(backbone.engine)
+    graph = try Graph(backbone.engine, nodes: 1 << 16)
+  }
+
+  /// Bytes held for activations and graphs.
+  package var bytes: Int { pool.capacity + graph.workspace }
+
+  /// Runs the backbone over the samples and keeps what it hands out.
+  package func read(_ samples: [PackedSample], from forward: ForwardPass) throws {
+    try pool.reset()
+    let d = forward.backbone.width, n = samples.reduce(0) { $0 + $1.tokens.count }
+    let rows = samples.reduce(0) { $0 + $1.lossRows.count }
+    taps = try forward.rungs.map { _ in try pool.make(.bfloat16, [d, n]) }
+    let final = try pool.make(.float32, [d, rows])
+    try forward.run(samples, taps: taps, final: final)
+    self.final = final
+    guard let network else { return }
+    states = try (0..<network.geometry.layers).map { _ in try pool.make(.float32, [network.geometry.width, n]) }
+    positions = try pool.make(samples.flatMap { (0..<Int32($0.tokens.count)).map { $0 } })
+    var start: Int32 = 0, ids: [Int32] = []
+    for sample in samples {
+      ids += sample.lossRows.map { start + Int32($0) }
+      start += Int32(sample.tokens.count)
+    }
+    lossRows = try pool.make(ids)
+    blocks = try AttentionBlocks(lengths: samples.map(\.tokens.count), pool: pool)
+  }
+
+  /// - Parameter dropout: the stream that drops tap channels while training; nil drops none.
+  /// - Returns: n + Δ at the loss rows, [d, rows]; valid until the next `read`.
+  package func forward(dropout: SeededRandom? = nil) throws -> Tensor {
+    guard let final else { preconditionFailure("read() comes first") }
+    guard let network, let positions, let lossRows, let blocks else { return final }
+    try standardise(network, dropout)
+    graph.reset()
+    let tape = Tape(graph)
+    var s: Tensor?
+    for j in 0..<network.geometry.layers {
+      s = graph.store(layer(network, tape, j, previous: s, positions, blocks), in: states[j])
+    }
+    let corrected = graph.add(final, network.correction(tape, tape.rows(states[states.count - 1], lossRows)))
+    graph.store(corrected, in: final)
+    try graph.compute()
+    return final
+  }
+
+  /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward` returned.
+  package func backward(_ gradient: Tensor) throws {
+    guard let network, let positions, let lossRows, let blocks else { preconditionFailure("forward() comes first") }
+    graph.reset()
+    let top = Tape(graph), last = states[states.count - 1]
+    top.watch(last)
+    top.watch(network.parameters["up.weight"])
+    top.backward(from: network.correction(top, top.rows(last, lossRows)), gradient: gradient)
+    network.parameters.accumulateGradients(["up.weight"], from: top)
+    var ds = top.gradient(of: last)
+
+    for j in (0..<network.geometry.layers).reversed() {
+      guard let upstream = ds else { break }
+      let tape = Tape(graph), names = network.layerNames(j)
+      names.forEach { tape.watch(network.parameters[$0]) }
+      let previous = j > 0 ? states[j - 1] : nil
+      if let previous { tape.watch(previous) }
+      tape.backward(from: layer(network, tape, j, previous: previous, positions, blocks), gradient: upstream)
+      network.parameters.accumulateGradients(names, from: tape)
+      ds = previous.flatMap(tape.gradient)
+    }
+    try graph.compute()
+  }
+
+  private func layer(
+    _ network: SideNetwork, _ tape: Tape, _ j: Int, previous: Tensor?, _ positions: Tensor, _ blocks: AttentionBlocks
+  ) -> Tensor {
+    let scale = 1 / Float(network.geometry.headSize).squareRoot()
+    return network.layer(tape, j, previous: previous, z: taps[network.geometry.rung(ofLayer: j)], positions: positions) { q, k, v in
+      tape.attention(q, k, v, blocks, scale: scale)
+    }
+  }
+
+  /// Replaces each tap by z(rms(tap)), one rung at a time so that one mask serves all.
+  private func standardise(_ network: SideNetwork, _ dropout: SeededRandom?) throws {
+    var random = dropout
+    let rate = network.configuration.tapDropout
+    var mask: Tensor?
+    for (rung, tap) in taps.enumerated() {
+      if random != nil, rate > 0, let values = random?.dropoutMask(count: tap.count, rate: rate) {
+        if mask == nil { mask = try pool.make(.float32, [tap[0], tap[1]]) }
+        mask?.write(values)
+      }
+      graph.reset()
+      graph.store(network.standardised(graph, tap, rung: rung, mask: mask), in: tap)
+      try graph.compute()
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import Foundation
+import LadderCompute
+import LadderData
+import LadderSide
+
+/// Everything that decides what a run's weights become, given the backbone and the samples.
+public struct TrainingConfiguration: Codable, Sendable, Equatable {
+  public var side = SideConfiguration()
+  public var epochs: Double = 1
+  /// Optimiser steps; overrides `epochs`.
+  public var steps: Int? = nil
+  /// Tokens of the longest sample.
+  public var maxLength = 1024
+  public var overlong: Overlong = .trim
+  /// Samples of one optimiser step.
+  public var batchSize = 16
+  /// Tokens that go through the side network at once; a batch of more is accumulated.
+  public var microBatchTokens = 2048
+  public var learningRate: Float = 1e-3
+  public var schedule: Schedule = .cosine
+  /// The share of the steps over which the learning rate rises.
+  public var warmup: Float = 0.05
+  public var weightDecay: Float = 0.01
+  public var clip: Float = 1
+  /// Leave vocabulary entries below 2⁻¹² out of the head's gradient.
+  public var filtersGradient = true
+  public var seed: UInt64 = 0
+  /// Steps between checkpoints.
+  public var checkpointEvery = 100
+  /// Steps between validations; 0 validates at each epoch's end.
+  public var validateEvery = 0
+
+  public init() {}
+
+  /// - Throws: `usage` for the first setting that is out of range.
+  package func validate() throws {
+    func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
+    try require(epochs > 0 && epochs.isFinite, "--epochs must be above 0")
+    try require((steps ?? 1) > 0, "--steps must be 1 or more")
+    try require(maxLength >= 2, "--max-length must be 2 or more")
+    try require(batchSize > 0, "--batch-size must be 1 or more")
+    try require(microBatchTokens > 0, "--micro-batch must be 1 or more")
+    try require(learningRate > 0 && learningRate.isFinite, "--learning-rate must be above 0")
+    try require((0..<1).contains(warmup), "--warmup is a share of the run, from 0 up to 1")
+    try require(weightDecay >= 0 && clip >= 0, "--weight-decay and --clip cannot be negative")
+    try require((0..<1).contains(side.tapDropout), "--tap-dropout is a share, from 0 up to 1")
+    try require(side.gateTemperature > 0, "--gate-temperature must be above 0")
+    try require(checkpointEvery > 0 && validateEvery >= 0, "--checkpoint-every must be 1 or more, --validate-every 0 or more")
+  }
+
+  /// What differs from `other` and would change the weights that a resumed run ends with.
+  package func differences(from other: TrainingConfiguration) -> [String] {
+    func encoded(_ value: TrainingConfiguration) -> [String: String] {
+      guard let data = try? JSONEncoder().encode(value), let object = try? JSONSerialization.jsonObject(with: data) as? [String: Any] else { return [:] }
+      return object.mapValues { "\($0)" }
+    }
+    var mine = encoded(self), theirs = encoded(other)
+    for key in ["checkpointEvery", "microBatchTokens"] {
+      mine[key] = nil
+      theirs[key] = nil
+    }
+    return Set(mine.keys).union(theirs.keys).filter { mine[$0] != theirs[$0] }.sorted()
+  }
+}

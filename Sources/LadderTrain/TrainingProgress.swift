@@ -1,0 +1,46 @@
+/// What a run reports as it goes.
+public enum TrainingEvent: Sendable {
+  /// Work that has no loss yet, over in seconds.
+  case stage(String)
+  /// Samples that did not go through whole.
+  case samples(kept: Int, trimmed: Int, dropped: Int)
+  /// The run continues from a checkpoint.
+  case resumed(step: Int)
+  case step(TrainingStep)
+  /// Mean loss over the validation samples.
+  case validation(step: Int, loss: Float, isBest: Bool)
+  case checkpoint(step: Int)
+}
+
+/// One optimiser step: a line of `metrics.jsonl`.
+public struct TrainingStep: Codable, Sendable, Equatable {
+  /// From 1.
+  public var step: Int
+  public var totalSteps: Int
+  /// Epochs done, as a fraction.
+  public var epoch: Double
+  /// Mean loss in nats per loss row of this batch.
+  public var loss: Float
+  public var learningRate: Float
+  /// Sample tokens seen since the run began.
+  public var tokens: Int
+  /// Since this process began to train.
+  public var tokensPerSecond: Double
+  /// The most bytes that this process held.
+  public var peakBytes: Int
+  /// Before clipping.
+  public var gradientNorm: Float
+  public var secondsLeft: Double
+
+  enum CodingKeys: String, CodingKey {
+    case step
+    case totalSteps = "total_steps"
+    case epoch, loss
+    case learningRate = "learning_rate"
+    case tokens
+    case tokensPerSecond = "tokens_per_second"
+    case peakBytes = "peak_bytes"
+    case gradientNorm = "gradient_norm"
+    case secondsLeft = "seconds_left"
+  }
+}

@@ -1,0 +1,57 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+struct Evaluate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "eval",
+    abstract: "Measure a model, with or without a trained side network.",
+    discussion: """
+      loss    mean nats per token of the completions
+      choice  share of samples whose completion is the likeliest of its "choices"
+      exact   share of samples whose generated text ends in the "answer"
+      auto    choice where the samples have choices, exact where they have answers, else loss
+      """)
+
+  @OptionGroup var options: ModelOptions
+  @Option(help: ArgumentHelp("A run's folder.", valueName: "run"), completion: .directory) var adapter: String?
+  @Option(help: ArgumentHelp("Samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String
+  @Option(help: ArgumentHelp("auto, loss, choice or exact.", valueName: "name")) var metric = "auto"
+  @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 2048
+  @Option(help: ArgumentHelp("What becomes of a longer sample: trim or drop.", valueName: "what")) var overlong = "trim"
+  @Option(help: ArgumentHelp("Tokens that exact match generates at most.", valueName: "N")) var maxTokens = 256
+  @Option(help: ArgumentHelp("Take only the first N samples.", valueName: "N")) var limit: Int?
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func run() async throws {
+    var settings = EvaluationOptions()
+    guard let metric = Metric(rawValue: metric) else { throw LadderError(.usage, "--metric \(self.metric): take auto, loss, choice or exact") }
+    guard let overlong = Overlong(rawValue: overlong) else { throw LadderError(.usage, "--overlong \(self.overlong): take trim or drop") }
+    guard maxLength >= 2, maxTokens >= 1, (limit ?? 1) >= 1 else { throw LadderError(.usage, "--max-length must be 2 or more, --max-tokens and --limit 1 or more") }
+    settings.metric = metric
+    settings.overlong = overlong
+    settings.maxLength = maxLength
+    settings.maxTokens = maxTokens
+    let samples = Array(try Sample.load(data).prefix(limit ?? .max))
+    let name = URL(fileURLWithPath: data).deletingPathExtension().lastPathComponent
+    let adapter = adapter.map { RunDirectory($0) }
+    if let adapter { _ = try adapter.manifest() }
+    let backbone = try options.load()
+    let final = settings
+    let result = try await interruptible {
+      try LadderModel(backbone, adapter: adapter).evaluate(samples, name: name, options: final) { done, total in
+        Terminal.progress("evaluated \(done) of \(total)")
+      }
+    }
+    Terminal.finishLine()
+    if result.trimmed + result.dropped > 0 { Terminal.note("\(result.trimmed) samples trimmed to --max-length, \(result.dropped) dropped as too long") }
+    if json {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys]
+      Terminal.output(String(decoding: try encoder.encode(result), as: UTF8.self))
+    } else {
+      let value = result.metric == .loss ? "" : String(format: "  %@ %.4f", result.metric.rawValue, result.value)
+      Terminal.output(String(format: "%@:%@  loss %.4f  over %d samples, %d tok/s", result.task, value, result.loss, result.examples, Int(result.tokensPerSecond)))
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+struct Inspect: ParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Show what is in a GGUF file or a run, without loading a model.")
+
+  @Argument(help: ArgumentHelp("A GGUF file or a run's folder.", valueName: "file|run"), completion: .file()) var path: String?
+  @Flag(help: "List every tensor.") var tensors = false
+  @Flag(help: "List the devices that this build can run on.") var devices = false
+
+  func run() throws {
+    if devices {
+      for device in Device.all {
+        Terminal.output("\(device.name)\t\(device.description)\t\(Terminal.bytes(device.memory))")
+      }
+      if path == nil { return }
+    }
+    guard let path else { throw LadderError(.usage, "name a GGUF file or a run's folder, or pass --devices") }
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { throw LadderError(.missing, "no file or run at \(path)") }
+    if isFolder.boolValue { try show(RunDirectory(path)) } else { try show(GGUFFile(path: path)) }
+  }
+
+  private func show(_ run: RunDirectory) throws {
+    let m = try run.manifest()
+    var rows: [(String, String)] = [
+      ("method", m.method), ("backbone", "\(m.backbone.name) (\(m.backbone.architecture), fingerprint \(m.backbone.fingerprint))"),
+      ("side network", "\(m.rungs.count) layers of width \(m.width), rungs \(m.rungs.map(String.init).joined(separator: ", ")) of \(m.backbone.blocks) blocks"),
+      ("parameters", Terminal.count(m.parameters)), ("finished", m.finished ? "yes" : "no; go on with ladder train --resume"),
+      ("weights of step", String(m.step)),
+    ]
+    if let loss = m.validationLoss { rows.append(("validation loss", String(format: "%.4f", loss))) }
+    let c = m.configuration
+    rows += [
+      ("learning rate", "\(c.learningRate) (\(c.schedule.rawValue), warm-up \(c.warmup))"), ("batch size", String(c.batchSize)),
+      ("epochs", c.steps.map { "\($0) steps" } ?? String(c.epochs)), ("max length", String(c.maxLength)), ("seed", String(c.seed)),
+    ]
+    table(rows)
+  }
+
+  private func show(_ file: GGUFFile) throws {
+    let parameters = file.tensors.reduce(0) { $0 + $1.shape.reduce(1, *) }
+    table([("format", "GGUF version \(file.version), \(Terminal.bytes(file.bytes))"), ("tensors", "\(file.tensors.count), \(Terminal.count(parameters)) numbers")])
+    let types = Dictionary(grouping: file.tensors, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.sorted { $0.value > $1.value }
+    table([("types", types.map { "\($0.key) \(Terminal.bytes($0.value))" }.joined(separator: ", "))])
+    table(file.metadata.keys.sorted().compactMap { key in file.metadata[key].map { (key, abridged($0.description)) } })
+    if tensors {
+      for tensor in file.tensors { Terminal.output("\(tensor.name)\t\(tensor.type)\t[\(tensor.shape.map(String.init).joined(separator: ", "))]") }
+    }
+  }
+
+  private func abridged(_ text: String) -> String {
+    let line = text.replacingOccurrences(of: "\n", with: "\\n")
+    return line.count > 100 ? line.prefix(97) + "…" : line
+  }
+
+  private func table(_ rows: [(String, String)]) {
+    let width = min(44, rows.map(\.0.count).max() ?? 0)
+    for (name, value) in rows { Terminal.output(name.padding(toLength: max(width, name.count), withPad: " ", startingAt: 0) + "  " + value) }
+  }
+}

@@ -1,0 +1,43 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+@main
+struct LadderCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "ladder",
+    abstract: "Fine-tunes language models by Ladder Side Tuning: the GGUF model stays frozen, a small side network learns.",
+    discussion: """
+      A first run:
+
+        ladder train --model model.gguf --data train.jsonl --valid dev.jsonl --out runs/first
+        ladder eval --model model.gguf --adapter runs/first --data dev.jsonl
+        ladder generate --model model.gguf --adapter runs/first --prompt "Review: a joy to watch\\nSentiment:"
+
+      Data is one JSON object a line: {"prompt", "completion"}, with "choices" or "answer" where there are any;
+      {"messages": [{"role", "content"}, …]}; {"text"}; or {"instruction", "input", "output"}.
+
+      Results go to standard output, progress to standard error. Exit status: 0 done, 64 wrong usage, 65 bad data or model,
+      66 a file that is not there, 70 the engine failed, 74 a read or write failed, 130 interrupted (state saved).
+      """,
+    version: "0.1.0",
+    subcommands: [Train.self, Evaluate.self, Generate.self, Inspect.self])
+
+  static func main() async {
+    do {
+      var command = try parseAsRoot()
+      if var asynchronous = command as? AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch let error as LadderError {
+      Terminal.finishLine()
+      Terminal.error("ladder: \(error.message)")
+      Foundation.exit(error.kind.rawValue)
+    } catch {
+      Terminal.finishLine()
+      exit(withError: error)
+    }
+  }
+}

@@ -1,0 +1,25 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+/// What every command that loads a model takes.
+struct ModelOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("The backbone: a decoder-only GGUF.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"]))
+  var model: String?
+
+  @Option(help: ArgumentHelp("CPU threads (default: one per core).", valueName: "N"))
+  var threads: Int?
+
+  @Option(help: ArgumentHelp("Device to run on, as `ladder inspect --devices` lists them (default: the first accelerator, or the CPU).", valueName: "name"))
+  var device: String?
+
+  @Flag(help: "Show llama.cpp's own log.")
+  var verbose = false
+
+  func load() throws -> Backbone {
+    if verbose { EngineLog.show { Terminal.note($0) } }
+    guard let model else { throw LadderError(.usage, "no --model: name the GGUF file of the backbone") }
+    if let threads, threads < 1 { throw LadderError(.usage, "--threads must be 1 or more") }
+    return try Backbone(path: model, threads: threads, device: device)
+  }
+}

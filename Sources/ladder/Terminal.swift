@@ -1,0 +1,56 @@
+import Foundation
+
+/// Standard output for results, standard error for everything else.
+enum Terminal {
+  static let isInteractive = isatty(STDERR_FILENO) != 0
+  nonisolated(unsafe) private static var lineIsOpen = false
+  nonisolated(unsafe) private static var lastPlain = ContinuousClock.now - .seconds(60)
+
+  static func output(_ text: String) { write(text + "\n", STDOUT_FILENO) }
+  static func outputPiece(_ text: String) { write(text, STDOUT_FILENO) }
+
+  static func note(_ text: String) {
+    finishLine()
+    write(text + "\n", STDERR_FILENO)
+  }
+
+  static func error(_ text: String) { write(text.replacingOccurrences(of: "\n", with: " ") + "\n", STDERR_FILENO) }
+
+  /// Progress: a line that is written over on a terminal; elsewhere plain lines, one every few seconds unless `always`.
+  static func progress(_ text: String, always: Bool = false) {
+    if isInteractive {
+      write("\r\u{1B}[K" + text, STDERR_FILENO)
+      lineIsOpen = true
+    } else if always || ContinuousClock.now - lastPlain >= .seconds(5) {
+      write(text + "\n", STDERR_FILENO)
+      lastPlain = .now
+    }
+  }
+
+  static func finishLine() {
+    if lineIsOpen { write("\n", STDERR_FILENO) }
+    lineIsOpen = false
+  }
+
+  static func bytes(_ count: Int) -> String {
+    count >= 1 << 30 ? String(format: "%.2f GB", Double(count) / 1e9) : String(format: "%.0f MB", Double(count) / 1e6)
+  }
+
+  static func time(_ seconds: Double) -> String {
+    let s = Int(max(0, seconds).rounded())
+    return s >= 3600 ? String(format: "%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60) : String(format: "%d:%02d", s / 60, s % 60)
+  }
+
+  static func count(_ value: Int) -> String {
+    value >= 1_000_000 ? String(format: "%.2f M", Double(value) / 1e6) : value >= 10_000 ? String(format: "%.1f k", Double(value) / 1e3) : String(value)
+  }
+
+  private static func write(_ text: String, _ descriptor: Int32) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let written = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+      if written <= 0 { return }
+      bytes = bytes.dropFirst(written)
+    }
+  }
+}

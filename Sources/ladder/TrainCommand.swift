@@ -1,0 +1,129 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+struct Train: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Train a side network on a frozen model.",
+    discussion: """
+      Every option can stand in a YAML file given by --config, by its long name (`learning-rate: 5e-4`); the command line wins.
+
+      The run's folder holds ladder.json, ladder.safetensors (the best state by --valid, else the last), metrics.jsonl and the
+      last checkpoint. Stop with Ctrl-C and go on with --resume: the weights end bit for bit as if never stopped.
+      """)
+
+  @OptionGroup var options: ModelOptions
+
+  @Option(help: ArgumentHelp("YAML file of options.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"])) var config: String?
+  @Option(help: ArgumentHelp("Training samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String?
+  @Option(help: ArgumentHelp("Samples to choose the best state by.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var valid: String?
+  @Option(help: ArgumentHelp("Folder for the run.", valueName: "folder"), completion: .directory) var out: String?
+  @Flag(help: "Go on with the run in --out from its last checkpoint.") var resume = false
+
+  @Option(help: ArgumentHelp("lst (default).", valueName: "name")) var method: String?
+  @Option(help: ArgumentHelp("Width of the model over width of the side network (default: a side width of 256, or an eighth).", valueName: "N")) var reduction: Double?
+  @Option(help: ArgumentHelp("middle (three blocks around the middle, default), all, every N-th, or a list i,j,k from 1.", valueName: "rungs")) var rungs: String?
+  @Option(help: ArgumentHelp("linear (default), lowrank:K or pool.", valueName: "kind")) var downsample: String?
+  @Option(help: ArgumentHelp("random (default), or backbone: pruned copies of the model's blocks.", valueName: "kind")) var `init`: String?
+  @Option(help: ArgumentHelp("Share of tap channels dropped while training (default 0.2).", valueName: "F")) var tapDropout: Float?
+  @Option(help: ArgumentHelp("Temperature of the gates (default 0.1).", valueName: "F")) var gateTemperature: Float?
+
+  @Option(help: ArgumentHelp("Passes over the data (default 1).", valueName: "E")) var epochs: Double?
+  @Option(help: ArgumentHelp("Optimiser steps, instead of --epochs.", valueName: "N")) var steps: Int?
+  @Option(help: ArgumentHelp("Tokens of the longest sample (default 1024).", valueName: "T")) var maxLength: Int?
+  @Option(help: ArgumentHelp("What becomes of a longer sample: trim (its prompt's start is cut; default) or drop.", valueName: "what")) var overlong: String?
+  @Option(help: ArgumentHelp("Samples of one step (default 16).", valueName: "B")) var batchSize: Int?
+  @Option(help: ArgumentHelp("Tokens in memory at once; the rest of a step is accumulated (default 2048).", valueName: "tokens")) var microBatch: Int?
+  @Option(help: ArgumentHelp("Peak learning rate (default 1e-3).", valueName: "LR")) var learningRate: Float?
+  @Option(help: ArgumentHelp("cosine (default), linear or constant.", valueName: "kind")) var schedule: String?
+  @Option(help: ArgumentHelp("Share of the steps over which the learning rate rises (default 0.05).", valueName: "F")) var warmup: Float?
+  @Option(help: ArgumentHelp("AdamW's decoupled weight decay (default 0.01).", valueName: "F")) var weightDecay: Float?
+  @Option(help: ArgumentHelp("Largest gradient norm; 0 never clips (default 1).", valueName: "F")) var clip: Float?
+  @Flag(help: "Work the head's gradient over the whole vocabulary, without leaving out entries below 2^-12.") var exactGradient = false
+  @Option(help: ArgumentHelp("Seed of initialisation, order and dropout (default 0).", valueName: "S")) var seed: UInt64?
+  @Option(help: ArgumentHelp("Steps between checkpoints (default 100).", valueName: "N")) var checkpointEvery: Int?
+  @Option(help: ArgumentHelp("Steps between validations (default: an epoch).", valueName: "N")) var validateEvery: Int?
+
+  mutating func run() async throws {
+    if let config { try mergeConfiguration(config) }
+    let settings = try trainingConfiguration()
+    guard let data else { throw LadderError(.usage, "no --data: name the JSONL file to learn from") }
+    guard let out else { throw LadderError(.usage, "no --out: name a folder for the run") }
+    let samples = try Sample.load(data)
+    let validation = try valid.map { try Sample.load($0) }
+    let backbone = try options.load()
+    Terminal.note("\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), \(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)")
+    let resume = resume
+    let last = try await interruptible {
+      try Trainer(backbone, settings).train(samples, name: data, validation: validation, into: RunDirectory(out), resume: resume, report: Self.show)
+    }
+    Terminal.finishLine()
+    if let last {
+      Terminal.note("done: \(last.step) steps, \(Terminal.count(last.tokens)) tokens at \(Int(last.tokensPerSecond)) tok/s, peak \(Terminal.bytes(last.peakBytes))")
+    }
+    Terminal.output(out)
+  }
+
+  /// One event as progress.
+  private static func show(_ event: TrainingEvent) {
+    switch event {
+    case .stage(let what): Terminal.progress(what, always: true)
+    case .samples(let kept, let trimmed, let dropped):
+      let changes = [trimmed > 0 ? "\(trimmed) trimmed to --max-length" : nil, dropped > 0 ? "\(dropped) dropped as too long" : nil].compactMap { $0 }
+      Terminal.note("\(kept) samples" + (changes.isEmpty ? "" : " (" + changes.joined(separator: ", ") + ")"))
+    case .resumed(let step): Terminal.note("resuming after step \(step)")
+    case .step(let s):
+      Terminal.progress(
+        String(
+          format: "step %d/%d  epoch %.2f  loss %.4f  lr %.1e  %d tok/s  %@  %@ left", s.step, s.totalSteps, s.epoch, s.loss, s.learningRate,
+          Int(s.tokensPerSecond), Terminal.bytes(s.peakBytes), Terminal.time(s.secondsLeft)), always: s.step == s.totalSteps)
+    case .validation(let step, let loss, let isBest):
+      Terminal.note(String(format: "step %d: validation loss %.4f%@", step, loss, isBest ? " (best so far, kept)" : ""))
+    case .checkpoint: break
+    }
+  }
+
+  private func trainingConfiguration() throws -> TrainingConfiguration {
+    func choice<T>(_ option: String, _ text: String?, _ allowed: String, _ parse: (String) -> T?) throws -> T? {
+      guard let text else { return nil }
+      guard let value = parse(text) else { throw LadderError(.usage, "\(option) \(text): take \(allowed)") }
+      return value
+    }
+    if let method, method != "lst" { throw LadderError(.usage, "--method \(method): this version trains lst") }
+    var settings = TrainingConfiguration()
+    func set<T>(_ path: WritableKeyPath<TrainingConfiguration, T>, _ value: T?) { if let value { settings[keyPath: path] = value } }
+    settings.side.reduction = reduction
+    set(\.side.rungs, try choice("--rungs", rungs, "middle, all, a number, or a list i,j,k", SideConfiguration.Rungs.init))
+    set(\.side.downsampler, try choice("--downsample", downsample, "linear, lowrank:K or pool", SideConfiguration.Downsampler.init))
+    set(\.side.initialisation, try choice("--init", self.`init`, "random or backbone", SideConfiguration.Initialisation.init))
+    set(\.side.tapDropout, tapDropout)
+    set(\.side.gateTemperature, gateTemperature)
+    set(\.epochs, epochs)
+    settings.steps = steps
+    set(\.maxLength, maxLength)
+    set(\.overlong, try choice("--overlong", overlong, "trim or drop", Overlong.init))
+    set(\.batchSize, batchSize)
+    set(\.microBatchTokens, microBatch)
+    set(\.learningRate, learningRate)
+    set(\.schedule, try choice("--schedule", schedule, "cosine, linear or constant", Schedule.init))
+    set(\.warmup, warmup)
+    set(\.weightDecay, weightDecay)
+    set(\.clip, clip)
+    settings.filtersGradient = !exactGradient
+    set(\.seed, seed)
+    set(\.checkpointEvery, checkpointEvery)
+    set(\.validateEvery, validateEvery)
+    return settings
+  }
+
+  /// Takes from the YAML file what the command line leaves open, by reading it as more command line.
+  private mutating func mergeConfiguration(_ path: String) throws {
+    let given = CommandLine.arguments.drop { $0 != Self._commandName }.dropFirst()
+    let arguments = try ConfigurationFile(path: path).arguments(excluding: given.map { String($0) })
+    do {
+      self = try Train.parse(arguments + given)
+    } catch {
+      throw LadderError(.usage, "\(path): \(Train.message(for: error))")
+    }
+  }
+}
