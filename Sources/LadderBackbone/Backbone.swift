@@ -67,6 +67,9 @@ public final class Backbone: @unchecked Sendable {
   /// The most bytes this process has held: resident memory, plus the device's own where it has any.
   public var peakBytes: Int { ProcessMemory.peak + engine.deviceBytesInUse }
 
+  /// llama.cpp's own model, for what Ladder does not offer.
+  package var enginePointer: OpaquePointer { model }
+
   /// - Throws: `data` where the model has no template.
   public func chatTemplate() throws -> ChatTemplate {
     guard let source = llama_model_chat_template(model, nil) else {

@@ -39,7 +39,8 @@ package final class ForwardPass {
     let size = max(unit, maxTokens)
     self.unit = min(unit, size)
     outputsPerCall = min(self.unit, backbone.head.chunkRows)
-    maxSequences = backbone.takesOneSequence ? 1 : min(64, llama_max_parallel_sequences())
+    // The engine sets aside one row of logits per sequence, whether it is asked for or not.
+    maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
     capture = Capture(rungs: rungs)
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)

@@ -64,6 +64,7 @@ public struct Sample: Sendable, Equatable {
       guard let text = value as? String else { throw bad("\"\(key)\" is not a string") }
       return text
     }
+    func answer() throws -> String? { try (object["answer"] as? NSNumber)?.stringValue ?? string("answer") }
     if let messages = object["messages"] {
       guard let list = messages as? [[String: Any]] else { throw bad("\"messages\" is not a list of objects") }
       let turns = try list.map { turn in
@@ -81,7 +82,7 @@ public struct Sample: Sendable, Equatable {
         guard list.contains(completion) else { throw bad("the completion is not among the \"choices\"") }
         choices = list
       }
-      self.init(.completion(prompt: prompt, completion: completion), choices: choices, answer: try string("answer") ?? (object["answer"] as? NSNumber)?.stringValue)
+      self.init(.completion(prompt: prompt, completion: completion), choices: choices, answer: try answer())
     } else if let text = try string("text") {
       if text.isEmpty { throw bad("the text is empty: there is nothing to learn") }
       self.init(.text(text))
@@ -90,7 +91,7 @@ public struct Sample: Sendable, Equatable {
       if output.isEmpty { throw bad("the output is empty: there is nothing to learn") }
       let input = try string("input") ?? ""
       let question = input.isEmpty ? instruction : "\(instruction)\n\n### Input:\n\(input)"
-      self.init(.completion(prompt: "### Instruction:\n\(question)\n\n### Response:\n", completion: output), answer: try string("answer"))
+      self.init(.completion(prompt: "### Instruction:\n\(question)\n\n### Response:\n", completion: output), answer: try answer())
     } else {
       throw bad("no \"prompt\", \"messages\", \"text\" or \"instruction\" in this line")
     }

@@ -8,7 +8,7 @@ import LadderSide
 ///
 /// The loop reads as the algorithm: for each batch, for each micro-batch, run the backbone and keep its taps, run the side
 /// network, take the frozen head's cross-entropy, go back through the side network; then one AdamW step.
-public struct Trainer {
+public struct Trainer: Sendable {
   public let backbone: Backbone
   public let configuration: TrainingConfiguration
 

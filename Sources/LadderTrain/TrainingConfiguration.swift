@@ -16,7 +16,7 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var batchSize = 16
   /// Tokens that go through the side network at once; a batch of more is accumulated.
   public var microBatchTokens = 2048
-  public var learningRate: Float = 1e-3
+  public var learningRate: Float = 3e-4
   public var schedule: Schedule = .cosine
   /// The share of the steps over which the learning rate rises.
   public var warmup: Float = 0.05
@@ -48,17 +48,23 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     try require(checkpointEvery > 0 && validateEvery >= 0, "--checkpoint-every must be 1 or more, --validate-every 0 or more")
   }
 
-  /// What differs from `other` and would change the weights that a resumed run ends with.
+  /// What differs from `other` and would change the weights that a resumed run ends with: `learningRate`, `side.rungs`.
   package func differences(from other: TrainingConfiguration) -> [String] {
-    func encoded(_ value: TrainingConfiguration) -> [String: String] {
-      guard let data = try? JSONEncoder().encode(value), let object = try? JSONSerialization.jsonObject(with: data) as? [String: Any] else { return [:] }
-      return object.mapValues { "\($0)" }
+    let mine = flattened(), theirs = other.flattened()
+    return Set(mine.keys).union(theirs.keys).filter { $0 != "checkpointEvery" && mine[$0] != theirs[$0] }.sorted()
+  }
+
+  /// Every setting as text, by its path.
+  private func flattened() -> [String: String] {
+    var result: [String: String] = [:]
+    func visit(_ value: Any, _ path: String) {
+      guard let object = value as? [String: Any], !object.isEmpty else {
+        result[path] = "\(value)"
+        return
+      }
+      for (key, part) in object { visit(part, path.isEmpty ? key : "\(path).\(key)") }
     }
-    var mine = encoded(self), theirs = encoded(other)
-    for key in ["checkpointEvery", "microBatchTokens"] {
-      mine[key] = nil
-      theirs[key] = nil
-    }
-    return Set(mine.keys).union(theirs.keys).filter { mine[$0] != theirs[$0] }.sorted()
+    if let data = try? JSONEncoder().encode(self), let object = try? JSONSerialization.jsonObject(with: data) { visit(object, "") }
+    return result
   }
 }

@@ -34,7 +34,7 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("What becomes of a longer sample: trim (its prompt's start is cut; default) or drop.", valueName: "what")) var overlong: String?
   @Option(help: ArgumentHelp("Samples of one step (default 16).", valueName: "B")) var batchSize: Int?
   @Option(help: ArgumentHelp("Tokens in memory at once; the rest of a step is accumulated (default 2048).", valueName: "tokens")) var microBatch: Int?
-  @Option(help: ArgumentHelp("Peak learning rate (default 1e-3).", valueName: "LR")) var learningRate: Float?
+  @Option(help: ArgumentHelp("Peak learning rate (default 3e-4).", valueName: "LR")) var learningRate: Float?
   @Option(help: ArgumentHelp("cosine (default), linear or constant.", valueName: "kind")) var schedule: String?
   @Option(help: ArgumentHelp("Share of the steps over which the learning rate rises (default 0.05).", valueName: "F")) var warmup: Float?
   @Option(help: ArgumentHelp("AdamW's decoupled weight decay (default 0.01).", valueName: "F")) var weightDecay: Float?

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import LadderCompute
+import LadderCompute
 
 /// The oracle for gradients: central differences of Σ c∘y in F32.
 struct Differences {

@@ -1,7 +1,7 @@
 import CLlama
 import Testing
 
-@testable import LadderCompute
+import LadderCompute
 
 @Suite(.serialized) struct GradientTests {
   let d: Differences

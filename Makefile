@@ -1,0 +1,51 @@
+# Everything that a newcomer needs: `make demo`, `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PKG_CONFIG_PATH := $(CURDIR)/.deps/pkgconfig:$(PKG_CONFIG_PATH)
+-include .deps/llama.mk
+
+# A shared llama.cpp has to be found at run time; the pinned one is linked in.
+ifneq ($(LLAMA_RPATH),)
+LINK := -Xlinker -rpath -Xlinker $(LLAMA_RPATH)
+endif
+# One file to copy: the Swift runtime goes into the program where the platform allows it.
+ifeq ($(shell uname -s),Linux)
+STATIC := --static-swift-stdlib
+endif
+LADDER := .build/release/ladder
+
+.PHONY: help bootstrap build demo test lint format bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+bootstrap:  ## build the pinned llama.cpp and fetch the demo model into .deps/
+	scripts/bootstrap
+
+build: .deps/llama.mk  ## build the ladder command in release: .build/release/ladder
+	swift build -c release --product ladder $(STATIC) $(LINK)
+
+demo:  ## fine-tune Gemma 3 270M on an inbox of messages and show it before and after
+	scripts/bootstrap
+	$(MAKE) --no-print-directory build
+	scripts/demo $(LADDER)
+
+test:  ## run every test, on tiny models written by the tests and on Gemma 3 270M
+	scripts/bootstrap
+	$(MAKE) --no-print-directory run-tests
+
+.PHONY: run-tests
+run-tests:
+	swift test --no-parallel $(LINK)
+
+lint:  ## check the format of the sources
+	swift format lint --strict --recursive Package.swift Sources Tests
+
+format:  ## format the sources in place
+	swift format --in-place --recursive Package.swift Sources Tests
+
+clean:  ## remove what was built; .deps/ stays
+	rm -rf .build
+
+.deps/llama.mk:
+	scripts/bootstrap llama

@@ -1,0 +1,95 @@
+import CLlama
+import Foundation
+import LadderBackbone
+import LadderCompute
+import TestModels
+import Testing
+
+@Suite(.serialized) struct ForwardPassTests {
+  let folder: TemporaryFolder
+  init() throws { folder = try TemporaryFolder() }
+
+  private func tokens(_ count: Int, seed: Int) -> [Int32] {
+    var random = SeededRandom(seed: 5, seed)
+    return (0..<count).map { _ in Int32(random.next() % 250) + 3 }
+  }
+
+  /// Same engine and same weights, in F32 so that no activation is rounded to 8 bits; a packed call sums attention over
+  /// masked neighbours, and taps are rounded to BF16.
+  @Test func packedSamplesGiveWhatEachGivesAlone() throws {
+    let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
+    let samples = [20, 7, 33, 1, 40].enumerated().map { seed, length in
+      PackedSample(tokens: tokens(length, seed: seed), lossRows: length == 1 ? [0] : [0, length - 1])
+    }
+    let pool = TensorPool(backbone.engine)
+    func run(_ samples: [PackedSample], unit: Int) throws -> (taps: [[Float]], final: [Float]) {
+      let forward = try ForwardPass(backbone, rungs: [1, 3], maxTokens: 64, unit: unit)
+      let n = samples.reduce(0) { $0 + $1.tokens.count }, rows = samples.reduce(0) { $0 + $1.lossRows.count }
+      let taps = try [1, 3].map { _ in try pool.make(.bfloat16, [backbone.width, n]) }, final = try pool.make(.float32, [backbone.width, rows])
+      try forward.run(samples, taps: taps, final: final)
+      let graph = try Graph(backbone.engine)
+      let wide = taps.map { graph.keep(graph.cast($0, .float32)) }
+      try graph.compute()
+      return (wide.map { $0.read() }, final.read())
+    }
+    let together = try run(samples, unit: 128), pieces = try run(samples, unit: 16)
+    let alone = try samples.map { try run([$0], unit: 64) }
+    let taps = (0..<2).map { rung in alone.flatMap { $0.taps[rung] } }, final = alone.flatMap(\.final)
+    for result in [together, pieces] {
+      for rung in 0..<2 { for (a, b) in zip(result.taps[rung], taps[rung]) { #expect(abs(a - b) <= 0.02 * max(1, abs(b))) } }
+      for (a, b) in zip(result.final, final) { #expect(abs(a - b) < 5e-3) }
+    }
+  }
+
+  @Test func extendingGivesTheWholeTextsLastRow() throws {
+    let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+    let pool = TensorPool(backbone.engine), text = tokens(30, seed: 1)
+    let forward = try ForwardPass(backbone, rungs: [2], maxTokens: 64)
+    func final(_ parts: [ArraySlice<Int32>]) throws -> [Float] {
+      forward.clear()
+      var past = 0
+      let row = try pool.make(.float32, [backbone.width, 1])
+      for part in parts {
+        let tap = try pool.make(.bfloat16, [backbone.width, part.count])
+        try forward.extend(Array(part), past: past, taps: [tap], final: row)
+        past += part.count
+      }
+      return row.read()
+    }
+    let whole = try final([text[...]]), stepped = try final([text[..<20]] + (20..<30).map { text[$0...$0] })
+    for (a, b) in zip(whole, stepped) { #expect(abs(a - b) < 5e-3) }
+  }
+
+  @Test(arguments: [TinyModel.Architecture.qwen2, .llama, .gemma2, .granite]) func headFollowsTheArchitecturesOwnRule(_ architecture: TinyModel.Architecture) throws {
+    let backbone = try Backbone(path: try folder.model { $0.architecture = architecture }, threads: 2, device: "CPU")
+    let text = tokens(24, seed: 3), rows = Array(0..<23), targets = Array(text.dropFirst())
+    let forward = try ForwardPass(backbone, rungs: [1], maxTokens: 64)
+    let pool = TensorPool(backbone.engine)
+    let tap = try pool.make(.bfloat16, [backbone.width, 24]), final = try pool.make(.float32, [backbone.width, 23])
+    try forward.run([PackedSample(tokens: text, lossRows: rows)], taps: [tap], final: final)
+    let graph = try Graph(backbone.engine)
+    let logits = graph.keep(backbone.head.logits(graph, final))
+    try graph.compute()
+    let l = logits.read(), v = backbone.vocabulary
+    let reference = try ReferenceLogits(backbone, maxTokens: 64).logProbabilities(text, rows: rows, targets: targets)
+    for row in rows {
+      let own = l[(row * v)..<((row + 1) * v)], most = Double(own.max() ?? 0)
+      let mine = Double(own[own.startIndex + Int(targets[row])]) - most - log(own.reduce(0.0) { $0 + exp(Double($1) - most) })
+      #expect(abs(mine - reference[row]) < 1e-3)
+    }
+    #expect(backbone.head.capped == (architecture == .gemma2))
+  }
+
+  @Test func tiedHeadAndEmbeddingAreOneTensor() throws {
+    // Q4_K is a type that llama.cpp repacks: two copies unless asked otherwise.
+    let path = try folder.model { model in
+      model.tied = true
+      model.width = 256
+      model.feedForward = 256
+      model.type = GGML_TYPE_Q4_K
+    }
+    let backbone = try Backbone(path: path, threads: 2, device: "CPU")
+    #expect(backbone.weightsBytes <= backbone.file.tensors.reduce(0) { $0 + $1.bytes } + 4096)
+    #expect(String(cString: ggml_get_name(backbone.head.weight.pointer)) == "token_embd.weight")
+  }
+}

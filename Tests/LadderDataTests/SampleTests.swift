@@ -1,0 +1,132 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderData
+import TestModels
+import Testing
+
+@Suite(.serialized) struct SampleTests {
+  let folder: TemporaryFolder
+  init() throws { folder = try TemporaryFolder() }
+
+  @Test func everyFormIsRead() throws {
+    let path = try folder.write(
+      "d.jsonl",
+      """
+      {"prompt": "a", "completion": " b", "choices": [" b", " c"]}
+      {"prompt": "a", "completion": " 4", "answer": 4}
+
+      {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+      {"text": "whole"}
+      {"instruction": "do", "input": "this", "output": "done"}
+      """)
+    let samples = try Sample.load(path)
+    #expect(samples.count == 5)
+    #expect(samples[0].choices == [" b", " c"])
+    #expect(samples[1].answer == "4")
+    #expect(samples[3] == Sample(.text("whole")))
+  }
+
+  @Test(arguments: [
+    ("{\"prompt\": \"a\"", "JSON"), ("[1]", "object"), ("{\"prompt\": \"a\", \"completion\": \"\"}", "empty"), ("{\"prompt\": \"a\"}", "completion"),
+    ("{\"prompt\": 3, \"completion\": \"b\"}", "prompt"), ("{\"prompt\": \"a\", \"completion\": \"b\", \"choices\": [\"c\", \"d\"]}", "choices"),
+    ("{\"text\": \"\"}", "empty"), ("{\"other\": 1}", "prompt"), ("{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}]}", "assistant"), ("\u{FFFD}{", "JSON"),
+  ]) func aBadLineIsNamed(_ line: String, _ word: String) throws {
+    let path = try folder.write("bad.jsonl", String(repeating: "{\"text\": \"fine\"}\n", count: 16) + line + "\n")
+    let error = #expect(throws: LadderError.self) { try Sample.load(path) }
+    #expect(error?.kind == .data)
+    #expect(error?.message.contains("bad.jsonl:17:") == true)
+    #expect(error?.message.contains(word) == true)
+  }
+
+  @Test func emptyAndMissingFiles() throws {
+    #expect(#expect(throws: LadderError.self) { try Sample.load(folder.file("none")) }?.kind == .missing)
+    let empty = try folder.write("empty.jsonl", "\n\n")
+    #expect(#expect(throws: LadderError.self) { try Sample.load(empty) }?.kind == .data)
+  }
+}
+
+@Suite(.serialized) struct EncodingTests {
+  let folder: TemporaryFolder
+  let backbone: Backbone
+  init() throws {
+    folder = try TemporaryFolder()
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    backbone = try Backbone(path: try folder.model { $0.chatTemplate = template }, threads: 1, device: "CPU")
+  }
+
+  private func text(_ tokens: [Int32]) -> String { backbone.tokenizer.text(tokens) }
+
+  private func encode(_ sample: Sample, maxLength: Int = 100, overlong: Overlong = .trim) throws -> (EncodedSample?, SampleEncoder.Count) {
+    var count = SampleEncoder.Count()
+    return (try SampleEncoder(backbone, maxLength: maxLength, overlong: overlong).encode(sample, &count), count)
+  }
+
+  @Test func lossIsOnTheCompletionAndItsEnd() throws {
+    let e = try #require(try encode(Sample(prompt: "abc", completion: " de")).0)
+    #expect(text(e.targets) == " de")
+    #expect(e.targets.last == backbone.tokenizer.end)
+    #expect(e.tokens.count == 1 + 3 + 3)
+    #expect(e.lossRows == [3, 4, 5, 6])
+  }
+
+  @Test func aChoiceDoesNotEnd() throws {
+    let e = try #require(try encode(Sample(prompt: "abc", completion: " d", choices: [" d", " e"])).0)
+    #expect(text(e.targets) == " d")
+    #expect(e.targets.last != backbone.tokenizer.end)
+  }
+
+  @Test func textHasLossEverywhere() throws {
+    let e = try #require(try encode(Sample(.text("abcd"))).0)
+    #expect(text(e.targets) == "abcd")
+    #expect(e.lossRows == [0, 1, 2, 3, 4])
+  }
+
+  @Test func onlyTheAssistantsTurnsHaveLoss() throws {
+    let turns = [("user", "hi"), ("assistant", "yo"), ("user", "ok"), ("assistant", "bye")].map { ChatMessage(role: $0, content: $1) }
+    let e = try #require(try encode(Sample(.conversation(turns)), maxLength: 400).0)
+    #expect(text(e.targets) == "yo<|im_end|>\nbye<|im_end|>\n")
+  }
+
+  @Test func tooLongAPromptLosesItsStart() throws {
+    let (e, count) = try encode(Sample(prompt: String(repeating: "x", count: 60) + "abc", completion: "de"), maxLength: 10)
+    let encoded = try #require(e)
+    #expect(text(encoded.targets) == "de")
+    #expect(encoded.tokens.first == backbone.tokenizer.beginning)
+    #expect(encoded.tokens.count == 9)
+    #expect(count.trimmed == 1 && count.dropped == 0)
+  }
+
+  @Test func tooLongACompletionIsDropped() throws {
+    let (e, count) = try encode(Sample(prompt: "ab", completion: String(repeating: "x", count: 60)), maxLength: 10)
+    #expect(e == nil)
+    #expect(count.dropped == 1)
+  }
+
+  @Test func dropDropsWhatTrimWouldCut() throws {
+    let (e, count) = try encode(Sample(prompt: String(repeating: "x", count: 60), completion: "de"), maxLength: 10, overlong: .drop)
+    #expect(e == nil && count == { var c = SampleEncoder.Count(); c.dropped = 1; return c }())
+  }
+
+  @Test func nothingThatFitsIsAnError() {
+    let encoder = SampleEncoder(backbone, maxLength: 4)
+    #expect(throws: LadderError.self) { try encoder.encode([Sample(prompt: "abc", completion: "defgh")], name: "x") }
+  }
+}
+
+@Suite struct BatchPlanTests {
+  @Test func everySampleComesOnceAndTheSeedDecidesTheOrder() {
+    let lengths = (0..<103).map { 5 + ($0 * 31) % 47 }
+    let plan = BatchPlan(lengths: lengths, batchSize: 8, seed: 3, epoch: 1)
+    #expect(plan.batches.flatMap { $0 }.sorted() == Array(0..<103))
+    #expect(plan.batches == BatchPlan(lengths: lengths, batchSize: 8, seed: 3, epoch: 1).batches)
+    #expect(plan.batches != BatchPlan(lengths: lengths, batchSize: 8, seed: 3, epoch: 2).batches)
+    let spread = plan.batches.map { batch in (batch.map { lengths[$0] }.max() ?? 0) - (batch.map { lengths[$0] }.min() ?? 0) }
+    #expect(spread.reduce(0, +) / spread.count < 12)
+  }
+
+  @Test func microBatchesHoldAtMostTheirTokens() {
+    let packed = BatchPlan.pack([0, 1, 2, 3, 4], lengths: [40, 40, 40, 200, 10], tokens: 100)
+    #expect(packed == [[0, 1], [2], [3], [4]])
+  }
+}

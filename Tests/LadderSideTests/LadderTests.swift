@@ -1,0 +1,174 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderSide
+import TestModels
+import Testing
+
+/// A side network on a tiny model, with every parameter away from its start.
+struct Fixture {
+  let backbone: Backbone
+  let network: SideNetwork
+  let forward: ForwardPass
+
+  init(_ path: String, _ change: (inout SideConfiguration) -> Void = { _ in }, zeroUp: Bool = false) throws {
+    backbone = try Backbone(path: path, threads: 2, device: "CPU")
+    var configuration = SideConfiguration()
+    configuration.rungs = .list([1, 3])
+    configuration.reduction = 2
+    configuration.headSize = 16
+    change(&configuration)
+    let geometry = try SideGeometry(configuration, backboneWidth: backbone.width, blocks: backbone.blocks)
+    network = try SideNetwork(configuration, geometry, backbone.engine, trainable: true)
+    try network.initialise(seed: 7, backbone: backbone)
+    forward = try ForwardPass(backbone, rungs: geometry.rungs, maxTokens: 64)
+    try network.setStatistics(try TapStatistics.measure([Fixture.text(40, seed: 9)], forward))
+    if !zeroUp {
+      for (name, deviation) in [("up.weight", Float(0.1)), ("layers.1.gate", 0.05)] where network.parameters.specifications.contains(where: { $0.name == name }) {
+        var random = SeededRandom(seed: 11)
+        network.parameters[name].write((0..<network.parameters[name].count).map { _ in random.normal() * deviation })
+      }
+    }
+  }
+
+  static func text(_ count: Int, seed: Int) -> [Int32] {
+    var random = SeededRandom(seed: 5, seed)
+    return (0..<count).map { _ in Int32(random.next() % 250) + 3 }
+  }
+}
+
+@Suite(.serialized) struct LadderTests {
+  let folder: TemporaryFolder
+  let path: String
+  init() throws {
+    folder = try TemporaryFolder()
+    path = try folder.model()
+  }
+
+  private let samples = [12, 5, 30].enumerated().map { seed, length in
+    PackedSample(tokens: Fixture.text(length, seed: seed), lossRows: Array((length / 2)..<length))
+  }
+
+  @Test func zeroInitialisedLadderLeavesTheFinalRowsAsTheyAre() throws {
+    let f = try Fixture(path, zeroUp: true)
+    let step = try SideStep(f.network, f.backbone), base = try SideStep(nil, f.backbone)
+    try step.read(samples, from: f.forward)
+    let corrected = try step.forward().read()
+    try base.read(samples, from: f.forward)
+    #expect(corrected == (try base.forward()).read())
+  }
+
+  /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in F16.
+  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool]) func decodingEqualsTheWholeSequence(_ downsampler: SideConfiguration.Downsampler) throws {
+    let f = try Fixture(path) { $0.downsampler = downsampler }
+    let text = Fixture.text(30, seed: 3), step = try SideStep(f.network, f.backbone)
+    try step.read([PackedSample(tokens: text, lossRows: Array(0..<30))], from: f.forward)
+    let rows = try step.forward()
+    let graph = try Graph(f.backbone.engine)
+    let whole = graph.keep(graph.softmaxInPlace(f.backbone.head.logits(graph, rows)))
+    try graph.compute()
+    let expected = whole.read(), v = f.backbone.vocabulary
+    let decoder = try SideDecoder(f.network, f.forward)
+    for part in [Array(0..<11)] + (11..<30).map({ [$0] }) {
+      let row = try decoder.extend(part.map { text[$0] })
+      graph.reset()
+      let softmax = graph.keep(graph.softmaxInPlace(f.backbone.head.logits(graph, row)))
+      try graph.compute()
+      let own = softmax.read(), last = part[part.count - 1]
+      for i in 0..<v { #expect(abs(own[i] - expected[last * v + i]) < 1e-3) }
+    }
+  }
+
+  @Test func packingKeepsSamplesApart() throws {
+    let f = try Fixture(path), step = try SideStep(f.network, f.backbone)
+    try step.read(samples, from: f.forward)
+    let together = try step.forward().read()
+    var alone: [Float] = []
+    for sample in samples {
+      try step.read([sample], from: f.forward)
+      alone += try step.forward().read()
+    }
+    for (a, b) in zip(together, alone) { #expect(abs(a - b) < 1e-2) }
+  }
+
+  @Test func dropoutFollowsItsSeed() throws {
+    let f = try Fixture(path), step = try SideStep(f.network, f.backbone)
+    func run(_ seed: UInt64) throws -> [Float] {
+      try step.read(samples, from: f.forward)
+      return try step.forward(dropout: SeededRandom(seed: seed)).read()
+    }
+    let one = try run(1), again = try run(1), other = try run(2)
+    #expect(one == again)
+    #expect(one != other)
+  }
+
+  @Test func standardisedTapsHaveMeanZeroAndDeviationOne() throws {
+    let f = try Fixture(path), text = Fixture.text(40, seed: 9)
+    let pool = TensorPool(f.backbone.engine), graph = try Graph(f.backbone.engine)
+    let taps = try [1, 3].map { _ in try pool.make(.bfloat16, [f.backbone.width, 40]) }
+    try f.forward.run([PackedSample(tokens: text, lossRows: [39])], taps: taps, final: nil)
+    let z = graph.keep(f.network.standardised(graph, taps[1], rung: 1, mask: nil))
+    try graph.compute()
+    let values = z.read()
+    for channel in 0..<f.backbone.width {
+      let column = (0..<40).map { Double(values[$0 * f.backbone.width + channel]) }
+      let mean = column.reduce(0, +) / 40, variance = column.reduce(0) { $0 + $1 * $1 } / 40 - mean * mean
+      #expect(abs(mean) < 1e-3 && abs(variance - 1) < 1e-2)
+    }
+  }
+
+  @Test func backboneInitialisationCopiesWeights() throws {
+    let f = try Fixture(path) { $0.initialisation = .backbone }
+    let q = f.network.parameters["layers.0.q"].read()
+    let info = try #require(f.backbone.file.tensors.first { $0.name == "blk.0.attn_q.weight" })
+    let source = Set(try f.backbone.file.values(of: info))
+    #expect(q.allSatisfy(source.contains))
+    #expect(Set(q).count > 100)
+  }
+
+  @Test func weightsSurviveAFile() throws {
+    let f = try Fixture(path), file = folder.file("w.safetensors")
+    try f.network.export().write(file)
+    let other = try SideNetwork(f.network.configuration, f.network.geometry, f.backbone.engine, trainable: false)
+    try other.restore(try Safetensors(path: file), from: file)
+    for specification in f.network.parameters.specifications {
+      #expect(other.parameters[specification.name].read() == f.network.parameters[specification.name].read())
+    }
+    #expect(other.statistics == f.network.statistics)
+    let bytes = try Data(contentsOf: URL(fileURLWithPath: file))
+    try bytes.prefix(bytes.count / 2).write(to: URL(fileURLWithPath: file))
+    #expect(throws: LadderError.self) { try Safetensors(path: file) }
+  }
+}
+
+@Suite struct GeometryTests {
+  @Test func rungsAndWidths() throws {
+    var c = SideConfiguration()
+    func geometry(_ d: Int, _ blocks: Int) throws -> SideGeometry { try SideGeometry(c, backboneWidth: d, blocks: blocks) }
+    #expect(try geometry(640, 18).rungs == [7, 9, 11])
+    #expect(try geometry(640, 18).width == 256)
+    #expect(try geometry(3584, 28).width == 448)
+    c.rungs = .all
+    #expect(try geometry(640, 18).rungs == Array(1..<18))
+    c.rungs = .every(4)
+    #expect(try geometry(640, 18).rungs == [4, 8, 12, 16])
+    c.reduction = 8
+    #expect(try geometry(640, 18).width == 64)
+    c.rungs = .list([18])
+    #expect(throws: LadderError.self) { try geometry(640, 18) }
+    c.rungs = .every(0)
+    #expect(throws: LadderError.self) { try geometry(640, 18) }
+    c.rungs = .middle
+    c.downsampler = .pool
+    #expect(try geometry(640, 18).width == 80)
+  }
+
+  @Test func optionTexts() {
+    #expect(SideConfiguration.Rungs("all") == .all)
+    #expect(SideConfiguration.Rungs("4") == .every(4))
+    #expect(SideConfiguration.Rungs("3,5, 7") == .list([3, 5, 7]))
+    #expect(SideConfiguration.Rungs("3,x") == nil)
+    #expect(SideConfiguration.Downsampler("lowrank:4") == .lowRank(4))
+    #expect(SideConfiguration.Downsampler("lowrank:0") == nil)
+  }
+}

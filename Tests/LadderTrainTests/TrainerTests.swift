@@ -1,0 +1,205 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderData
+import LadderSide
+import LadderTrain
+import TestModels
+import Testing
+
+@Suite(.serialized) struct TrainerTests {
+  let folder: TemporaryFolder
+  let backbone: Backbone
+  init() throws {
+    folder = try TemporaryFolder()
+    backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+  }
+
+  static let samples = (0..<48).map { i in
+    Sample(prompt: "question \(i % 7) of kind \(i % 2 == 0 ? "even" : "odd"):", completion: i % 2 == 0 ? " yes" : " no, never")
+  }
+
+  private var configuration: TrainingConfiguration {
+    var c = TrainingConfiguration()
+    c.side.rungs = .list([1, 3])
+    c.side.reduction = 2
+    c.side.headSize = 16
+    c.batchSize = 8
+    c.epochs = 2
+    c.learningRate = 3e-3
+    c.checkpointEvery = 3
+    return c
+  }
+
+  private func weights(_ run: RunDirectory) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: run.weightsPath)) }
+
+  @Test func trainingLowersTheLoss() throws {
+    var losses: [Float] = []
+    var c = configuration
+    c.epochs = 5
+    try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("run"))) { if case .step(let s) = $0 { losses.append(s.loss) } }
+    #expect(losses.count == 30)
+    let first = losses.prefix(5).reduce(Float(0), +), last = losses.suffix(5).reduce(Float(0), +)
+    #expect(last < 0.7 * first)
+  }
+
+  @Test func oneSeedGivesOneResult() throws {
+    let runs = try (0..<3).map { i in
+      let run = RunDirectory(folder.file("run\(i)"))
+      var c = configuration
+      c.seed = i == 2 ? 1 : 0
+      try Trainer(backbone, c).train(Self.samples, into: run)
+      return try weights(run)
+    }
+    #expect(runs[0] == runs[1])
+    #expect(runs[0] != runs[2])
+  }
+
+  @Test func resumedRunEndsWithTheSameWeights() async throws {
+    let whole = RunDirectory(folder.file("whole")), cut = RunDirectory(folder.file("cut"))
+    try Trainer(backbone, configuration).train(Self.samples, into: whole)
+
+    let trainer = Trainer(backbone, configuration)
+    let task = Task.detached {
+      try trainer.train(Self.samples, into: cut) { event in
+        if case .step(let s) = event, s.step == 5 { withUnsafeCurrentTask { $0?.cancel() } }
+      }
+    }
+    await #expect(throws: LadderError.self) { try await task.value }
+    #expect(try cut.manifest().finished == false)
+    var resumedAt = 0
+    try trainer.train(Self.samples, into: cut, resume: true) { if case .resumed(let step) = $0 { resumedAt = step } }
+    #expect(resumedAt == 5)
+    #expect(try weights(cut) == weights(whole))
+    let lines = try String(contentsOfFile: cut.metricsPath, encoding: .utf8).split(separator: "\n")
+    let steps = try lines.map { try JSONDecoder().decode(TrainingStep.self, from: Data($0.utf8)).step }
+    #expect(steps == Array(1...12))
+  }
+
+  @Test func microBatchesChangeTheGradientByRoundingAlone() throws {
+    let results = try [4096, 64].map { tokens in
+      let run = RunDirectory(folder.file("run-\(tokens)"))
+      var c = configuration
+      c.microBatchTokens = tokens
+      c.side.tapDropout = 0
+      c.steps = 2
+      try Trainer(backbone, c).train(Self.samples, into: run)
+      return try Safetensors(path: run.weightsPath).tensors
+    }
+    for (name, entry) in results[0] {
+      let other = try #require(results[1][name])
+      // Two Adam steps of at most 3e-3 each; rounding can turn the sign of a vanishing gradient, not of many.
+      let off = zip(entry.values, other.values).filter { abs($0 - $1) > 1e-3 }.count
+      #expect(off <= entry.values.count / 20, "\(name): \(off) of \(entry.values.count)")
+    }
+  }
+
+  @Test func theBestValidatedStateIsKept() throws {
+    let run = RunDirectory(folder.file("run"))
+    var c = configuration
+    c.validateEvery = 2
+    var validated: [(step: Int, loss: Float)] = []
+    try Trainer(backbone, c).train(Self.samples, validation: Array(Self.samples.prefix(9)), into: run) {
+      if case .validation(let step, let loss, _) = $0 { validated.append((step, loss)) }
+    }
+    let best = try #require(validated.min { $0.loss < $1.loss })
+    let manifest = try run.manifest()
+    #expect(validated.map(\.step) == [2, 4, 6, 8, 10, 12])
+    #expect(manifest.step == best.step)
+    #expect(manifest.validationLoss == best.loss)
+    #expect(manifest.finished)
+  }
+
+  @Test func anotherBackboneIsRefusedByName() throws {
+    let run = RunDirectory(folder.file("run"))
+    var c = configuration
+    c.steps = 1
+    try Trainer(backbone, c).train(Self.samples, into: run)
+    let other = try Backbone(path: try folder.model("other.gguf") { $0.seed = 9 }, threads: 2, device: "CPU")
+    let error = #expect(throws: LadderError.self) { try run.load(other) }
+    #expect(error?.kind == .data)
+    #expect(error?.message.contains(backbone.fingerprint) == true)
+    #expect(error?.message.contains(other.fingerprint) == true)
+  }
+
+  @Test func anOldRunIsNotOverwritten() throws {
+    let run = RunDirectory(folder.file("run"))
+    var c = configuration
+    c.steps = 1
+    try Trainer(backbone, c).train(Self.samples, into: run)
+    let before = try weights(run)
+    #expect(throws: LadderError.self) { try Trainer(backbone, c).train(Self.samples, into: run) }
+    c.learningRate = 1
+    let error = #expect(throws: LadderError.self) { try Trainer(backbone, c).train(Self.samples, into: run, resume: true) }
+    #expect(error?.message.contains("learningRate") == true)
+    #expect(try weights(run) == before)
+  }
+
+  @Test func badSettingsAreRefused() throws {
+    for change in [{ $0.learningRate = 0 }, { $0.epochs = .nan }, { $0.batchSize = 0 }, { $0.side.tapDropout = 1 }, { $0.warmup = 1.5 }] as [(inout TrainingConfiguration) -> Void] {
+      var c = configuration
+      change(&c)
+      let error = #expect(throws: LadderError.self) { try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("none"))) }
+      #expect(error?.kind == .usage)
+    }
+    #expect(!FileManager.default.fileExists(atPath: folder.file("none")))
+  }
+}
+
+@Suite struct ScheduleTests {
+  @Test func ratesRiseAndFall() {
+    #expect(Schedule.cosine.factor(step: 0, warmup: 10, total: 100) == 0.1)
+    #expect(Schedule.cosine.factor(step: 10, warmup: 10, total: 100) == 1)
+    #expect(abs(Schedule.cosine.factor(step: 100, warmup: 10, total: 100) - 0.1) < 1e-6)
+    #expect(Schedule.linear.factor(step: 50, warmup: 0, total: 100) == 0.5)
+    #expect(Schedule.constant.factor(step: 99, warmup: 0, total: 100) == 1)
+  }
+}
+
+@Suite struct AdamWTests {
+  /// The textbook update, in double precision; F32 rounding over three steps.
+  @Test func followsTheTextbook() throws {
+    let engine = try Engine(threads: 1, device: "CPU")
+    let parameters = try Parameters([.init("w", [2]), .init("b", [1], decays: false)], engine, trainable: true)
+    parameters["w"].write([1, -2] as [Float])
+    parameters["b"].write([0.5])
+    var settings = AdamW.Settings()
+    settings.clip = 0
+    settings.weightDecay = 0.1
+    let optimiser = try AdamW(parameters, settings, engine)
+    var x = [1.0, -2, 0.5], m = [0.0, 0, 0], v = [0.0, 0, 0]
+    for t in 1...3 {
+      let g = [0.3 * Double(t), -0.1, 0.7]
+      try #require(parameters.gradient("w")).write([Float(g[0]), Float(g[1])])
+      try #require(parameters.gradient("b")).write([Float(g[2])])
+      _ = try optimiser.update(learningRate: 0.01)
+      for i in 0..<3 {
+        m[i] = 0.9 * m[i] + 0.1 * g[i]
+        v[i] = 0.95 * v[i] + 0.05 * g[i] * g[i]
+        x[i] -= 0.01 * (m[i] / (1 - pow(0.9, Double(t))) / ((v[i] / (1 - pow(0.95, Double(t)))).squareRoot() + 1e-8) + (i < 2 ? 0.1 * x[i] : 0))
+      }
+    }
+    for (a, b) in zip(parameters["w"].read() + parameters["b"].read(), x) { #expect(abs(Double(a) - b) < 1e-5) }
+  }
+
+  @Test func clipsTheGlobalNorm() throws {
+    let engine = try Engine(threads: 1, device: "CPU")
+    let parameters = try Parameters([.init("w", [2]), .init("b", [1], decays: false)], engine, trainable: true)
+    let optimiser = try AdamW(parameters, AdamW.Settings(), engine)
+    try #require(parameters.gradient("w")).write([3, 4] as [Float])
+    try #require(parameters.gradient("b")).write([12] as [Float])
+    #expect(abs(try optimiser.update(learningRate: 0) - 13) < 1e-5)
+    let first = optimiser.state()[0]
+    #expect(abs(first[0] - 0.1 * 3 / 13) < 1e-6)
+  }
+
+  @Test func aGradientThatIsNotFiniteChangesNothing() throws {
+    let engine = try Engine(threads: 1, device: "CPU")
+    let parameters = try Parameters([.init("w", [2])], engine, trainable: true)
+    parameters["w"].write([1, 2] as [Float])
+    let optimiser = try AdamW(parameters, AdamW.Settings(), engine)
+    try #require(parameters.gradient("w")).write([.nan, 0])
+    #expect(throws: LadderError.self) { try optimiser.update(learningRate: 0.1) }
+    #expect(parameters["w"].read() == [1, 2])
+  }
+}

@@ -1,0 +1,46 @@
+import CLlama
+import Foundation
+import LadderBackbone
+import LadderCompute
+
+/// The oracle: llama.cpp's own logits, computed the ordinary way, with nothing of Ladder's in between.
+package final class ReferenceLogits {
+  private let context: OpaquePointer
+  private let vocabulary: Int
+
+  package init(_ backbone: Backbone, maxTokens: Int) throws {
+    var parameters = llama_context_default_params()
+    parameters.n_ctx = UInt32((maxTokens + 255) / 256 * 256)
+    parameters.n_batch = UInt32(maxTokens)
+    parameters.n_ubatch = UInt32(maxTokens)
+    parameters.n_threads = 2
+    parameters.n_threads_batch = 2
+    guard let context = llama_init_from_model(backbone.enginePointer, parameters) else { throw LadderError(.engine, "no reference context") }
+    self.context = context
+    vocabulary = backbone.vocabulary
+  }
+
+  deinit { llama_free(context) }
+
+  /// ln p of `targets[i]` after row `rows[i]`.
+  package func logProbabilities(_ tokens: [Int32], rows: [Int], targets: [Int32]) throws -> [Double] {
+    llama_memory_clear(llama_get_memory(context), true)
+    var batch = llama_batch_init(Int32(tokens.count), 0, 1)
+    defer { llama_batch_free(batch) }
+    batch.n_tokens = Int32(tokens.count)
+    let flagged = Set(rows)
+    for (i, token) in tokens.enumerated() {
+      batch.token[i] = token
+      batch.pos[i] = Int32(i)
+      batch.n_seq_id[i] = 1
+      batch.seq_id[i]?[0] = 0
+      batch.logits[i] = flagged.contains(i) ? 1 : 0
+    }
+    guard llama_decode(context, batch) == 0 else { throw LadderError(.engine, "the reference forward failed") }
+    return try zip(rows, targets).map { row, target in
+      guard let logits = llama_get_logits_ith(context, Int32(row)) else { throw LadderError(.engine, "no reference logits") }
+      let l = UnsafeBufferPointer(start: logits, count: vocabulary), most = Double(l.max() ?? 0)
+      return Double(l[Int(target)]) - most - log(l.reduce(0.0) { $0 + exp(Double($1) - most) })
+    }
+  }
+}
