@@ -36,7 +36,7 @@ test:  ## run every test, on tiny models written by the tests and on Gemma 3 270
 
 .PHONY: run-tests
 run-tests:
-	swift test --no-parallel $(LINK)
+	swift test --no-parallel -Xswiftc -O $(LINK)
 
 lint:  ## check the format of the sources
 	swift format lint --strict --recursive Package.swift Sources Tests

@@ -28,11 +28,20 @@ package final class ForwardPass {
   private let unit: Int
   private let outputsPerCall: Int
   private let maxSequences: Int
+  private let sharedLength: Int
 
   /// - Parameters:
   ///   - maxTokens: the longest sample, and the KV cache's size.
   ///   - unit: tokens of one call of the engine; more only cost memory.
-  package init(_ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512) throws {
+  ///   - sharedLength: samples of up to this many tokens share a call. A quantised model rounds its activations to 8 bits, which
+  ///     makes a last-bit difference in attention's sums one of a percent in the logits; a sample that has a call to itself gives
+  ///     bit for bit what llama.cpp gives for it.
+  ///   - exactAttention: attention in F32 throughout, not in the engine's fused kernel on F16 keys and values, whose sums
+  ///     depend on how many tokens a call holds: more memory and time, for stepwise results that agree with whole ones.
+  package init(
+    _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96, exactAttention: Bool = false
+  ) throws {
+    self.sharedLength = sharedLength
     self.backbone = backbone
     self.rungs = rungs
     self.maxTokens = maxTokens
@@ -51,6 +60,11 @@ package final class ForwardPass {
     parameters.n_threads = Int32(backbone.engine.threads)
     parameters.n_threads_batch = Int32(backbone.engine.threads)
     parameters.kv_unified = true
+    if exactAttention {
+      parameters.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED
+      parameters.type_k = GGML_TYPE_F32
+      parameters.type_v = GGML_TYPE_F32
+    }
     parameters.swa_full = false
     parameters.no_perf = true
     parameters.cb_eval_user_data = Unmanaged.passUnretained(capture).toOpaque()
@@ -86,6 +100,7 @@ package final class ForwardPass {
       while last < samples.count, last - first < maxSequences {
         let sample = samples[last]
         if last > first, tokens + sample.tokens.count > unit || outputs + sample.lossRows.count > outputsPerCall { break }
+        if last > first, max(sample.tokens.count, samples[first].tokens.count) > sharedLength { break }
         tokens += sample.tokens.count
         outputs += sample.lossRows.count
         last += 1
@@ -94,16 +109,42 @@ package final class ForwardPass {
       var call = Call()
       for (sequence, sample) in samples[first..<last].enumerated() {
         var loss = sample.lossRows[...]
-        for (position, token) in sample.tokens.enumerated() {
-          let isLoss = loss.first == position
-          if isLoss { loss = loss.dropFirst() }
-          if call.tokens == unit || (isLoss && call.outputs == outputsPerCall) { try flush(&call) }
-          append(token, position, sequence, isLoss, &call)
+        for piece in last - first == 1 ? pieces(sample) : [sample.tokens.indices] {
+          for position in piece {
+            let isLoss = loss.first == position
+            if isLoss { loss = loss.dropFirst() }
+            append(sample.tokens[position], position, sequence, isLoss, &call)
+          }
+          if last - first == 1 { try flush(&call) }
         }
       }
       try flush(&call)
       first = last
     }
+  }
+
+  /// Cuts one sample into calls: at every `unit` tokens, as llama.cpp does, and further where a call would hold more loss rows
+  /// than it has room for. Such a cut is at a multiple of 64 tokens and leaves 64 or more, the tile of the engine's attention
+  /// kernel: its sums then stay the same to the last bit.
+  private func pieces(_ sample: PackedSample) -> [Range<Int>] {
+    let tile = 64, n = sample.tokens.count
+    var result: [Range<Int>] = [], loss = sample.lossRows[...]
+    for start in stride(from: 0, to: n, by: unit) {
+      let end = min(start + unit, n)
+      var first = start
+      while first < end {
+        var last = end
+        if loss.count > outputsPerCall, let full = loss.dropFirst(outputsPerCall).first, full < end {
+          // The tile that holds the row too many goes to the next piece, and its tail keeps a whole tile.
+          let cut = min(full, end - tile) / tile * tile
+          last = cut > first ? cut : full
+        }
+        result.append(first..<last)
+        loss = loss.drop { $0 < last }
+        first = last
+      }
+    }
+    return result
   }
 
   /// Forgets every sequence.

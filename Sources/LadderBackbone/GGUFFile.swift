@@ -53,7 +53,10 @@ public struct GGUFFile: Sendable {
     let magic = (try? handle.read(upToCount: 4)) ?? Data()
     try? handle.close()
     guard magic == Data("GGUF".utf8) else {
-      throw LadderError(.data, "\(path) is not a GGUF file (it starts with \(magic.map { String(format: "%02x", $0) }.joined())); convert the model with llama.cpp's convert_hf_to_gguf.py")
+      throw LadderError(
+        .data,
+        "\(path) is not a GGUF file (it starts with \(magic.map { String(format: "%02x", $0) }.joined())); convert the model with llama.cpp's convert_hf_to_gguf.py"
+      )
     }
     Log.install()
     Log.clearError()
@@ -102,7 +105,10 @@ public struct GGUFFile: Sendable {
   package func requireDecoder() throws {
     let type = string("general.type") ?? "model"
     if type != "model" { throw LadderError(.data, "\(path) is a GGUF of type \(type), not a model; pass the base model itself") }
-    let encoders = ["bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert", "t5", "t5encoder", "clip", "gemma-embedding", "wavtokenizer-dec"]
+    let encoders = [
+      "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert", "t5", "t5encoder", "clip",
+      "gemma-embedding", "wavtokenizer-dec",
+    ]
     if encoders.contains(architecture) || flag("\(architecture).attention.causal") == false || metadata["\(architecture).pooling_type"] != nil {
       throw LadderError(.data, "\(path) is an encoder or embedding model (\(architecture)); Ladder needs a decoder-only language model")
     }

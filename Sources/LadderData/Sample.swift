@@ -71,7 +71,9 @@ public struct Sample: Sendable, Equatable {
         guard let role = turn["role"] as? String, let content = turn["content"] as? String else { throw bad("a message lacks \"role\" or \"content\"") }
         return ChatMessage(role: role, content: content)
       }
-      guard turns.contains(where: { $0.role == "assistant" && !$0.content.isEmpty }) else { throw bad("no message of role \"assistant\" with a content to learn") }
+      guard turns.contains(where: { $0.role == "assistant" && !$0.content.isEmpty }) else {
+        throw bad("no message of role \"assistant\" with a content to learn")
+      }
       self.init(.conversation(turns))
     } else if let prompt = try string("prompt") {
       guard let completion = try string("completion") else { throw bad("a \"prompt\" without a \"completion\"") }

@@ -68,7 +68,8 @@ public struct RunDirectory: Sendable {
     guard manifest.backbone.fingerprint == backbone.fingerprint else {
       throw LadderError(
         .data,
-        "\(path) was trained on \(manifest.backbone.name) (fingerprint \(manifest.backbone.fingerprint)), and \(backbone.path) has fingerprint \(backbone.fingerprint); pass the model that it was trained on")
+        "\(path) was trained on \(manifest.backbone.name) (fingerprint \(manifest.backbone.fingerprint)), and \(backbone.path) has fingerprint \(backbone.fingerprint); pass the model that it was trained on"
+      )
     }
     guard FileManager.default.fileExists(atPath: weightsPath) else {
       throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with --resume")

@@ -161,7 +161,9 @@ public struct Trainer: Sendable {
       }
       guard old.backbone.fingerprint == backbone.fingerprint else {
         throw LadderError(
-          .data, "\(run.path) was trained on \(old.backbone.name) (fingerprint \(old.backbone.fingerprint)), and \(backbone.path) has fingerprint \(backbone.fingerprint)")
+          .data,
+          "\(run.path) was trained on \(old.backbone.name) (fingerprint \(old.backbone.fingerprint)), and \(backbone.path) has fingerprint \(backbone.fingerprint)"
+        )
       }
       let changed = configuration.differences(from: old.configuration)
       guard changed.isEmpty else {

@@ -27,7 +27,9 @@ struct Evaluate: AsyncParsableCommand {
     var settings = EvaluationOptions()
     guard let metric = Metric(rawValue: metric) else { throw LadderError(.usage, "--metric \(self.metric): take auto, loss, choice or exact") }
     guard let overlong = Overlong(rawValue: overlong) else { throw LadderError(.usage, "--overlong \(self.overlong): take trim or drop") }
-    guard maxLength >= 2, maxTokens >= 1, (limit ?? 1) >= 1 else { throw LadderError(.usage, "--max-length must be 2 or more, --max-tokens and --limit 1 or more") }
+    guard maxLength >= 2, maxTokens >= 1, (limit ?? 1) >= 1 else {
+      throw LadderError(.usage, "--max-length must be 2 or more, --max-tokens and --limit 1 or more")
+    }
     settings.metric = metric
     settings.overlong = overlong
     settings.maxLength = maxLength
@@ -51,7 +53,8 @@ struct Evaluate: AsyncParsableCommand {
       Terminal.output(String(decoding: try encoder.encode(result), as: UTF8.self))
     } else {
       let value = result.metric == .loss ? "" : String(format: "  %@ %.4f", result.metric.rawValue, result.value)
-      Terminal.output(String(format: "%@:%@  loss %.4f  over %d samples, %d tok/s", result.task, value, result.loss, result.examples, Int(result.tokensPerSecond)))
+      Terminal.output(
+        String(format: "%@:%@  loss %.4f  over %d samples, %d tok/s", result.task, value, result.loss, result.examples, Int(result.tokensPerSecond)))
     }
   }
 }

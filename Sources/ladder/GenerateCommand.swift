@@ -26,7 +26,8 @@ struct Generate: AsyncParsableCommand {
     settings.parsesSpecial = chat
     let adapter = adapter.map { RunDirectory($0) }
     if let adapter { _ = try adapter.manifest() }
-    let text = prompt == "-" ? String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self) : prompt.replacingOccurrences(of: "\\n", with: "\n")
+    let text =
+      prompt == "-" ? String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self) : prompt.replacingOccurrences(of: "\\n", with: "\n")
     let backbone = try options.load()
     let asked = chat ? try backbone.chatTemplate().render([ChatMessage(role: "user", content: text)], opensAnswer: true) : text
     let final = settings

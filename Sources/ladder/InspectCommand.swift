@@ -41,7 +41,9 @@ struct Inspect: ParsableCommand {
 
   private func show(_ file: GGUFFile) throws {
     let parameters = file.tensors.reduce(0) { $0 + $1.shape.reduce(1, *) }
-    table([("format", "GGUF version \(file.version), \(Terminal.bytes(file.bytes))"), ("tensors", "\(file.tensors.count), \(Terminal.count(parameters)) numbers")])
+    table([
+      ("format", "GGUF version \(file.version), \(Terminal.bytes(file.bytes))"), ("tensors", "\(file.tensors.count), \(Terminal.count(parameters)) numbers"),
+    ])
     let types = Dictionary(grouping: file.tensors, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.sorted { $0.value > $1.value }
     table([("types", types.map { "\($0.key) \(Terminal.bytes($0.value))" }.joined(separator: ", "))])
     table(file.metadata.keys.sorted().compactMap { key in file.metadata[key].map { (key, abridged($0.description)) } })

@@ -21,8 +21,10 @@ struct Train: AsyncParsableCommand {
   @Flag(help: "Go on with the run in --out from its last checkpoint.") var resume = false
 
   @Option(help: ArgumentHelp("lst (default).", valueName: "name")) var method: String?
-  @Option(help: ArgumentHelp("Width of the model over width of the side network (default: a side width of 256, or an eighth).", valueName: "N")) var reduction: Double?
-  @Option(help: ArgumentHelp("middle (three blocks around the middle, default), all, every N-th, or a list i,j,k from 1.", valueName: "rungs")) var rungs: String?
+  @Option(help: ArgumentHelp("Width of the model over width of the side network (default: a side width of 256, or an eighth).", valueName: "N")) var reduction:
+    Double?
+  @Option(help: ArgumentHelp("middle (three blocks around the middle, default), all, every N-th, or a list i,j,k from 1.", valueName: "rungs")) var rungs:
+    String?
   @Option(help: ArgumentHelp("linear (default), lowrank:K or pool.", valueName: "kind")) var downsample: String?
   @Option(help: ArgumentHelp("random (default), or backbone: pruned copies of the model's blocks.", valueName: "kind")) var `init`: String?
   @Option(help: ArgumentHelp("Share of tap channels dropped while training (default 0.2).", valueName: "F")) var tapDropout: Float?
@@ -52,14 +54,17 @@ struct Train: AsyncParsableCommand {
     let samples = try Sample.load(data)
     let validation = try valid.map { try Sample.load($0) }
     let backbone = try options.load()
-    Terminal.note("\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), \(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)")
+    Terminal.note(
+      "\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), \(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"
+    )
     let resume = resume
     let last = try await interruptible {
       try Trainer(backbone, settings).train(samples, name: data, validation: validation, into: RunDirectory(out), resume: resume, report: Self.show)
     }
     Terminal.finishLine()
     if let last {
-      Terminal.note("done: \(last.step) steps, \(Terminal.count(last.tokens)) tokens at \(Int(last.tokensPerSecond)) tok/s, peak \(Terminal.bytes(last.peakBytes))")
+      Terminal.note(
+        "done: \(last.step) steps, \(Terminal.count(last.tokens)) tokens at \(Int(last.tokensPerSecond)) tok/s, peak \(Terminal.bytes(last.peakBytes))")
     }
     Terminal.output(out)
   }

@@ -60,7 +60,9 @@ import Testing
     for (a, b) in zip(whole, stepped) { #expect(abs(a - b) < 5e-3) }
   }
 
-  @Test(arguments: [TinyModel.Architecture.qwen2, .llama, .gemma2, .granite]) func headFollowsTheArchitecturesOwnRule(_ architecture: TinyModel.Architecture) throws {
+  @Test(arguments: [TinyModel.Architecture.qwen2, .llama, .gemma2, .granite]) func headFollowsTheArchitecturesOwnRule(_ architecture: TinyModel.Architecture)
+    throws
+  {
     let backbone = try Backbone(path: try folder.model { $0.architecture = architecture }, threads: 2, device: "CPU")
     let text = tokens(24, seed: 3), rows = Array(0..<23), targets = Array(text.dropFirst())
     let forward = try ForwardPass(backbone, rungs: [1], maxTokens: 64)

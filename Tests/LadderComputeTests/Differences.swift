@@ -41,7 +41,7 @@ struct Differences {
     let tape = Tape(graph)
     inputs.forEach(tape.watch)
     let y = try function(tape, inputs)
-    tape.backward(from: y, gradient: weights!)
+    tape.backward(from: y, gradient: try #require(weights))
     let nodes = inputs.map { input in tape.gradient(of: input).map { graph.keep(graph.contiguous($0)) } }
     try graph.compute()
     let gradients = nodes.map { $0?.read() }

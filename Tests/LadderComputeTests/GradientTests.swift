@@ -116,7 +116,8 @@ import LadderCompute
       if parameter { ggml_set_param(copy) }
       return copy
     }
-    let gx = leaf(x, parameter: true), gw = leaf(w, parameter: true), gv = leaf(v, parameter: true), gc = leaf(c, parameter: false), gp = leaf(positions, parameter: false)
+    let gx = leaf(x, parameter: true), gw = leaf(w, parameter: true), gv = leaf(v, parameter: true), gc = leaf(c, parameter: false),
+      gp = leaf(positions, parameter: false)
     let hidden = ggml_silu(context, ggml_mul_mat(context, gw, ggml_mul(context, ggml_rms_norm(context, gx, 1e-6), gv)))
     let turned = ggml_rope_ext(context, ggml_reshape_3d(context, hidden, 8, 2, 6), gp, nil, 8, Int32(GGML_ROPE_TYPE_NEOX), 0, 10000, 1, 0, 1, 32, 1)
     let loss = ggml_sum(context, ggml_mul(context, turned, gc))

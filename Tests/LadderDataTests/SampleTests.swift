@@ -30,7 +30,8 @@ import Testing
   @Test(arguments: [
     ("{\"prompt\": \"a\"", "JSON"), ("[1]", "object"), ("{\"prompt\": \"a\", \"completion\": \"\"}", "empty"), ("{\"prompt\": \"a\"}", "completion"),
     ("{\"prompt\": 3, \"completion\": \"b\"}", "prompt"), ("{\"prompt\": \"a\", \"completion\": \"b\", \"choices\": [\"c\", \"d\"]}", "choices"),
-    ("{\"text\": \"\"}", "empty"), ("{\"other\": 1}", "prompt"), ("{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}]}", "assistant"), ("\u{FFFD}{", "JSON"),
+    ("{\"text\": \"\"}", "empty"), ("{\"other\": 1}", "prompt"), ("{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}]}", "assistant"),
+    ("\u{FFFD}{", "JSON"),
   ]) func aBadLineIsNamed(_ line: String, _ word: String) throws {
     let path = try folder.write("bad.jsonl", String(repeating: "{\"text\": \"fine\"}\n", count: 16) + line + "\n")
     let error = #expect(throws: LadderError.self) { try Sample.load(path) }
@@ -105,7 +106,13 @@ import Testing
 
   @Test func dropDropsWhatTrimWouldCut() throws {
     let (e, count) = try encode(Sample(prompt: String(repeating: "x", count: 60), completion: "de"), maxLength: 10, overlong: .drop)
-    #expect(e == nil && count == { var c = SampleEncoder.Count(); c.dropped = 1; return c }())
+    #expect(
+      e == nil
+        && count
+          == {
+            var c = SampleEncoder.Count(); c.dropped = 1; return c
+          }()
+    )
   }
 
   @Test func nothingThatFitsIsAnError() {

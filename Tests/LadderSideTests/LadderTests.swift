@@ -24,7 +24,8 @@ struct Fixture {
     forward = try ForwardPass(backbone, rungs: geometry.rungs, maxTokens: 64)
     try network.setStatistics(try TapStatistics.measure([Fixture.text(40, seed: 9)], forward))
     if !zeroUp {
-      for (name, deviation) in [("up.weight", Float(0.1)), ("layers.1.gate", 0.05)] where network.parameters.specifications.contains(where: { $0.name == name }) {
+      for (name, deviation) in [("up.weight", Float(0.1)), ("layers.1.gate", 0.05)] where network.parameters.specifications.contains(where: { $0.name == name })
+      {
         var random = SeededRandom(seed: 11)
         network.parameters[name].write((0..<network.parameters[name].count).map { _ in random.normal() * deviation })
       }
@@ -59,7 +60,9 @@ struct Fixture {
   }
 
   /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in F16.
-  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool]) func decodingEqualsTheWholeSequence(_ downsampler: SideConfiguration.Downsampler) throws {
+  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool]) func decodingEqualsTheWholeSequence(_ downsampler: SideConfiguration.Downsampler)
+    throws
+  {
     let f = try Fixture(path) { $0.downsampler = downsampler }
     let text = Fixture.text(30, seed: 3), step = try SideStep(f.network, f.backbone)
     try step.read([PackedSample(tokens: text, lossRows: Array(0..<30))], from: f.forward)

@@ -24,10 +24,11 @@ import Testing
   /// Against central differences in the head's input, with a head in F32: a quantised kernel rounds its input row to 8 bits,
   /// which differences would see as noise. Losses of 20 nats err by 2e-6, over 2h = 0.02 that is 1e-4; the cubic term is h²/6.
   @Test(arguments: [TinyModel.Architecture.qwen2, .gemma2, .granite]) func headGradientAgreesWithDifferences(_ architecture: TinyModel.Architecture) throws {
-    let backbone = try Backbone(path: try folder.model { model in
-      model.architecture = architecture
-      model.type = GGML_TYPE_F32
-    }, threads: 2, device: "CPU")
+    let backbone = try Backbone(
+      path: try folder.model { model in
+        model.architecture = architecture
+        model.type = GGML_TYPE_F32
+      }, threads: 2, device: "CPU")
     let pool = TensorPool(backbone.engine), targets: [Int32] = [5, 200, 411]
     var random = SeededRandom(seed: 3)
     let values = (0..<(backbone.width * 3)).map { _ in random.normal() }
@@ -56,12 +57,14 @@ import Testing
     let info = try #require(backbone.file.tensors.first { $0.name == "output.weight" })
     let w = try backbone.file.values(of: info)
     var expected = [Double](repeating: 0, count: 3 * d)
-    _ = try CrossEntropy(backbone).evaluate(rows, targets: targets, inspect: { row, p in
-      for v in p.indices {
-        let g = Double(p[v]) - (v == Int(targets[row]) ? 1 : 0)
-        for c in 0..<d { expected[row * d + c] += g * Double(w[v * d + c]) }
-      }
-    })
+    _ = try CrossEntropy(backbone).evaluate(
+      rows, targets: targets,
+      inspect: { row, p in
+        for v in p.indices {
+          let g = Double(p[v]) - (v == Int(targets[row]) ? 1 : 0)
+          for c in 0..<d { expected[row * d + c] += g * Double(w[v * d + c]) }
+        }
+      })
     for (a, b) in zip(exact.gradient, expected) { #expect(abs(Double(a) - b) < 1e-2 * max(1, abs(b))) }
   }
 
@@ -79,9 +82,11 @@ import Testing
     let w = try backbone.file.values(of: info)
     let norms = (0..<backbone.vocabulary).map { v in w[(v * d)..<((v + 1) * d)].reduce(0) { $0 + $1 * $1 }.squareRoot() }
     var bounds = [Float](repeating: 0, count: n), different = false
-    _ = try CrossEntropy(backbone).evaluate(rows, targets: targets, inspect: { row, p in
-      bounds[row] = p.indices.reduce(0) { $0 + (p[$1] < filter ? p[$1] * norms[$1] : 0) }
-    })
+    _ = try CrossEntropy(backbone).evaluate(
+      rows, targets: targets,
+      inspect: { row, p in
+        bounds[row] = p.indices.reduce(0) { $0 + (p[$1] < filter ? p[$1] * norms[$1] : 0) }
+      })
     for row in 0..<n {
       let error = (0..<d).reduce(Float(0)) { sum, c in
         let e = exact.gradient[row * d + c] - filtered.gradient[row * d + c]
@@ -97,7 +102,9 @@ import Testing
   ///
   /// The downsamplers' kernel rounds weights to BF16 and the head's rounds rows to 8 bits, so the differences are coarse:
   /// a wide step, and a tolerance of a few percent of the largest entry.
-  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool]) func twoLayerLadderAgreesWithDifferences(_ downsampler: SideConfiguration.Downsampler) throws {
+  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool]) func twoLayerLadderAgreesWithDifferences(
+    _ downsampler: SideConfiguration.Downsampler
+  ) throws {
     let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
     var configuration = SideConfiguration()
     configuration.rungs = .list([1, 3])

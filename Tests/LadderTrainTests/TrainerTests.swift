@@ -136,7 +136,9 @@ import Testing
   }
 
   @Test func badSettingsAreRefused() throws {
-    for change in [{ $0.learningRate = 0 }, { $0.epochs = .nan }, { $0.batchSize = 0 }, { $0.side.tapDropout = 1 }, { $0.warmup = 1.5 }] as [(inout TrainingConfiguration) -> Void] {
+    for change in [{ $0.learningRate = 0 }, { $0.epochs = .nan }, { $0.batchSize = 0 }, { $0.side.tapDropout = 1 }, { $0.warmup = 1.5 }]
+      as [(inout TrainingConfiguration) -> Void]
+    {
       var c = configuration
       change(&c)
       let error = #expect(throws: LadderError.self) { try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("none"))) }

@@ -11,8 +11,7 @@ package final class ReferenceLogits {
   package init(_ backbone: Backbone, maxTokens: Int) throws {
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((maxTokens + 255) / 256 * 256)
-    parameters.n_batch = UInt32(maxTokens)
-    parameters.n_ubatch = UInt32(maxTokens)
+    parameters.n_batch = UInt32(max(512, maxTokens))
     parameters.n_threads = 2
     parameters.n_threads_batch = 2
     guard let context = llama_init_from_model(backbone.enginePointer, parameters) else { throw LadderError(.engine, "no reference context") }

@@ -76,7 +76,9 @@ package struct TinyModel {
       var random = SeededRandom(seed: seed, index)
       let count = tensor.shape.reduce(1, *), columns = tensor.shape[0]
       let deviation = tensor.name.hasPrefix("token_embd") || tensor.name == "output.weight" ? 0.5 : 1 / Float(columns).squareRoot()
-      let values = (0..<count).map { _ in tensor.matrix ? random.normal() * deviation : tensor.name.hasSuffix("bias") ? random.normal() * 0.1 : 1 + 0.1 * random.normal() }
+      let values = (0..<count).map { _ in
+        tensor.matrix ? random.normal() * deviation : tensor.name.hasSuffix("bias") ? random.normal() * 0.1 : 1 + 0.1 * random.normal()
+      }
       let dimensions = tensor.shape.map(Int64.init)
       guard let t = ggml_new_tensor(context, tensor.matrix ? type : GGML_TYPE_F32, Int32(dimensions.count), dimensions) else { continue }
       ggml_set_name(t, tensor.name)

@@ -1,0 +1,64 @@
+import Foundation
+import LadderCompute
+import TestModels
+
+/// Runs the real `ladder` command that the package builds, as a process of its own.
+struct Command {
+  struct Result {
+    var status: Int32
+    var output: String
+    var errors: String
+    /// The last line on standard error: where an error stands.
+    var lastError: String { errors.split(whereSeparator: \.isNewline).last.map(String.init) ?? "" }
+    var json: [String: Any] { (try? JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any]) ?? [:] }
+  }
+
+  static let path: String = {
+    let tests = Bundle.main.executableURL ?? URL(fileURLWithPath: CommandLine.arguments[0])
+    let beside = tests.deletingLastPathComponent().appendingPathComponent("ladder").path
+    if FileManager.default.isExecutableFile(atPath: beside) { return beside }
+    var root = URL(fileURLWithPath: #filePath)
+    for _ in 0..<3 { root.deleteLastPathComponent() }
+    return root.appendingPathComponent(".build/debug/ladder").path
+  }()
+
+  /// Starts the command without waiting for it; its output goes to files in `folder`.
+  static func start(_ arguments: [String], in folder: TemporaryFolder) throws -> Running {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    let id = UUID().uuidString
+    let paths = (folder.file("\(id).out"), folder.file("\(id).err"))
+    for path in [paths.0, paths.1] { _ = FileManager.default.createFile(atPath: path, contents: nil) }
+    process.standardOutput = FileHandle(forWritingAtPath: paths.0)
+    process.standardError = FileHandle(forWritingAtPath: paths.1)
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    return Running(process: process, outputPath: paths.0, errorPath: paths.1)
+  }
+
+  struct Running {
+    let process: Process
+    let outputPath: String
+    let errorPath: String
+
+    func wait() -> Result {
+      process.waitUntilExit()
+      func text(_ path: String) -> String { (try? String(contentsOfFile: path, encoding: .utf8)) ?? "" }
+      return Result(status: process.terminationStatus, output: text(outputPath), errors: text(errorPath))
+    }
+
+    /// Sends `signal` once `condition` holds; gives up after a minute, so that a broken command fails the test.
+    func signal(_ signal: Int32, when condition: () -> Bool) {
+      for _ in 0..<12000 where process.isRunning {
+        if condition() {
+          kill(process.processIdentifier, signal)
+          return
+        }
+        usleep(5000)
+      }
+    }
+  }
+
+  static func run(_ arguments: [String], in folder: TemporaryFolder) throws -> Result { try start(arguments, in: folder).wait() }
+}

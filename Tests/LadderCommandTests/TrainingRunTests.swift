@@ -1,0 +1,127 @@
+import Foundation
+import LadderCompute
+import TestModels
+import Testing
+
+/// Whole runs of the real command, and real signals sent to them.
+@Suite(.serialized) struct TrainingRunTests {
+  let folder: TemporaryFolder
+  let model: String
+  let data: String
+
+  init() throws {
+    folder = try TemporaryFolder()
+    model = try folder.model()
+    data = try folder.write("train.jsonl", BadInputTests.lines(96))
+  }
+
+  private func arguments(_ run: String, _ more: [String] = []) -> [String] {
+    ["train", "--model", model, "--data", data, "--out", folder.file(run), "--device", "CPU", "--batch-size", "4", "--epochs", "4", "--learning-rate", "2e-3"]
+      + more
+  }
+
+  private func weights(_ run: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: folder.file(run + "/ladder.safetensors"))) }
+
+  private func steps(_ run: String) -> Int {
+    ((try? String(contentsOfFile: folder.file(run + "/metrics.jsonl"), encoding: .utf8)) ?? "").split(separator: "\n").count
+  }
+
+  @Test func aRunKilledMidwayAndResumedEndsWithTheSameWeights() throws {
+    let whole = try Command.run(arguments("whole"), in: folder)
+    #expect(whole.status == 0, "\(whole.errors)")
+    // Killed twice, each time some steps past a checkpoint; the checkpoint is at every seventh step.
+    for target in [10, 40] {
+      let resume = target == 10 ? [] : ["--resume"]
+      let running = try Command.start(arguments("cut", ["--checkpoint-every", "7"] + resume), in: folder)
+      running.signal(SIGKILL) { steps("cut") >= target }
+      #expect(running.wait().status == SIGKILL)
+      #expect(!FileManager.default.fileExists(atPath: folder.file("cut/ladder.safetensors")))
+    }
+    let resumed = try Command.run(arguments("cut", ["--checkpoint-every", "7", "--resume"]), in: folder)
+    #expect(resumed.status == 0 && resumed.errors.contains("resuming after step"), "\(resumed.errors)")
+    #expect(try weights("cut") == weights("whole"))
+    #expect(steps("cut") == 96)
+  }
+
+  @Test(arguments: [SIGINT, SIGTERM]) func aSignalSavesAndExitsWith130(_ signal: Int32) throws {
+    let running = try Command.start(arguments("cut"), in: folder)
+    running.signal(signal) { steps("cut") >= 8 }
+    let stopped = running.wait()
+    #expect(stopped.status == 130)
+    #expect(stopped.lastError.contains("--resume"))
+    let usable = try Command.run(["eval", "--model", model, "--adapter", folder.file("cut"), "--data", data, "--device", "CPU", "--json"], in: folder)
+    #expect(usable.status == 0, "\(usable.errors)")
+    #expect(try Command.run(arguments("cut", ["--resume"]), in: folder).status == 0)
+    #expect(try Command.run(arguments("whole"), in: folder).status == 0)
+    #expect(try weights("cut") == weights("whole"))
+  }
+
+  @Test func metricsHoldTheContractsKeys() throws {
+    #expect(try Command.run(arguments("run", ["--steps", "3"]), in: folder).status == 0)
+    let lines = try String(contentsOfFile: folder.file("run/metrics.jsonl"), encoding: .utf8).split(separator: "\n")
+    #expect(lines.count == 3)
+    let last = try #require(try JSONSerialization.jsonObject(with: Data((lines.last ?? "").utf8)) as? [String: Any])
+    for key in ["step", "epoch", "loss", "learning_rate", "tokens", "tokens_per_second", "peak_bytes", "gradient_norm"] {
+      #expect(last[key] is NSNumber, "\(key)")
+    }
+  }
+
+  @Test func evaluationPrintsOneJSONObject() throws {
+    #expect(try Command.run(arguments("run", ["--steps", "2"]), in: folder).status == 0)
+    let result = try Command.run(
+      ["eval", "--model", model, "--adapter", folder.file("run"), "--data", data, "--json", "--device", "CPU"], in: folder)
+    #expect(result.status == 0 && result.output.split(separator: "\n").count == 1)
+    for key in ["metric", "task"] { #expect(result.json[key] is String, "\(key)") }
+    for key in ["value", "examples", "loss", "tokens_per_second"] { #expect(result.json[key] is NSNumber, "\(key)") }
+    #expect(result.json["metric"] as? String == "loss" && result.json["task"] as? String == "train" && result.json["examples"] as? Int == 96)
+  }
+
+  @Test func theConfigurationFileFillsWhatTheCommandLineLeavesOpen() throws {
+    let file = try folder.write("options.yaml", "steps: 2\nlearning_rate: 7e-4\nrungs: [1, 3]\nexact-gradient: yes\nseed: 9\n")
+    let result = try Command.run(
+      ["train", "--config", file, "--model", model, "--data", data, "--out", folder.file("run"), "--device", "CPU", "--seed=4"], in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    let manifest = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: folder.file("run/ladder.json")))) as? [String: Any]
+    let configuration = try #require(manifest?["configuration"] as? [String: Any])
+    #expect(configuration["steps"] as? Int == 2)
+    #expect(configuration["seed"] as? Int == 4)
+    #expect(configuration["filtersGradient"] as? Bool == false)
+    #expect(abs((configuration["learningRate"] as? Double ?? 0) - 7e-4) < 1e-9)
+    #expect(manifest?["rungs"] as? [Int] == [1, 3])
+  }
+
+  @Test func validationKeepsTheBestState() throws {
+    let valid = try folder.write("valid.jsonl", BadInputTests.lines(12))
+    let result = try Command.run(arguments("run", ["--valid", valid, "--steps", "20", "--validate-every", "5"]), in: folder)
+    #expect(result.status == 0 && result.errors.components(separatedBy: "validation loss").count == 5, "\(result.errors)")
+    let shown = try Command.run(["inspect", folder.file("run")], in: folder)
+    #expect(shown.status == 0 && shown.output.contains("validation loss") && shown.output.contains("lst"))
+  }
+
+  @Test func generationFollowsItsSeed() throws {
+    func generate(_ more: [String]) throws -> Command.Result {
+      try Command.run(["generate", "--model", model, "--prompt", "abc", "--max-tokens", "24", "--device", "CPU"] + more, in: folder)
+    }
+    let one = try generate(["--temperature", "1", "--seed", "1"]), again = try generate(["--temperature", "1", "--seed", "1"])
+    let other = try generate(["--temperature", "1", "--seed", "2"])
+    #expect(one.status == 0 && one.output == again.output && one.output != other.output, "\(one.errors)")
+    #expect(try generate(["--top-p", "0"]).status == 64)
+  }
+
+  @Test func inspectShowsAModel() throws {
+    let result = try Command.run(["inspect", model, "--tensors"], in: folder)
+    #expect(result.status == 0)
+    for word in ["tiny-qwen2", "qwen2.block_count", "token_embd.weight", "Q8_0"] { #expect(result.output.contains(word), "\(word)") }
+  }
+
+  @Test(arguments: ["bash", "zsh", "fish"]) func shellCompletions(_ shell: String) throws {
+    let result = try Command.run(["--generate-completion-script", shell], in: folder)
+    #expect(result.status == 0 && result.output.contains("learning-rate"))
+  }
+
+  @Test func helpTeaches() throws {
+    let result = try Command.run(["--help"], in: folder)
+    for word in ["ladder train --model", "Exit status", "prompt"] { #expect(result.output.contains(word), "\(word)") }
+    for command in ["train", "eval", "generate", "inspect"] { #expect(try Command.run([command, "--help"], in: folder).status == 0) }
+  }
+}
