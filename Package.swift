@@ -28,8 +28,10 @@ let package = Package(
     .target(name: "LadderTrain", dependencies: ["LadderSide", "LadderData"], swiftSettings: settings),
     .target(name: "LadderEval", dependencies: ["LadderTrain"], swiftSettings: settings),
 
+    .target(name: "LadderStudy", dependencies: ["LadderEval"], swiftSettings: settings),
+
     // What `import Ladder` gives: the modules above under one name.
-    .target(name: "Ladder", dependencies: ["LadderEval"], swiftSettings: settings),
+    .target(name: "Ladder", dependencies: ["LadderEval", "LadderStudy"], swiftSettings: settings),
 
     .executableTarget(
       name: "LadderCommand",
@@ -40,7 +42,7 @@ let package = Package(
       ],
       path: "Sources/ladder", swiftSettings: settings),
 
-    .target(name: "TestModels", dependencies: ["LadderBackbone"], path: "Tests/TestModels", swiftSettings: settings),
+    .target(name: "TestModels", dependencies: ["LadderStudy"], path: "Tests/TestModels", swiftSettings: settings),
     .testTarget(name: "LadderComputeTests", dependencies: ["LadderCompute"], swiftSettings: settings),
     .testTarget(name: "LadderBackboneTests", dependencies: ["LadderBackbone", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderSideTests", dependencies: ["LadderSide", "TestModels"], swiftSettings: settings),

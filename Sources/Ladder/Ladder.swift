@@ -4,4 +4,5 @@
 @_exported import LadderData
 @_exported import LadderEval
 @_exported import LadderSide
+@_exported import LadderStudy
 @_exported import LadderTrain

@@ -14,9 +14,17 @@ package struct PackedSample: Sendable {
   }
 }
 
+/// Where taps and final rows come from.
+package protocol TapSource: AnyObject {
+  /// The tapped blocks, 1-based.
+  var rungs: [Int] { get }
+  /// Fills, for whole samples, one BF16 [width, tokens of all samples] per rung and F32 [width, loss rows of all samples].
+  func run(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) throws
+}
+
 /// Runs the frozen backbone and hands out what the side network reads: the tapped blocks' outputs and the final norm's rows.
 /// The head's matmul is never run here.
-package final class ForwardPass {
+package final class ForwardPass: TapSource {
   package let backbone: Backbone
   /// The tapped blocks, 1-based: the rungs r(1) < r(2) < … of the design, each in 1…L−1.
   package let rungs: [Int]
@@ -49,7 +57,7 @@ package final class ForwardPass {
     self.unit = min(unit, size)
     outputsPerCall = min(self.unit, backbone.head.chunkRows)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
-    maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
+    maxSequences = try backbone.takesOneSequence() ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
     capture = Capture(rungs: rungs)
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)
@@ -74,7 +82,7 @@ package final class ForwardPass {
       return ask ? capture.wants(tensor) : capture.take(tensor)
     }
     Log.clearError()
-    guard let context = llama_init_from_model(backbone.model, parameters) else {
+    guard let context = llama_init_from_model(try backbone.model(), parameters) else {
       throw LadderError(.engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller --max-length")
     }
     self.context = context

@@ -2,6 +2,15 @@ import CLlama
 import Foundation
 import LadderCompute
 
+/// What a head is, apart from its weights: enough to read it from the file without running the model.
+public struct HeadDescription: Codable, Sendable, Equatable {
+  /// The weight's name in the file.
+  public var tensor: String
+  public var inner: Float
+  public var outer: Float
+  public var capped: Bool
+}
+
 /// The frozen output head: logits = f(W·x), with W quantised as the file has it and f the model's own logit scale or soft-cap.
 ///
 /// W and f are read off the graph that llama.cpp builds for one token, so that every architecture's own rule is followed.
@@ -12,6 +21,8 @@ package struct Head: @unchecked Sendable {
   package let inner: Float
   package let outer: Float
   package let capped: Bool
+  /// Keeps the weights alive where they are this head's own and not the model's.
+  private let owner: AnyObject?
 
   package var width: Int { weight[0] }
   package var vocabulary: Int { weight[1] }
@@ -38,6 +49,34 @@ package struct Head: @unchecked Sendable {
 
   /// Rows of one chunk of logits.
   package var chunkRows: Int { max(1, Head.logitBytes / (4 * vocabulary)) }
+
+  package var description: HeadDescription {
+    HeadDescription(tensor: String(cString: ggml_get_name(weight.pointer)), inner: inner, outer: outer, capped: capped)
+  }
+
+  // MARK: - Reading it alone
+
+  /// Reads the head's weights from the file into the engine's memory, and nothing else of the model.
+  static func load(_ description: HeadDescription, _ file: GGUFFile, _ engine: Engine) throws -> Head {
+    guard let info = file.tensors.first(where: { $0.name == description.tensor }), info.shape.count == 2 else {
+      throw LadderError(.data, "\(file.path) has no head \(description.tensor), though its cache says so; remove the cache")
+    }
+    let pool = TensorPool(engine, tensors: 4)
+    let weight = try pool.make(ggmlType: info.ggmlType, info.shape)
+    ggml_set_name(weight.pointer, info.name)
+    guard let handle = FileHandle(forReadingAtPath: file.path) else { throw LadderError(.inputOutput, "cannot read \(file.path)") }
+    defer { try? handle.close() }
+    try handle.seek(toOffset: UInt64(info.offset))
+    var offset = 0
+    while offset < info.bytes {
+      guard let part = try handle.read(upToCount: min(16 << 20, info.bytes - offset)), !part.isEmpty else {
+        throw LadderError(.inputOutput, "\(file.path): could not read \(info.name)")
+      }
+      part.withUnsafeBytes { weight.write(bytes: $0, at: offset) }
+      offset += part.count
+    }
+    return Head(weight: weight, inner: description.inner, outer: description.outer, capped: description.capped, owner: pool)
+  }
 
   // MARK: - Capture
 
@@ -107,6 +146,6 @@ package struct Head: @unchecked Sendable {
     if let unknown = capture.unknown {
       throw LadderError(.data, "\(path): this architecture's output head has \(unknown), which Ladder does not know")
     }
-    return Head(weight: Tensor(weight), inner: capture.inner, outer: capture.outer, capped: capture.capped)
+    return Head(weight: Tensor(weight), inner: capture.inner, outer: capture.outer, capped: capture.capped, owner: nil)
   }
 }

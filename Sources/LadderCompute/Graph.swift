@@ -94,6 +94,9 @@ package final class Graph {
   /// `aᵀ`, contiguous: [k, n, …] → [n, k, …].
   package func transposed(_ a: Tensor) -> Tensor { contiguous(add(ggml_transpose(context, a.pointer))) }
 
+  /// The same, rounded to another element type on the way.
+  package func transposed(_ a: Tensor, as type: ElementType) -> Tensor { cast(add(ggml_transpose(context, a.pointer)), type) }
+
   /// A view of the same elements in another shape; `a` is contiguous.
   package func reshape(_ a: Tensor, _ shape: [Int]) -> Tensor {
     let s = shape.map(Int64.init) + [Int64](repeating: 1, count: 4 - shape.count)

@@ -22,20 +22,25 @@ package final class Parameters {
     package let decays: Bool
     package let values: Tensor
     package let gradients: Tensor?
+    /// The values rounded to the products' element type; nil where products take the values themselves.
+    package let rounded: Tensor?
   }
 
   package let specifications: [Specification]
   package private(set) var groups: [Group] = []
   private var tensors: [String: Tensor] = [:]
   private var gradientTensors: [String: Tensor] = [:]
+  private var roundedTensors: [Tensor: Tensor] = [:]
   private let context: OpaquePointer
   private let pool: TensorPool
 
-  package init(_ specifications: [Specification], _ engine: Engine, trainable: Bool) throws {
+  /// - Parameter products: the element type in which matrices enter products; with one other than F32 call `round` after every
+  ///   change of the values.
+  package init(_ specifications: [Specification], _ engine: Engine, trainable: Bool, products: ElementType = .float32) throws {
     self.specifications = specifications
     pool = TensorPool(engine, tensors: 16)
     context = ggml_init(
-      ggml_init_params(mem_size: ggml_tensor_overhead() * (2 * specifications.count + 8), mem_buffer: nil, no_alloc: true))
+      ggml_init_params(mem_size: ggml_tensor_overhead() * (3 * specifications.count + 8), mem_buffer: nil, no_alloc: true))
     for decays in [true, false] {
       let members = specifications.filter { $0.decays == decays }
       if members.isEmpty { continue }
@@ -46,13 +51,15 @@ package final class Parameters {
       values.zero()
       let gradients = trainable ? try pool.make(.float32, shape) : nil
       gradients?.zero()
+      let rounded = decays && products != .float32 ? try pool.make(products, shape) : nil
       var offset = 0
       for member in members {
         tensors[member.name] = alias(values, member.shape, at: offset)
         if let gradients { gradientTensors[member.name] = alias(gradients, member.shape, at: offset) }
+        if let rounded, let master = tensors[member.name] { roundedTensors[master] = alias(rounded, member.shape, at: offset) }
         offset += Self.padded(member.count)
       }
-      groups.append(Group(decays: decays, values: values, gradients: gradients))
+      groups.append(Group(decays: decays, values: values, gradients: gradients, rounded: rounded))
     }
   }
 
@@ -61,6 +68,14 @@ package final class Parameters {
   package subscript(name: String) -> Tensor {
     guard let tensor = tensors[name] else { preconditionFailure("no parameter \(name)") }
     return tensor
+  }
+
+  /// The tensor that stands for a parameter in products: its rounded twin, or itself.
+  package func rounded(_ parameter: Tensor) -> Tensor { roundedTensors[parameter] ?? parameter }
+
+  /// Rounds every matrix anew, as the first nodes of a graph.
+  package func round(_ graph: Graph) {
+    for group in groups { if let rounded = group.rounded { graph.store(group.values, in: rounded) } }
   }
 
   package func gradient(_ name: String) -> Tensor? { gradientTensors[name] }
@@ -83,10 +98,11 @@ package final class Parameters {
 
   private func alias(_ flat: Tensor, _ shape: [Int], at offset: Int) -> Tensor {
     let dimensions = shape.map(Int64.init)
-    guard let pointer = ggml_new_tensor(context, GGML_TYPE_F32, Int32(dimensions.count), dimensions),
+    let type = flat.pointer.pointee.type
+    guard let pointer = ggml_new_tensor(context, type, Int32(dimensions.count), dimensions),
       let buffer = flat.pointer.pointee.buffer, let data = flat.pointer.pointee.data
     else { preconditionFailure("parameter buffer not allocated") }
-    ggml_backend_tensor_alloc(buffer, pointer, data + offset * MemoryLayout<Float>.size)
+    ggml_backend_tensor_alloc(buffer, pointer, data + offset * ggml_type_size(type))
     return Tensor(pointer)
   }
 }

@@ -1,3 +1,5 @@
+import CLlama
+
 /// Reverse-mode differentiation over a graph.
 ///
 /// An operation adds its forward nodes to the graph at once and records how its inputs' gradients follow from its output's;
@@ -15,7 +17,24 @@ package final class Tape {
     let gradient: (Tensor) -> [Tensor?]
   }
 
-  package init(_ graph: Graph) { self.graph = graph }
+  /// The element type of the operands that backward products round; F32 rounds nothing.
+  let products: ElementType
+  private let parameters: Parameters?
+
+  /// - Parameter parameters: those whose rounded twins enter products in the type `products`.
+  package init(_ graph: Graph, parameters: Parameters? = nil, products: ElementType = .float32) {
+    self.graph = graph
+    self.parameters = parameters
+    self.products = products
+  }
+
+  /// What stands for a weight in a product.
+  func operand(_ weight: Tensor) -> Tensor { parameters?.rounded(weight) ?? weight }
+
+  /// `aᵀ`, contiguous, in the products' element type: the first operand of a backward product.
+  func transposedOperand(_ a: Tensor) -> Tensor {
+    a.pointer.pointee.type == products.ggml ? graph.transposed(a) : graph.transposed(a, as: products)
+  }
 
   /// Asks for the gradient with respect to `tensor`.
   package func watch(_ tensor: Tensor) { watched.insert(tensor) }

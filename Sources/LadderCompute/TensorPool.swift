@@ -26,9 +26,12 @@ package final class TensorPool {
   package var capacity: Int { buffers.reduce(0) { $0 + ggml_backend_buffer_get_size($1) } }
 
   /// A tensor with undefined contents.
-  package func make(_ type: ElementType, _ shape: [Int]) throws -> Tensor {
+  package func make(_ type: ElementType, _ shape: [Int]) throws -> Tensor { try make(ggmlType: type.ggml, shape) }
+
+  /// The same for any of ggml's element types.
+  package func make(ggmlType type: ggml_type, _ shape: [Int]) throws -> Tensor {
     let dimensions = shape.map(Int64.init)
-    guard let pointer = ggml_new_tensor(context, type.ggml, Int32(dimensions.count), dimensions) else {
+    guard let pointer = ggml_new_tensor(context, type, Int32(dimensions.count), dimensions) else {
       throw LadderError(.engine, "too many tensors in one step: use a smaller --batch-size")
     }
     let size = (ggml_nbytes(pointer) + alignment - 1) / alignment * alignment

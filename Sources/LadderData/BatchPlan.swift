@@ -1,13 +1,16 @@
 import LadderCompute
 
-/// The order of an epoch's batches: shuffled by seed, with samples of like length together.
+/// The order of an epoch's batches, shuffled by seed, with samples of like length together.
+///
+/// Batches are drawn once a run and visited in a new order each epoch: what the backbone computes for a batch is then the same to
+/// the last bit in every epoch, cached or not.
 package struct BatchPlan: Sendable {
   /// Indices of each batch's samples.
   package let batches: [[Int]]
 
   /// - Parameter lengths: tokens of each sample.
   package init(lengths: [Int], batchSize: Int, seed: UInt64, epoch: Int) {
-    var random = SeededRandom(seed: seed, 2, epoch)
+    var random = SeededRandom(seed: seed, 2)
     let order = lengths.indices.shuffled(using: &random)
     let window = batchSize * 32
     var batches: [[Int]] = []
@@ -17,8 +20,15 @@ package struct BatchPlan: Sendable {
         batches.append(Array(sorted[first..<min(first + batchSize, sorted.count)]))
       }
     }
-    batches.shuffle(using: &random)
+    var ofEpoch = SeededRandom(seed: seed, 2, epoch)
+    batches.shuffle(using: &ofEpoch)
     self.batches = batches
+  }
+
+  /// Batches of an epoch.
+  package static func batches(of samples: Int, size: Int) -> Int {
+    let window = size * 32, rest = samples % window
+    return samples / window * 32 + (rest + size - 1) / size
   }
 
   /// Cuts a batch into micro-batches of at most `tokens` tokens, each of one sample or more.

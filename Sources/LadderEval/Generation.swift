@@ -82,18 +82,18 @@ extension LadderModel {
 
 /// The head over one row.
 package final class NextToken {
-  private let head: Head
+  private let backbone: Backbone
   private let graph: Graph
 
   package init(_ backbone: Backbone) throws {
-    head = backbone.head
+    self.backbone = backbone
     graph = try Graph(backbone.engine, nodes: 64)
   }
 
   /// Shapes: row [d, 1] → V logits.
   package func logits(_ row: Tensor) throws -> [Float] {
     graph.reset()
-    let logits = graph.keep(head.logits(graph, row))
+    let logits = graph.keep(backbone.head.logits(graph, row))
     try graph.compute()
     return logits.read()
   }

@@ -62,6 +62,14 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
     case backbone
   }
 
+  /// In what the side network's products are computed; sums and parameters are F32 throughout.
+  public enum Precision: String, Codable, Sendable, Equatable, CaseIterable {
+    case float32 = "f32"
+    case bfloat16 = "bf16"
+
+    var elementType: ElementType { self == .float32 ? .float32 : .bfloat16 }
+  }
+
   /// Width of the backbone over width of the side network; nil takes a width of 256, or an eighth of the backbone's if that is more.
   public var reduction: Double? = nil
   public var rungs: Rungs = .middle
@@ -74,6 +82,7 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   /// The width of one attention head.
   public var headSize: Int = 64
   public var ropeBase: Float = 10000
+  public var precision: Precision = .bfloat16
   public var normEpsilon: Float = 1e-6
 
   public init() {}

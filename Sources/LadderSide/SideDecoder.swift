@@ -26,6 +26,10 @@ package final class SideDecoder {
       keys = try (0..<g.layers).map { _ in try cache.make(.float32, [g.headSize, g.heads, capacity]) }
       values = try (0..<g.layers).map { _ in try cache.make(.float32, [g.headSize, g.heads, capacity]) }
     }
+    if let network {
+      network.parameters.round(graph)
+      try graph.compute()
+    }
     forward.clear()
   }
 
@@ -68,7 +72,7 @@ package final class SideDecoder {
     let positions = try step.make((0..<n).map { Int32(past + $0) })
 
     graph.reset()
-    let tape = Tape(graph), scale = 1 / Float(g.headSize).squareRoot(), range = past..<(past + n)
+    let tape = network.tape(graph), scale = 1 / Float(g.headSize).squareRoot(), range = past..<(past + n)
     // The same rounding to BF16 as in training.
     let standardised = taps.enumerated().map { rung, tap in
       graph.cast(network.standardised(graph, tap, rung: rung, mask: nil), .bfloat16)

@@ -23,7 +23,7 @@ package final class SideNetwork {
     self.configuration = configuration
     self.geometry = geometry
     self.engine = engine
-    parameters = try Parameters(Self.specifications(configuration, geometry), engine, trainable: trainable)
+    parameters = try Parameters(Self.specifications(configuration, geometry), engine, trainable: trainable, products: configuration.precision.elementType)
     statistics = .identity(rungs: geometry.rungs.count, width: geometry.backboneWidth)
     constants = TensorPool(engine, tensors: 2 * geometry.rungs.count + 8)
     try setStatistics(statistics)
@@ -71,6 +71,9 @@ package final class SideNetwork {
   }
 
   // MARK: - Forward
+
+  /// A tape whose products are in the configured precision.
+  package func tape(_ graph: Graph) -> Tape { Tape(graph, parameters: parameters, products: configuration.precision.elementType) }
 
   /// z(rms(h)), with dropout where a mask is given. Shapes: tap [d, n] BF16; mask [d, n] F32 → [d, n] F32.
   package func standardised(_ graph: Graph, _ tap: Tensor, rung: Int, mask: Tensor?) -> Tensor {

@@ -8,6 +8,7 @@ import LadderCompute
 package final class SideStep {
   /// Nil leaves the backbone as it is.
   private let network: SideNetwork?
+  private let backbone: Backbone
   private let pool: TensorPool
   private let graph: Graph
 
@@ -21,6 +22,7 @@ package final class SideStep {
 
   package init(_ network: SideNetwork?, _ backbone: Backbone) throws {
     self.network = network
+    self.backbone = backbone
     pool = TensorPool(backbone.engine)
     graph = try Graph(backbone.engine, nodes: 1 << 16)
   }
@@ -29,13 +31,13 @@ package final class SideStep {
   package var bytes: Int { pool.capacity + graph.workspace }
 
   /// Runs the backbone over the samples and keeps what it hands out.
-  package func read(_ samples: [PackedSample], from forward: ForwardPass) throws {
+  package func read(_ samples: [PackedSample], from source: any TapSource) throws {
     try pool.reset()
-    let d = forward.backbone.width, n = samples.reduce(0) { $0 + $1.tokens.count }
+    let d = backbone.width, n = samples.reduce(0) { $0 + $1.tokens.count }
     let rows = samples.reduce(0) { $0 + $1.lossRows.count }
-    taps = try forward.rungs.map { _ in try pool.make(.bfloat16, [d, n]) }
+    taps = try source.rungs.map { _ in try pool.make(.bfloat16, [d, n]) }
     let final = try pool.make(.float32, [d, rows])
-    try forward.run(samples, taps: taps, final: final)
+    try source.run(samples, taps: taps, final: final)
     self.final = final
     guard let network else { return }
     states = try (0..<network.geometry.layers).map { _ in try pool.make(.float32, [network.geometry.width, n]) }
@@ -56,7 +58,8 @@ package final class SideStep {
     guard let network, let positions, let lossRows, let blocks else { return final }
     try standardise(network, dropout)
     graph.reset()
-    let tape = Tape(graph)
+    network.parameters.round(graph)
+    let tape = network.tape(graph)
     var s: Tensor?
     for j in 0..<network.geometry.layers {
       s = graph.store(layer(network, tape, j, previous: s, positions, blocks), in: states[j])
@@ -71,7 +74,7 @@ package final class SideStep {
   package func backward(_ gradient: Tensor) throws {
     guard let network, let positions, let lossRows, let blocks else { preconditionFailure("forward() comes first") }
     graph.reset()
-    let top = Tape(graph), last = states[states.count - 1]
+    let top = network.tape(graph), last = states[states.count - 1]
     top.watch(last)
     top.watch(network.parameters["up.weight"])
     top.backward(from: network.correction(top, top.rows(last, lossRows)), gradient: gradient)
@@ -80,7 +83,7 @@ package final class SideStep {
 
     for j in (0..<network.geometry.layers).reversed() {
       guard let upstream = ds else { break }
-      let tape = Tape(graph), names = network.layerNames(j)
+      let tape = network.tape(graph), names = network.layerNames(j)
       names.forEach { tape.watch(network.parameters[$0]) }
       let previous = j > 0 ? states[j - 1] : nil
       if let previous { tape.watch(previous) }

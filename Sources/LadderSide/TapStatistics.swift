@@ -5,7 +5,7 @@ import LadderCompute
 /// Each tap's mean and deviation per channel, after the weightless RMS norm: what `z` of the design standardises by.
 ///
 /// Measured once, over the first training samples, and saved with the weights; never trained.
-package struct TapStatistics: Sendable, Equatable {
+package struct TapStatistics: Codable, Sendable, Equatable {
   /// One array of `width` numbers per rung.
   package var means: [[Float]]
   package var deviations: [[Float]]

@@ -11,7 +11,8 @@ import LadderCompute
 package final class CrossEntropy {
   package static let defaultFilter: Float = 0x1p-12
 
-  let head: Head
+  private let backbone: Backbone
+  private var head: Head { backbone.head }
   package let filter: Float?
   private let graph: Graph
   private let pool: TensorPool
@@ -20,7 +21,7 @@ package final class CrossEntropy {
   private let blockBytes = 32 << 20
 
   package init(_ backbone: Backbone, filter: Float? = CrossEntropy.defaultFilter) throws {
-    head = backbone.head
+    self.backbone = backbone
     self.filter = filter
     graph = try Graph(backbone.engine, nodes: 4096)
     pool = TensorPool(backbone.engine)

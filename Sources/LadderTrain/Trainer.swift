@@ -6,15 +6,30 @@ import LadderSide
 
 /// Trains a side network on a frozen backbone.
 ///
-/// The loop reads as the algorithm: for each batch, for each micro-batch, run the backbone and keep its taps, run the side
-/// network, take the frozen head's cross-entropy, go back through the side network; then one AdamW step.
+/// The loop reads as the algorithm; the work of one step is `TrainingSession.take`.
 public struct Trainer: Sendable {
+  /// Where the backbone's activations are kept for later epochs and runs.
+  public struct CacheOptions: Sendable, Equatable {
+    public var directory: String
+    public var format = ActivationCache.Format.bf16
+    /// Bytes that the folder may take; nil sets no limit.
+    public var limit: Int?
+
+    public init(directory: String, format: ActivationCache.Format = .bf16, limit: Int? = nil) {
+      self.directory = directory
+      self.format = format
+      self.limit = limit
+    }
+  }
+
   public let backbone: Backbone
   public let configuration: TrainingConfiguration
+  public let cache: CacheOptions?
 
-  public init(_ backbone: Backbone, _ configuration: TrainingConfiguration = TrainingConfiguration()) {
+  public init(_ backbone: Backbone, _ configuration: TrainingConfiguration = TrainingConfiguration(), cache: CacheOptions? = nil) {
     self.backbone = backbone
     self.configuration = configuration
+    self.cache = cache
   }
 
   /// Trains until done, and writes the run's folder.
@@ -44,29 +59,22 @@ public struct Trainer: Sendable {
     let held = try validation.map { try encoder.encode($0, name: "the validation samples").samples }
     let lengths = encoded.map(\.tokens.count)
 
-    let network = try SideNetwork(configuration.side, geometry, backbone.engine, trainable: true)
-    var settings = AdamW.Settings()
-    settings.weightDecay = configuration.weightDecay
-    settings.clip = configuration.clip
-    let optimiser = try AdamW(network.parameters, settings, backbone.engine)
     let longest = max(lengths.max() ?? 1, held?.map(\.tokens.count).max() ?? 1)
-    let forward = try ForwardPass(backbone, rungs: geometry.rungs, maxTokens: longest)
-    let loss = try CrossEntropy(backbone, filter: configuration.filtersGradient ? CrossEntropy.defaultFilter : nil)
-    let step = try SideStep(network, backbone)
-    let gradients = TensorPool(backbone.engine)
+    let store = try cache.map { try ActivationCache(directory: $0.directory, description: .init(backbone, rungs: geometry.rungs, format: $0.format), limit: $0.limit) }
+    let session = try TrainingSession(backbone, configuration, try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: longest, cache: store))
+    var cacheNote = CacheNote(store)
 
     var state = RunDirectory.CheckpointState(step: 0, tokens: 0, metricsBytes: 0)
     if resume, let last = run.checkpoints().last {
-      state = try run.loadCheckpoint(last, network, optimiser)
+      state = try run.loadCheckpoint(last, session.network, session.optimiser)
       report(.resumed(step: last))
     } else {
-      try network.initialise(seed: configuration.seed, backbone: backbone)
       report(.stage("measuring the taps' means and deviations"))
-      try network.setStatistics(try TapStatistics.measure(encoded.prefix(256).map(\.tokens), forward))
+      try session.initialise(encoded)
     }
     let metrics = try MetricsFile(run.metricsPath, keeping: state.metricsBytes)
 
-    let perEpoch = BatchPlan(lengths: lengths, batchSize: configuration.batchSize, seed: 0, epoch: 0).batches.count
+    let perEpoch = BatchPlan.batches(of: lengths.count, size: configuration.batchSize)
     let total = configuration.steps ?? max(1, Int((configuration.epochs * Double(perEpoch)).rounded(.up)))
     let warmup = Int((configuration.warmup * Float(total)).rounded())
     let began = ContinuousClock.now, firstStep = state.step, firstTokens = state.tokens
@@ -79,75 +87,61 @@ public struct Trainer: Sendable {
         plan = (epoch, BatchPlan(lengths: lengths, batchSize: configuration.batchSize, seed: configuration.seed, epoch: epoch).batches)
       }
       let batch = plan.batches[state.step % perEpoch]
-      let lossRows = batch.reduce(0) { $0 + encoded[$1].lossRows.count }
-      var batchLoss = 0.0
-      network.parameters.zeroGradients()
-
-      for (index, micro) in BatchPlan.pack(batch, lengths: lengths, tokens: configuration.microBatchTokens).enumerated() {
-        if Task.isCancelled {
-          try saveInterrupted(run, state, network, optimiser, metrics, geometry)
-          throw LadderError(.interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
-        }
-        let packed = micro.map { encoded[$0].packed }, targets = micro.flatMap { encoded[$0].targets }
-        try step.read(packed, from: forward)
-        let rows = try step.forward(dropout: SeededRandom(seed: configuration.seed, 3, state.step, index))  // [d, rows]
-        try gradients.reset()
-        let gradient = try gradients.make(.float32, [backbone.width, targets.count])
-        let losses = try loss.evaluate(rows, targets: targets, gradient: gradient, scale: 1 / Float(lossRows))
-        batchLoss += losses.reduce(0.0) { $0 + Double($1) }
-        try step.backward(gradient)
-      }
-
-      guard batchLoss.isFinite else {
-        throw LadderError(.data, "the loss is not finite at step \(state.step + 1): lower --learning-rate; the last checkpoint is intact")
-      }
       let rate = configuration.learningRate * configuration.schedule.factor(step: state.step, warmup: warmup, total: total)
-      let norm = try optimiser.update(learningRate: rate)
+      let result: (loss: Float, gradientNorm: Float)
+      do {
+        result = try session.take(batch.map { encoded[$0] }, number: state.step, learningRate: rate)
+      } catch let error as LadderError where error.kind == .interrupted {
+        try saveInterrupted(run, state, session, metrics, geometry)
+        throw LadderError(.interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
+      }
       state.step += 1
       state.tokens += batch.reduce(0) { $0 + lengths[$1] }
 
       let seconds = max(1e-9, (ContinuousClock.now - began).seconds)
       let line = TrainingStep(
-        step: state.step, totalSteps: total, epoch: Double(state.step) / Double(perEpoch), loss: Float(batchLoss / Double(max(1, lossRows))),
-        learningRate: rate, tokens: state.tokens, tokensPerSecond: Double(state.tokens - firstTokens) / seconds,
-        peakBytes: backbone.peakBytes, gradientNorm: norm, secondsLeft: seconds / Double(state.step - firstStep) * Double(total - state.step))
+        step: state.step, totalSteps: total, epoch: Double(state.step) / Double(perEpoch), loss: result.loss, learningRate: rate,
+        tokens: state.tokens, tokensPerSecond: Double(state.tokens - firstTokens) / seconds, peakBytes: backbone.peakBytes,
+        gradientNorm: result.gradientNorm, secondsLeft: seconds / Double(state.step - firstStep) * Double(total - state.step))
       try metrics.append(line)
       last = line
       report(.step(line))
+      cacheNote.tell(report)
 
       if let held, isValidationStep(state.step, perEpoch, total) {
         report(.stage("validating on \(held.count) samples"))
-        let validated = try Self.meanLoss(held, forward, step, loss, tokens: configuration.microBatchTokens)
+        let validated = try session.meanLoss(held)
         let isBest = validated < (state.bestLoss ?? .infinity)
         if isBest {
           state.bestLoss = validated
           state.bestStep = state.step
-          try network.export().write(run.weightsPath)
+          try session.network.export().write(run.weightsPath)
         }
         report(.validation(step: state.step, loss: validated, isBest: isBest))
       }
       if state.step % configuration.checkpointEvery == 0 || state.step == total {
-        try checkpoint(run, &state, network, optimiser, metrics)
+        try checkpoint(run, &state, session, metrics)
         report(.checkpoint(step: state.step))
       }
     }
 
-    if state.bestStep == nil { try network.export().write(run.weightsPath) }
-    try run.write(manifest(geometry, network, state, finished: true))
+    if state.bestStep == nil { try session.network.export().write(run.weightsPath) }
+    try run.write(manifest(geometry, state, finished: true))
     return last
   }
 
-  /// Mean loss in nats per loss row over samples.
-  static func meanLoss(_ samples: [EncodedSample], _ forward: ForwardPass, _ step: SideStep, _ loss: CrossEntropy, tokens: Int) throws -> Float {
-    var sum = 0.0, rows = 0
-    for micro in BatchPlan.pack(Array(samples.indices), lengths: samples.map(\.tokens.count), tokens: tokens) {
-      try Cancellation.check()
-      try step.read(micro.map { samples[$0].packed }, from: forward)
-      let losses = try loss.evaluate(try step.forward(), targets: micro.flatMap { samples[$0].targets })
-      sum += losses.reduce(0.0) { $0 + Double($1) }
-      rows += losses.count
+  /// Says once that the cache stores no more.
+  private struct CacheNote {
+    private let cache: ActivationCache?
+    private var said = false
+
+    init(_ cache: ActivationCache?) { self.cache = cache }
+
+    mutating func tell(_ report: (TrainingEvent) -> Void) {
+      guard !said, let why = cache?.stopped else { return }
+      said = true
+      report(.cacheStopped(why))
     }
-    return Float(sum / Double(max(1, rows)))
   }
 
   // MARK: - The run's folder
@@ -173,10 +167,10 @@ public struct Trainer: Sendable {
     }
     try DurableFile.makeFolder(run.checkpointsPath)
     let state = RunDirectory.CheckpointState(step: 0, tokens: 0, metricsBytes: 0)
-    try run.write(manifest(geometry, nil, state, finished: false))
+    try run.write(manifest(geometry, state, finished: false))
   }
 
-  private func manifest(_ geometry: SideGeometry, _ network: SideNetwork?, _ state: RunDirectory.CheckpointState, finished: Bool) -> RunDirectory.Manifest {
+  private func manifest(_ geometry: SideGeometry, _ state: RunDirectory.CheckpointState, finished: Bool) -> RunDirectory.Manifest {
     let specifications = SideNetwork.specifications(configuration.side, geometry)
     return RunDirectory.Manifest(
       backbone: .init(
@@ -187,21 +181,21 @@ public struct Trainer: Sendable {
   }
 
   private func checkpoint(
-    _ run: RunDirectory, _ state: inout RunDirectory.CheckpointState, _ network: SideNetwork, _ optimiser: AdamW, _ metrics: MetricsFile
+    _ run: RunDirectory, _ state: inout RunDirectory.CheckpointState, _ session: TrainingSession, _ metrics: MetricsFile
   ) throws {
     state.metricsBytes = metrics.bytes
-    try run.saveCheckpoint(state, network, optimiser)
+    try run.saveCheckpoint(state, session.network, session.optimiser)
   }
 
   /// Saves the state before the step that was cut short, which is taken again from its start.
   private func saveInterrupted(
-    _ run: RunDirectory, _ state: RunDirectory.CheckpointState, _ network: SideNetwork, _ optimiser: AdamW, _ metrics: MetricsFile, _ geometry: SideGeometry
+    _ run: RunDirectory, _ state: RunDirectory.CheckpointState, _ session: TrainingSession, _ metrics: MetricsFile, _ geometry: SideGeometry
   ) throws {
     if state.step == 0 { return }
     var state = state
-    try checkpoint(run, &state, network, optimiser, metrics)
-    if state.bestStep == nil { try network.export().write(run.weightsPath) }
-    try run.write(manifest(geometry, network, state, finished: false))
+    try checkpoint(run, &state, session, metrics)
+    if state.bestStep == nil { try session.network.export().write(run.weightsPath) }
+    try run.write(manifest(geometry, state, finished: false))
   }
 
   private func isValidationStep(_ step: Int, _ perEpoch: Int, _ total: Int) -> Bool {

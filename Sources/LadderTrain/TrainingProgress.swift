@@ -10,6 +10,8 @@ public enum TrainingEvent: Sendable {
   /// Mean loss over the validation samples.
   case validation(step: Int, loss: Float, isBest: Bool)
   case checkpoint(step: Int)
+  /// The activation cache stores no more, and why; training goes on without it.
+  case cacheStopped(String)
 }
 
 /// One optimiser step: a line of `metrics.jsonl`.

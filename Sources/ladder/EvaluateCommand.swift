@@ -48,9 +48,7 @@ struct Evaluate: AsyncParsableCommand {
     Terminal.finishLine()
     if result.trimmed + result.dropped > 0 { Terminal.note("\(result.trimmed) samples trimmed to --max-length, \(result.dropped) dropped as too long") }
     if json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys]
-      Terminal.output(String(decoding: try encoder.encode(result), as: UTF8.self))
+      Terminal.output(try Terminal.json(result))
     } else {
       let value = result.metric == .loss ? "" : String(format: "  %@ %.4f", result.metric.rawValue, result.value)
       Terminal.output(

@@ -3,9 +3,9 @@ import Foundation
 import Ladder
 
 struct Inspect: ParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Show what is in a GGUF file or a run, without loading a model.")
+  static let configuration = CommandConfiguration(abstract: "Show what is in a GGUF file, a run or an activation cache, without loading a model.")
 
-  @Argument(help: ArgumentHelp("A GGUF file or a run's folder.", valueName: "file|run"), completion: .file()) var path: String?
+  @Argument(help: ArgumentHelp("A GGUF file, a run's folder or a cache's.", valueName: "file|run|cache"), completion: .file()) var path: String?
   @Flag(help: "List every tensor.") var tensors = false
   @Flag(help: "List the devices that this build can run on.") var devices = false
 
@@ -19,7 +19,16 @@ struct Inspect: ParsableCommand {
     guard let path else { throw LadderError(.usage, "name a GGUF file or a run's folder, or pass --devices") }
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { throw LadderError(.missing, "no file or run at \(path)") }
-    if isFolder.boolValue { try show(RunDirectory(path)) } else { try show(GGUFFile(path: path)) }
+    guard isFolder.boolValue else { return try show(GGUFFile(path: path)) }
+    let caches = ActivationCache.summaries(in: path)
+    if caches.isEmpty { return try show(RunDirectory(path)) }
+    for cache in caches {
+      let d = cache.description
+      table([
+        ("cache", cache.path), ("backbone", "\(d.backbone) (fingerprint \(d.fingerprint))"), ("taps", "\(d.rungs.map(String.init).joined(separator: ", ")) in \(d.format.rawValue)"),
+        ("samples", String(cache.entries)), ("tokens", Terminal.count(cache.tokens)), ("size", Terminal.bytes(cache.bytes)),
+      ])
+    }
   }
 
   private func show(_ run: RunDirectory) throws {

@@ -16,10 +16,14 @@ struct ModelOptions: ParsableArguments {
   @Flag(help: "Show llama.cpp's own log.")
   var verbose = false
 
-  func load() throws -> Backbone {
+  /// - Parameters:
+  ///   - path: the model, where the command made one itself.
+  ///   - cache: an activation cache's folder: a model that it knows is loaded without its blocks, until they are needed.
+  func load(path: String? = nil, cache: String? = nil) throws -> Backbone {
     if verbose { EngineLog.show { Terminal.note($0) } }
-    guard let model else { throw LadderError(.usage, "no --model: name the GGUF file of the backbone") }
+    guard let model = path ?? model else { throw LadderError(.usage, "no --model: name the GGUF file of the backbone") }
     if let threads, threads < 1 { throw LadderError(.usage, "--threads must be 1 or more") }
-    return try Backbone(path: model, threads: threads, device: device)
+    let head = try cache.flatMap { try ActivationCache.head(in: $0, fingerprint: GGUFFile(path: model).fingerprint()) }
+    return try Backbone(path: model, threads: threads, device: device, head: head)
   }
 }

@@ -9,6 +9,13 @@ enum Terminal {
   static func output(_ text: String) { write(text + "\n", STDOUT_FILENO) }
   static func outputPiece(_ text: String) { write(text, STDOUT_FILENO) }
 
+  /// One JSON object, its keys in order.
+  static func json(_ value: some Encodable) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
+  }
+
   static func note(_ text: String) {
     finishLine()
     write(text + "\n", STDERR_FILENO)

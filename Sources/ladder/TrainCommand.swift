@@ -21,14 +21,12 @@ struct Train: AsyncParsableCommand {
   @Flag(help: "Go on with the run in --out from its last checkpoint.") var resume = false
 
   @Option(help: ArgumentHelp("lst (default).", valueName: "name")) var method: String?
-  @Option(help: ArgumentHelp("Width of the model over width of the side network (default: a side width of 256, or an eighth).", valueName: "N")) var reduction:
-    Double?
-  @Option(help: ArgumentHelp("middle (three blocks around the middle, default), all, every N-th, or a list i,j,k from 1.", valueName: "rungs")) var rungs:
-    String?
-  @Option(help: ArgumentHelp("linear (default), lowrank:K or pool.", valueName: "kind")) var downsample: String?
-  @Option(help: ArgumentHelp("random (default), or backbone: pruned copies of the model's blocks.", valueName: "kind")) var `init`: String?
-  @Option(help: ArgumentHelp("Share of tap channels dropped while training (default 0.2).", valueName: "F")) var tapDropout: Float?
-  @Option(help: ArgumentHelp("Temperature of the gates (default 0.1).", valueName: "F")) var gateTemperature: Float?
+  @OptionGroup var side: SideOptions
+
+  @Option(help: ArgumentHelp("Folder that keeps the model's activations: later epochs and runs read them and never run the model.", valueName: "folder"), completion: .directory)
+  var cache: String?
+  @Option(help: ArgumentHelp("bf16 (default), or q8_0: half the size, rounded.", valueName: "kind")) var cacheFormat: String?
+  @Option(help: ArgumentHelp("Size at which the cache stores no more, e.g. 20GB.", valueName: "size")) var cacheLimit: String?
 
   @Option(help: ArgumentHelp("Passes over the data (default 1).", valueName: "E")) var epochs: Double?
   @Option(help: ArgumentHelp("Optimiser steps, instead of --epochs.", valueName: "N")) var steps: Int?
@@ -53,13 +51,14 @@ struct Train: AsyncParsableCommand {
     guard let out else { throw LadderError(.usage, "no --out: name a folder for the run") }
     let samples = try Sample.load(data)
     let validation = try valid.map { try Sample.load($0) }
-    let backbone = try options.load()
+    let cacheOptions = try cacheOptions()
+    let backbone = try options.load(cache: cacheOptions?.directory)
     Terminal.note(
       "\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), \(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"
     )
     let resume = resume
     let last = try await interruptible {
-      try Trainer(backbone, settings).train(samples, name: data, validation: validation, into: RunDirectory(out), resume: resume, report: Self.show)
+      try Trainer(backbone, settings, cache: cacheOptions).train(samples, name: data, validation: validation, into: RunDirectory(out), resume: resume, report: Self.show)
     }
     Terminal.finishLine()
     if let last {
@@ -85,24 +84,29 @@ struct Train: AsyncParsableCommand {
     case .validation(let step, let loss, let isBest):
       Terminal.note(String(format: "step %d: validation loss %.4f%@", step, loss, isBest ? " (best so far, kept)" : ""))
     case .checkpoint: break
+    case .cacheStopped(let why): Terminal.note("the cache stores no more: \(why); training goes on without it")
     }
   }
 
-  private func trainingConfiguration() throws -> TrainingConfiguration {
-    func choice<T>(_ option: String, _ text: String?, _ allowed: String, _ parse: (String) -> T?) throws -> T? {
-      guard let text else { return nil }
-      guard let value = parse(text) else { throw LadderError(.usage, "\(option) \(text): take \(allowed)") }
-      return value
+  private func cacheOptions() throws -> Trainer.CacheOptions? {
+    guard let cache else {
+      if cacheFormat != nil || cacheLimit != nil { throw LadderError(.usage, "--cache-format and --cache-limit go with --cache") }
+      return nil
     }
+    var options = Trainer.CacheOptions(directory: cache)
+    if let cacheFormat {
+      guard let format = ActivationCache.Format(rawValue: cacheFormat) else { throw LadderError(.usage, "--cache-format \(cacheFormat): take bf16 or q8_0") }
+      options.format = format
+    }
+    options.limit = try cacheLimit.map { try ByteCount.parse($0, option: "--cache-limit") }
+    return options
+  }
+
+  private func trainingConfiguration() throws -> TrainingConfiguration {
     if let method, method != "lst" { throw LadderError(.usage, "--method \(method): this version trains lst") }
     var settings = TrainingConfiguration()
+    settings.side = try side.configuration()
     func set<T>(_ path: WritableKeyPath<TrainingConfiguration, T>, _ value: T?) { if let value { settings[keyPath: path] = value } }
-    settings.side.reduction = reduction
-    set(\.side.rungs, try choice("--rungs", rungs, "middle, all, a number, or a list i,j,k", SideConfiguration.Rungs.init))
-    set(\.side.downsampler, try choice("--downsample", downsample, "linear, lowrank:K or pool", SideConfiguration.Downsampler.init))
-    set(\.side.initialisation, try choice("--init", self.`init`, "random or backbone", SideConfiguration.Initialisation.init))
-    set(\.side.tapDropout, tapDropout)
-    set(\.side.gateTemperature, gateTemperature)
     set(\.epochs, epochs)
     settings.steps = steps
     set(\.maxLength, maxLength)

@@ -111,6 +111,7 @@ import Testing
     configuration.reduction = 2
     configuration.headSize = 16
     configuration.downsampler = downsampler
+    configuration.precision = .float32
     let geometry = try SideGeometry(configuration, backboneWidth: backbone.width, blocks: backbone.blocks)
     let network = try SideNetwork(configuration, geometry, backbone.engine, trainable: true)
     try network.initialise(seed: 3, backbone: backbone)

@@ -86,12 +86,14 @@ import Testing
       try Trainer(backbone, c).train(Self.samples, into: run)
       return try Safetensors(path: run.weightsPath).tensors
     }
+    // Two Adam steps of at most 3e-3 each; rounding can turn the sign of a vanishing gradient, not of many.
+    var off = 0, count = 0
     for (name, entry) in results[0] {
       let other = try #require(results[1][name])
-      // Two Adam steps of at most 3e-3 each; rounding can turn the sign of a vanishing gradient, not of many.
-      let off = zip(entry.values, other.values).filter { abs($0 - $1) > 1e-3 }.count
-      #expect(off <= entry.values.count / 20, "\(name): \(off) of \(entry.values.count)")
+      off += zip(entry.values, other.values).filter { abs($0 - $1) > 1e-3 }.count
+      count += entry.values.count
     }
+    #expect(off <= count / 20, "\(off) of \(count)")
   }
 
   @Test func theBestValidatedStateIsKept() throws {

@@ -14,7 +14,7 @@ package final class ReferenceLogits {
     parameters.n_batch = UInt32(max(512, maxTokens))
     parameters.n_threads = 2
     parameters.n_threads_batch = 2
-    guard let context = llama_init_from_model(backbone.enginePointer, parameters) else { throw LadderError(.engine, "no reference context") }
+    guard let context = llama_init_from_model(try backbone.enginePointer(), parameters) else { throw LadderError(.engine, "no reference context") }
     self.context = context
     vocabulary = backbone.vocabulary
   }

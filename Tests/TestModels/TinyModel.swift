@@ -1,6 +1,7 @@
 import CLlama
 import Foundation
 import LadderCompute
+import LadderStudy
 
 /// Writes small GGUF models with random weights, of true architectures and with a byte-level tokenizer: any text tokenises,
 /// one token a byte.
@@ -52,7 +53,8 @@ package struct TinyModel {
       gguf_set_val_bool(file, "\(a).attention.causal", false)
     case .qwen2, .llama: break
     }
-    writeTokenizer(file)
+    ByteTokenizer.write(file, vocabulary: vocabulary)
+    if let chatTemplate { gguf_set_val_str(file, "tokenizer.chat_template", chatTemplate) }
 
     var tensors: [(name: String, shape: [Int], matrix: Bool)] = [("token_embd.weight", [width, vocabulary], true), ("output_norm.weight", [width], false)]
     if !tied, architecture != .gemma2 { tensors.append(("output.weight", [width, vocabulary], true)) }
@@ -90,28 +92,6 @@ package struct TinyModel {
       gguf_add_tensor(file, t)
     }
     guard gguf_write_to_file(file, path, false) else { throw LadderError(.inputOutput, "cannot write \(path)") }
-  }
-
-  private func writeTokenizer(_ file: OpaquePointer) {
-    var tokens = ["<unk>", "<s>", "</s>"] + (0..<256).map { String(format: "<0x%02X>", $0) } + ["\u{2581}"]
-    var types = [2, 3, 3] + [Int32](repeating: 6, count: 256) + [1]
-    var scores = [Float](repeating: 0, count: tokens.count)
-    while tokens.count < vocabulary {
-      tokens.append("\u{2581}filler\(tokens.count)")
-      types.append(1)
-      scores.append(-1e4)
-    }
-    gguf_set_val_str(file, "tokenizer.ggml.model", "llama")
-    let pointers = tokens.map { UnsafePointer<CChar>(strdup($0)) }
-    defer { pointers.forEach { free(UnsafeMutablePointer(mutating: $0)) } }
-    var list = pointers
-    gguf_set_arr_str(file, "tokenizer.ggml.tokens", &list, list.count)
-    gguf_set_arr_data(file, "tokenizer.ggml.scores", GGUF_TYPE_FLOAT32, scores, scores.count)
-    gguf_set_arr_data(file, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types, types.count)
-    gguf_set_val_u32(file, "tokenizer.ggml.bos_token_id", 1)
-    gguf_set_val_u32(file, "tokenizer.ggml.eos_token_id", 2)
-    gguf_set_val_bool(file, "tokenizer.ggml.add_space_prefix", false)
-    if let chatTemplate { gguf_set_val_str(file, "tokenizer.chat_template", chatTemplate) }
   }
 }
 

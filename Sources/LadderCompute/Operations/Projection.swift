@@ -3,12 +3,14 @@ import CLlama
 extension Tape {
   /// y = W·x. Shapes: W [k, m], x [k, n] → y [m, n].
   ///
+  /// The first operand of each product decides its kernel: the weight, or the transposed input, rounded where the tape rounds.
   /// dW = Σₙ x·dyᵀ and dx = Wᵀ·dy, both as `mul_mat` on transposed contiguous operands.
   package func project(_ x: Tensor, _ weight: Tensor) -> Tensor {
-    record(graph.matmul(weight, x), [weight, x]) { [graph] dy in  // dy [m, n]
+    let w = operand(weight)
+    return record(graph.matmul(w, x), [weight, x]) { [graph] dy in  // dy [m, n]
       [
-        self.needs(weight) ? graph.matmul(graph.transposed(x), graph.transposed(dy)) : nil,  // [n, k]·[n, m] → [k, m]
-        self.needs(x) ? graph.matmul(graph.transposed(weight), dy) : nil,  // [m, k]·[m, n] → [k, n]
+        self.needs(weight) ? graph.matmul(self.transposedOperand(x), graph.transposed(dy)) : nil,  // [n, k]·[n, m] → [k, m]
+        self.needs(x) ? graph.matmul(graph.transposed(w), dy) : nil,  // [m, k]·[m, n] → [k, n]
       ]
     }
   }

@@ -1,0 +1,183 @@
+import CLlama
+import Foundation
+import LadderCompute
+
+/// The shape of a model that is known by name, to measure memory and speed before its weights are fetched.
+public struct ModelShape: Sendable, Equatable {
+  public var name: String
+  public var architecture: String
+  public var blocks: Int
+  public var width: Int
+  public var feedForward: Int
+  public var heads: Int
+  public var keyHeads: Int
+  public var vocabulary: Int
+  public var tied: Bool
+
+  public static let known: [ModelShape] = [
+    ModelShape(name: "qwen2.5-0.5b", architecture: "qwen2", blocks: 24, width: 896, feedForward: 4864, heads: 14, keyHeads: 2, vocabulary: 151936, tied: true),
+    ModelShape(name: "qwen2.5-1.5b", architecture: "qwen2", blocks: 28, width: 1536, feedForward: 8960, heads: 12, keyHeads: 2, vocabulary: 151936, tied: true),
+    ModelShape(name: "qwen2.5-3b", architecture: "qwen2", blocks: 36, width: 2048, feedForward: 11008, heads: 16, keyHeads: 2, vocabulary: 151936, tied: true),
+    ModelShape(name: "qwen2.5-7b", architecture: "qwen2", blocks: 28, width: 3584, feedForward: 18944, heads: 28, keyHeads: 4, vocabulary: 152064, tied: false),
+    ModelShape(name: "llama-3.2-1b", architecture: "llama", blocks: 16, width: 2048, feedForward: 8192, heads: 32, keyHeads: 8, vocabulary: 128256, tied: true),
+    ModelShape(name: "llama-3.1-8b", architecture: "llama", blocks: 32, width: 4096, feedForward: 14336, heads: 32, keyHeads: 8, vocabulary: 128256, tied: false),
+  ]
+
+  /// - Throws: `usage` with the known names.
+  public static func named(_ name: String) throws -> ModelShape {
+    guard let shape = known.first(where: { $0.name == name.lowercased() }) else {
+      throw LadderError(.usage, "no shape \(name): take one of \(known.map(\.name).joined(separator: ", "))")
+    }
+    return shape
+  }
+}
+
+/// Writes a GGUF of a true shape with random weights: its losses and texts mean nothing, its bytes and milliseconds do.
+public struct RandomModel: Sendable {
+  public enum Quantisation: String, Sendable, CaseIterable {
+    case q4 = "Q4_0"
+    case q8 = "Q8_0"
+    case f16 = "F16"
+
+    var ggml: ggml_type {
+      switch self {
+      case .q4: GGML_TYPE_Q4_0
+      case .q8: GGML_TYPE_Q8_0
+      case .f16: GGML_TYPE_F16
+      }
+    }
+  }
+
+  public var shape: ModelShape
+  public var quantisation: Quantisation
+  public var seed: UInt64
+
+  public init(_ shape: ModelShape, quantisation: Quantisation = .q4, seed: UInt64 = 0) {
+    self.shape = shape
+    self.quantisation = quantisation
+    self.seed = seed
+  }
+
+  private struct Entry {
+    var name: String
+    var columns: Int
+    var rows: Int
+    var type: ggml_type
+    /// Standard deviation of a matrix's numbers; a vector has this value throughout.
+    var scale: Float
+    var isMatrix: Bool { rows > 1 }
+  }
+
+  private var entries: [Entry] {
+    let s = shape, head = s.width / s.heads
+    func matrix(_ name: String, _ columns: Int, _ rows: Int, _ scale: Float = 0.02) -> Entry {
+      Entry(name: name, columns: columns, rows: rows, type: quantisation.ggml, scale: scale)
+    }
+    func vector(_ name: String, _ count: Int, _ value: Float) -> Entry { Entry(name: name, columns: count, rows: 1, type: GGML_TYPE_F32, scale: value) }
+    var list = [matrix("token_embd.weight", s.width, s.vocabulary, 0.05), vector("output_norm.weight", s.width, 1)]
+    if !s.tied { list.append(matrix("output.weight", s.width, s.vocabulary, 0.05)) }
+    for block in 0..<s.blocks {
+      let p = "blk.\(block)."
+      list += [
+        vector(p + "attn_norm.weight", s.width, 1), vector(p + "ffn_norm.weight", s.width, 1), matrix(p + "attn_q.weight", s.width, head * s.heads),
+        matrix(p + "attn_k.weight", s.width, head * s.keyHeads), matrix(p + "attn_v.weight", s.width, head * s.keyHeads),
+        matrix(p + "attn_output.weight", head * s.heads, s.width), matrix(p + "ffn_gate.weight", s.width, s.feedForward),
+        matrix(p + "ffn_up.weight", s.width, s.feedForward), matrix(p + "ffn_down.weight", s.feedForward, s.width),
+      ]
+      if s.architecture == "qwen2" {
+        list += [
+          vector(p + "attn_q.bias", head * s.heads, 0), vector(p + "attn_k.bias", head * s.keyHeads, 0), vector(p + "attn_v.bias", head * s.keyHeads, 0),
+        ]
+      }
+    }
+    return list
+  }
+
+  /// - Throws: `inputOutput` where the file cannot be written.
+  public func write(_ path: String) throws {
+    guard let file = gguf_init_empty() else { throw LadderError(.engine, "no GGUF context") }
+    defer { gguf_free(file) }
+    let a = shape.architecture, entries = entries
+    gguf_set_val_str(file, "general.architecture", a)
+    gguf_set_val_str(file, "general.name", "random-\(shape.name)")
+    gguf_set_val_u32(file, "\(a).block_count", UInt32(shape.blocks))
+    gguf_set_val_u32(file, "\(a).context_length", 32768)
+    gguf_set_val_u32(file, "\(a).embedding_length", UInt32(shape.width))
+    gguf_set_val_u32(file, "\(a).feed_forward_length", UInt32(shape.feedForward))
+    gguf_set_val_u32(file, "\(a).attention.head_count", UInt32(shape.heads))
+    gguf_set_val_u32(file, "\(a).attention.head_count_kv", UInt32(shape.keyHeads))
+    gguf_set_val_f32(file, "\(a).rope.freq_base", 1e6)
+    gguf_set_val_f32(file, "\(a).attention.layer_norm_rms_epsilon", 1e-6)
+    ByteTokenizer.write(file, vocabulary: shape.vocabulary)
+
+    guard let context = ggml_init(ggml_init_params(mem_size: ggml_tensor_overhead() * (entries.count + 8), mem_buffer: nil, no_alloc: true)) else {
+      throw LadderError(.engine, "no memory")
+    }
+    defer { ggml_free(context) }
+    for entry in entries {
+      let dimensions = [Int64(entry.columns), Int64(entry.rows)]
+      guard let tensor = ggml_new_tensor(context, entry.type, entry.isMatrix ? 2 : 1, dimensions) else { throw LadderError(.engine, "no memory") }
+      ggml_set_name(tensor, entry.name)
+      gguf_add_tensor(file, tensor)
+    }
+    guard gguf_write_to_file(file, path, true), let handle = FileHandle(forWritingAtPath: path) else {
+      throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
+    }
+    defer { try? handle.close() }
+    do {
+      try handle.seekToEnd()
+      for (index, entry) in entries.enumerated() { try write(entry, index, to: handle) }
+    } catch {
+      try? FileManager.default.removeItem(atPath: path)
+      throw LadderError(.inputOutput, "cannot write \(path): the disk may be full")
+    }
+  }
+
+  /// One block of rows is drawn and written again and again: drawing billions of numbers would take longer than measuring.
+  private func write(_ entry: Entry, _ index: Int, to handle: FileHandle) throws {
+    let rowBytes = ggml_row_size(entry.type, Int64(entry.columns))
+    var written = 0
+    if entry.isMatrix {
+      var random = SeededRandom(seed: seed, index)
+      let drawn = min(entry.rows, 128)
+      let values = (0..<(drawn * entry.columns)).map { _ in random.normal() * entry.scale }
+      var block = [UInt8](repeating: 0, count: drawn * rowBytes)
+      block.withUnsafeMutableBytes { _ = ggml_quantize_chunk(entry.type, values, $0.baseAddress, 0, Int64(drawn), Int64(entry.columns), nil) }
+      for start in stride(from: 0, to: entry.rows, by: drawn) {
+        let rows = min(drawn, entry.rows - start)
+        try handle.write(contentsOf: block.prefix(rows * rowBytes))
+        written += rows * rowBytes
+      }
+    } else {
+      let values = [Float](repeating: entry.scale, count: entry.columns)
+      try handle.write(contentsOf: values.withUnsafeBytes { Data($0) })
+      written = rowBytes
+    }
+    let alignment = 32
+    try handle.write(contentsOf: Data(repeating: 0, count: (alignment - written % alignment) % alignment))
+  }
+}
+
+/// A tokenizer with a token for every byte: any text tokenises; the rest of the vocabulary is filler.
+package enum ByteTokenizer {
+  package static func write(_ file: OpaquePointer, vocabulary: Int) {
+    var tokens = ["<unk>", "<s>", "</s>"] + (0..<256).map { String(format: "<0x%02X>", $0) } + ["\u{2581}"]
+    var types = [2, 3, 3] + [Int32](repeating: 6, count: 256) + [1]
+    var scores = [Float](repeating: 0, count: tokens.count)
+    while tokens.count < vocabulary {
+      tokens.append("\u{2581}filler\(tokens.count)")
+      types.append(1)
+      scores.append(-1e4)
+    }
+    gguf_set_val_str(file, "tokenizer.ggml.model", "llama")
+    let pointers = tokens.map { UnsafePointer<CChar>(strdup($0)) }
+    defer { pointers.forEach { free(UnsafeMutablePointer(mutating: $0)) } }
+    var list = pointers
+    gguf_set_arr_str(file, "tokenizer.ggml.tokens", &list, list.count)
+    gguf_set_arr_data(file, "tokenizer.ggml.scores", GGUF_TYPE_FLOAT32, scores, scores.count)
+    gguf_set_arr_data(file, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types, types.count)
+    gguf_set_val_u32(file, "tokenizer.ggml.bos_token_id", 1)
+    gguf_set_val_u32(file, "tokenizer.ggml.eos_token_id", 2)
+    gguf_set_val_bool(file, "tokenizer.ggml.add_space_prefix", false)
+  }
+}

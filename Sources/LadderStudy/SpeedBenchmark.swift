@@ -1,0 +1,180 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderData
+import LadderEval
+import LadderSide
+import LadderTrain
+
+/// Training and decoding against the engine's own speed, in one process and one run.
+public struct SpeedBenchmark: Sendable {
+  /// What is measured, and for how long.
+  public struct Options: Sendable {
+    /// Tokens of a made-up sequence, where no samples are given.
+    public var length = 512
+    /// Its last rows that carry loss; nil takes all.
+    public var lossRows: Int?
+    /// Batches that are measured.
+    public var steps = 8
+    /// Tokens that are decoded; 0 leaves decoding out.
+    public var decodedTokens = 48
+    /// Measure a second pass from the activation cache.
+    public var measuresCache = true
+    public init() {}
+  }
+
+  /// Speeds in sample tokens per second of wall clock; shares of the training time.
+  public struct Result: Codable, Sendable {
+    /// The backbone's prefill alone, without taps and without the head.
+    public var engineTokensPerSecond: Double
+    /// The same with the taps that training reads.
+    public var tappedTokensPerSecond: Double
+    public var trainTokensPerSecond: Double
+    public var cachedTokensPerSecond: Double?
+    public var decodeBaseTokensPerSecond: Double?
+    public var decodeLadderTokensPerSecond: Double?
+    /// The most that the process held while it trained.
+    public var peakBytes: Int
+    public var weightsBytes: Int
+    public var parameters: Int
+    public var backboneShare: Double
+    public var sideShare: Double
+    public var headShare: Double
+    public var optimiserShare: Double
+    public var tokens: Int
+    public var device: String
+
+    enum CodingKeys: String, CodingKey {
+      case engineTokensPerSecond = "engine_tokens_per_second"
+      case tappedTokensPerSecond = "tapped_tokens_per_second"
+      case trainTokensPerSecond = "train_tokens_per_second"
+      case cachedTokensPerSecond = "cached_tokens_per_second"
+      case decodeBaseTokensPerSecond = "decode_base_tokens_per_second"
+      case decodeLadderTokensPerSecond = "decode_ladder_tokens_per_second"
+      case peakBytes = "peak_bytes"
+      case weightsBytes = "weights_bytes"
+      case parameters
+      case backboneShare = "backbone_share"
+      case sideShare = "side_share"
+      case headShare = "head_share"
+      case optimiserShare = "optimiser_share"
+      case tokens, device
+    }
+  }
+
+  public let backbone: Backbone
+  public let configuration: TrainingConfiguration
+  public let options: Options
+
+  public init(_ backbone: Backbone, _ configuration: TrainingConfiguration, _ options: Options = Options()) {
+    self.backbone = backbone
+    self.configuration = configuration
+    self.options = options
+  }
+
+  /// - Parameters:
+  ///   - samples: the batches' samples; nil makes up sequences of `options.length` tokens.
+  ///   - report: called with what is being measured.
+  public func run(_ samples: [Sample]? = nil, report: (String) -> Void = { _ in }) throws -> Result {
+    try configuration.validate()
+    let batches = try batches(samples)
+    let longest = batches.joined().map(\.tokens.count).max() ?? 1, tokens = batches.joined().reduce(0) { $0 + $1.tokens.count }
+    let geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
+
+    // Memory first: nothing but training has been in this process yet.
+    report("training, for its peak memory")
+    let taps = try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: longest)
+    let session = try TrainingSession(backbone, configuration, taps)
+    try session.initialise(Array(batches.joined()))
+    for (index, batch) in batches.prefix(2).enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) }
+    let peak = backbone.peakBytes
+
+    // Engine and training in turn, batch by batch, so that a machine that slows down slows both.
+    let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest), tapped = try ForwardPass(backbone, rungs: geometry.rungs, maxTokens: longest)
+    let pool = TensorPool(backbone.engine)
+    let before = session.phases
+    var engineSeconds = 0.0, tappedSeconds = 0.0, trainSeconds = 0.0
+    for (index, batch) in batches.enumerated() {
+      report("batch \(index + 1) of \(batches.count)")
+      engineSeconds += try seconds { try forward(batch, plain, pool, everyRow: false) }
+      tappedSeconds += try seconds { try forward(batch, tapped, pool, everyRow: true) }
+      trainSeconds += try seconds { _ = try session.take(batch, number: 2 + index, learningRate: 1e-4) }
+    }
+    let phases = session.phases, total = max(1e-9, phases.total - before.total)
+
+    var result = Result(
+      engineTokensPerSecond: Double(tokens) / engineSeconds, tappedTokensPerSecond: Double(tokens) / tappedSeconds,
+      trainTokensPerSecond: Double(tokens) / trainSeconds, peakBytes: peak, weightsBytes: backbone.weightsBytes,
+      parameters: session.network.parameters.count, backboneShare: (phases.backbone - before.backbone) / total,
+      sideShare: (phases.side - before.side) / total, headShare: (phases.head - before.head) / total,
+      optimiserShare: (phases.optimiser - before.optimiser) / total, tokens: tokens, device: backbone.deviceName)
+    if options.measuresCache {
+      report("training from the activation cache")
+      result.cachedTokensPerSecond = Double(tokens) / (try cachedSeconds(batches, geometry, longest))
+    }
+    if options.decodedTokens > 0 {
+      report("decoding")
+      result.decodeBaseTokensPerSecond = try decode(nil, batches[0][0].tokens)
+      result.decodeLadderTokensPerSecond = try decode(session.network, batches[0][0].tokens)
+    }
+    return result
+  }
+
+  // MARK: - Parts
+
+  private func batches(_ samples: [Sample]?) throws -> [[EncodedSample]] {
+    if let samples {
+      let encoded = try SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong).encode(samples, name: "the samples").samples
+      let plan = BatchPlan(lengths: encoded.map(\.tokens.count), batchSize: configuration.batchSize, seed: configuration.seed, epoch: 0)
+      return plan.batches.prefix(options.steps).map { $0.map { encoded[$0] } }
+    }
+    var random = SeededRandom(seed: configuration.seed, 17)
+    let length = options.length, bound = UInt64(min(backbone.vocabulary, 250))
+    let first = length - min(length, max(1, options.lossRows ?? length))
+    return (0..<options.steps).map { _ in
+      let sequence = (0...length).map { _ in Int32(random.next() % bound) }
+      return [EncodedSample(sequence: sequence, learned: sequence.indices.map { $0 > first })].compactMap { $0 }
+    }
+  }
+
+  private func forward(_ batch: [EncodedSample], _ pass: ForwardPass, _ pool: TensorPool, everyRow: Bool) throws {
+    let lengths = batch.map(\.tokens.count)
+    for micro in BatchPlan.pack(Array(batch.indices), lengths: lengths, tokens: configuration.microBatchTokens) {
+      let samples = micro.map { i in everyRow ? batch[i].packed : PackedSample(tokens: batch[i].tokens, lossRows: [lengths[i] - 1]) }
+      try pool.reset()
+      let n = samples.reduce(0) { $0 + $1.tokens.count }
+      let taps = try pass.rungs.map { _ in try pool.make(.bfloat16, [backbone.width, n]) }
+      let final = everyRow ? try pool.make(.float32, [backbone.width, samples.reduce(0) { $0 + $1.lossRows.count }]) : nil
+      try pass.run(samples, taps: taps, final: final)
+    }
+  }
+
+  private func cachedSeconds(_ batches: [[EncodedSample]], _ geometry: SideGeometry, _ longest: Int) throws -> Double {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-bench-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let cache = try ActivationCache(directory: folder, description: .init(backbone, rungs: geometry.rungs))
+    let session = try TrainingSession(backbone, configuration, try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: longest, cache: cache))
+    try session.initialise(Array(batches.joined()))
+    for (index, batch) in batches.enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) }
+    if let stopped = cache.stopped { throw LadderError(.inputOutput, "no room for the cache in \(folder): \(stopped)") }
+    return try seconds { for (index, batch) in batches.enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) } }
+  }
+
+  private func decode(_ network: SideNetwork?, _ tokens: [Int32]) throws -> Double {
+    let prompt = Array(tokens.prefix(64)), n = options.decodedTokens
+    let forward = try ForwardPass(backbone, rungs: network?.geometry.rungs ?? [], maxTokens: prompt.count + n + 1)
+    let decoder = try SideDecoder(network, forward), next = try NextToken(backbone)
+    var row = try decoder.extend(prompt)
+    let sampler = Sampler(temperature: 0, topP: 1, seed: 0)
+    let elapsed = try seconds {
+      for _ in 0..<n { row = try decoder.extend([sampler.sample(try next.logits(row))]) }
+    }
+    return Double(n) / elapsed
+  }
+
+  private func seconds(_ work: () throws -> Void) rethrows -> Double {
+    let start = ContinuousClock.now
+    try work()
+    return (ContinuousClock.now - start).seconds
+  }
+}

@@ -1,0 +1,47 @@
+import LadderBackbone
+import LadderCompute
+import LadderSide
+
+/// The backbone's taps and final rows, from the activation cache where it holds them and from the backbone where not.
+///
+/// The backbone's blocks are loaded at the first sample that the cache does not hold: never, where it holds all.
+package final class CachedTaps: TapSource {
+  package let rungs: [Int]
+  package let cache: ActivationCache?
+  private let backbone: Backbone
+  private let maxTokens: Int
+  private var forward: ForwardPass?
+
+  package init(_ backbone: Backbone, rungs: [Int], maxTokens: Int, cache: ActivationCache? = nil) throws {
+    self.backbone = backbone
+    self.rungs = rungs
+    self.maxTokens = maxTokens
+    self.cache = cache
+    if cache == nil { _ = try forwardPass() }
+  }
+
+  /// A micro-batch is read whole or computed whole, so that what is computed never depends on what happened to be cached.
+  package func run(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) throws {
+    guard let cache, let final else { return try forwardPass().run(samples, taps: taps, final: final) }
+    if cache.read(samples, taps: taps, final: final) { return }
+    try forwardPass().run(samples, taps: taps, final: final)
+    cache.write(samples, taps: taps, final: final)
+    // In this epoch too the side network reads what later epochs will.
+    if cache.description.format != .bf16 { _ = cache.read(samples, taps: taps, final: final) }
+  }
+
+  /// Each tap's mean and deviation, kept with the cache so that every run that reads it standardises alike.
+  package func statistics(_ samples: [PackedSample]) throws -> TapStatistics {
+    if let stored = cache?.statistics(over: samples) { return stored }
+    let measured = try TapStatistics.measure(samples.map(\.tokens), try forwardPass())
+    cache?.store(measured, over: samples)
+    return measured
+  }
+
+  private func forwardPass() throws -> ForwardPass {
+    if let forward { return forward }
+    let made = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens)
+    forward = made
+    return made
+  }
+}

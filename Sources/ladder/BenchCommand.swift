@@ -1,0 +1,95 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+struct Bench: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure training and decoding against the engine's own speed, in one run.",
+    discussion: """
+      Without --data, sequences of --max-length tokens are made up. Without a model, --shape makes one of a known shape with random
+      weights in a temporary file: its speed and memory can be known before a download.
+
+        ladder bench --model model.gguf --data train.jsonl
+        ladder bench --shape qwen2.5-7b --max-length 2048 --loss-rows 512 --rungs 4 --reduction 16 --downsample lowrank:16
+      """)
+
+  @OptionGroup var options: ModelOptions
+  @OptionGroup var side: SideOptions
+  @Option(help: ArgumentHelp("Make a model of this shape: \(ModelShape.known.map(\.name).joined(separator: ", ")).", valueName: "name")) var shape: String?
+  @Option(help: ArgumentHelp("Its quantisation: Q4_0 (default), Q8_0 or F16.", valueName: "type")) var quantisation = "Q4_0"
+  @Option(help: ArgumentHelp("Samples to train on.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String?
+  @Option(help: ArgumentHelp("Tokens of a made-up sequence, or of the longest sample.", valueName: "T")) var maxLength = 512
+  @Option(help: ArgumentHelp("Rows that carry loss in a made-up sequence (default: all).", valueName: "N")) var lossRows: Int?
+  @Option(help: ArgumentHelp("Samples of one step, with --data.", valueName: "B")) var batchSize = 16
+  @Option(help: ArgumentHelp("Steps that are measured.", valueName: "N")) var steps = 8
+  @Option(help: ArgumentHelp("Tokens that are decoded; 0 leaves decoding out.", valueName: "N")) var decode = 48
+  @Flag(help: "Leave out the second pass, from the activation cache.") var noCache = false
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func run() async throws {
+    guard maxLength >= 2, steps >= 1, decode >= 0, batchSize >= 1, (lossRows ?? 1) >= 1 else {
+      throw LadderError(.usage, "--max-length must be 2 or more, --steps, --batch-size and --loss-rows 1 or more, --decode 0 or more")
+    }
+    var settings = TrainingConfiguration()
+    settings.side = try side.configuration()
+    settings.maxLength = maxLength
+    settings.batchSize = batchSize
+    settings.microBatchTokens = max(settings.microBatchTokens, maxLength)
+    var measured = SpeedBenchmark.Options()
+    measured.length = maxLength
+    measured.lossRows = lossRows
+    measured.steps = steps
+    measured.decodedTokens = decode
+    measured.measuresCache = !noCache
+    let samples = try data.map { try Sample.load($0) }
+
+    let temporary = try shape.map { try TemporaryModel($0, quantisation) }
+    defer { temporary?.remove() }
+    let backbone = try options.load(path: temporary?.path)
+    let benchmark = SpeedBenchmark(backbone, settings, measured)
+    let result = try await interruptible { try benchmark.run(samples) { Terminal.progress($0) } }
+    Terminal.finishLine()
+    if json {
+      Terminal.output(try Terminal.json(result))
+    } else {
+      show(result)
+    }
+  }
+
+  private func show(_ r: SpeedBenchmark.Result) {
+    func row(_ name: String, _ speed: Double?) {
+      guard let speed else { return }
+      Terminal.output(String(format: "%@ %8.1f tok/s  %5.2f of the engine", name.padding(toLength: 34, withPad: " ", startingAt: 0), speed, speed / r.engineTokensPerSecond))
+    }
+    row("engine, prefill alone", r.engineTokensPerSecond)
+    row("engine, with taps", r.tappedTokensPerSecond)
+    row("training", r.trainTokensPerSecond)
+    row("training from the cache", r.cachedTokensPerSecond)
+    if let base = r.decodeBaseTokensPerSecond, let ladder = r.decodeLadderTokensPerSecond {
+      Terminal.output(String(format: "decoding %.1f tok/s, the base model %.1f (%.2f)", ladder, base, ladder / base))
+    }
+    Terminal.output(
+      String(
+        format: "training time: backbone %.0f%%, side network %.0f%%, head %.0f%%, optimiser %.0f%%", 100 * r.backboneShare, 100 * r.sideShare,
+        100 * r.headShare, 100 * r.optimiserShare))
+    Terminal.output(
+      "peak memory \(Terminal.bytes(r.peakBytes)), of which weights \(Terminal.bytes(r.weightsBytes)); \(Terminal.count(r.parameters)) trained parameters; \(r.device)")
+  }
+}
+
+/// A random-weight model in a temporary file.
+struct TemporaryModel {
+  let path: String
+
+  init(_ shape: String, _ quantisation: String) throws {
+    let shape = try ModelShape.named(shape)
+    guard let type = RandomModel.Quantisation(rawValue: quantisation.uppercased()) else {
+      throw LadderError(.usage, "--quantisation \(quantisation): take Q4_0, Q8_0 or F16")
+    }
+    path = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(shape.name)-\(UUID().uuidString).gguf").path
+    Terminal.note("writing a random model of the shape \(shape.name) to \(path)")
+    try RandomModel(shape, quantisation: type).write(path)
+  }
+
+  func remove() { try? FileManager.default.removeItem(atPath: path) }
+}

@@ -1,0 +1,115 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderData
+import LadderSide
+import LadderTrain
+import TestModels
+import Testing
+
+@Suite(.serialized) struct ActivationCacheTests {
+  let folder: TemporaryFolder
+  let model: String
+  init() throws {
+    folder = try TemporaryFolder()
+    model = try folder.model()
+  }
+
+  private var configuration: TrainingConfiguration {
+    var c = TrainingConfiguration()
+    c.side.rungs = .list([1, 3])
+    c.side.reduction = 2
+    c.side.headSize = 16
+    c.batchSize = 8
+    c.epochs = 2
+    c.learningRate = 3e-3
+    return c
+  }
+
+  /// Trains into a new run; the losses of its steps, its weights, what stopped the cache, and whether the blocks were loaded.
+  private func train(
+    _ name: String, cache: Trainer.CacheOptions? = nil, known: Bool = false, _ change: (inout TrainingConfiguration) -> Void = { _ in }
+  ) throws -> (losses: [Float], weights: Data, stopped: String?, loadedBlocks: Bool) {
+    let head = known ? ActivationCache.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
+    if known { #expect(head != nil) }
+    let backbone = try Backbone(path: model, threads: 2, device: "CPU", head: head)
+    var c = configuration
+    change(&c)
+    let run = RunDirectory(folder.file(name))
+    var losses: [Float] = [], stopped: String?
+    try Trainer(backbone, c, cache: cache).train(TrainerTests.samples, validation: Array(TrainerTests.samples.prefix(5)), into: run) { event in
+      if case .step(let s) = event { losses.append(s.loss) }
+      if case .cacheStopped(let why) = event { stopped = why }
+    }
+    return (losses, try Data(contentsOf: URL(fileURLWithPath: run.weightsPath)), stopped, backbone.holdsBlocks)
+  }
+
+  private var options: Trainer.CacheOptions { .init(directory: folder.file("cache")) }
+
+  @Test func cachedTrainingIsTheSameToTheLastBit() throws {
+    let plain = try train("plain"), cold = try train("cold", cache: options), warm = try train("warm", cache: options, known: true)
+    #expect(cold.losses == plain.losses && cold.weights == plain.weights)
+    #expect(warm.losses == plain.losses && warm.weights == plain.weights)
+    #expect(cold.loadedBlocks && !warm.loadedBlocks, "a warm cache needs no block of the model")
+    let summary = try #require(ActivationCache.summaries(in: folder.file("cache")).first)
+    #expect(summary.entries == Set(TrainerTests.samples.map { "\($0.form)" }).count)
+  }
+
+  /// Taps in 8 bits err by 1/254 of their block's largest; losses by well under 1%.
+  @Test func eightBitTapsGiveLossesWithinAPercent() throws {
+    let plain = try train("plain")
+    var eight = options
+    eight.format = .q8
+    let cold = try train("cold", cache: eight), warm = try train("warm", cache: eight, known: true)
+    #expect(cold.losses == warm.losses)
+    for (a, b) in zip(cold.losses, plain.losses) { #expect(abs(a - b) < 0.01 * b) }
+    #expect(cold.losses != plain.losses)
+  }
+
+  @Test func otherSideNetworksReadTheSameCache() throws {
+    _ = try train("first", cache: options)
+    let other = try train("other", cache: options, known: true) { c in
+      c.side.reduction = 4
+      c.seed = 3
+      c.learningRate = 1e-3
+    }
+    // Another seed packs other batches: each sample is there all the same.
+    #expect(!other.loadedBlocks)
+  }
+
+  @Test func aTornIndexAndADamagedEntryAreNotRead() throws {
+    let plain = try train("plain")
+    _ = try train("cold", cache: options)
+    let path = try #require(ActivationCache.summaries(in: folder.file("cache")).first).path
+    let index = try Data(contentsOf: URL(fileURLWithPath: path + "/index"))
+    try index.prefix(index.count - 64 * 3 - 10).write(to: URL(fileURLWithPath: path + "/index"))
+    var data = try Data(contentsOf: URL(fileURLWithPath: path + "/activations"))
+    data[200] ^= 0x40
+    try data.write(to: URL(fileURLWithPath: path + "/activations"))
+    let again = try train("again", cache: options, known: true)
+    #expect(again.loadedBlocks, "the damaged entry was computed again")
+    #expect(again.losses == plain.losses && again.weights == plain.weights)
+  }
+
+  @Test func aFullCacheStopsAndTrainingGoesOn() throws {
+    let plain = try train("plain")
+    var small = options
+    small.limit = 20_000
+    let limited = try train("limited", cache: small)
+    #expect(limited.stopped?.contains("limit") == true)
+    #expect(limited.losses == plain.losses)
+    let bytes = try #require(ActivationCache.summaries(in: folder.file("cache")).first).bytes
+    #expect(bytes < 30_000)
+  }
+
+  @Test func aSecondWriterOnlyReads() throws {
+    _ = try train("first", cache: options)
+    let backbone = try Backbone(path: model, threads: 1, device: "CPU")
+    let description = try #require(ActivationCache.summaries(in: folder.file("cache")).first).description
+    let one = try ActivationCache(directory: folder.file("cache"), description: description)
+    let two = try ActivationCache(directory: folder.file("cache"), description: description)
+    #expect(one.stopped == nil && two.stopped?.contains("another process") == true)
+    #expect(two.entries == one.entries && two.entries > 0)
+    _ = backbone
+  }
+}
