@@ -20,6 +20,7 @@ package final class Tape {
   /// The element type of the operands that backward products round; F32 rounds nothing.
   let products: ElementType
   private let parameters: Parameters?
+  private var transposes: [Tensor: Tensor] = [:]
 
   /// - Parameter parameters: those whose rounded twins enter products in the type `products`.
   package init(_ graph: Graph, parameters: Parameters? = nil, products: ElementType = .float32) {
@@ -32,8 +33,13 @@ package final class Tape {
   func operand(_ weight: Tensor) -> Tensor { parameters?.rounded(weight) ?? weight }
 
   /// `aᵀ`, contiguous, in the products' element type: the first operand of a backward product.
+  ///
+  /// Made once for each tensor: queries, keys and values are products of one input.
   func transposedOperand(_ a: Tensor) -> Tensor {
-    a.pointer.pointee.type == products.ggml ? graph.transposed(a) : graph.transposed(a, as: products)
+    if let made = transposes[a] { return made }
+    let made = a.pointer.pointee.type == products.ggml ? graph.transposed(a) : graph.transposed(a, as: products)
+    transposes[a] = made
+    return made
   }
 
   /// Asks for the gradient with respect to `tensor`.

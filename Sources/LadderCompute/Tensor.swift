@@ -80,7 +80,10 @@ package struct Tensor: Hashable, @unchecked Sendable {
 
   package func scalar() -> Float { read()[0] }
 
-  package func zero() { ggml_backend_tensor_memset(pointer, 0, 0, bytes) }
+  package func zero() { zero(from: 0) }
+
+  /// Zeroes the bytes from `offset` on.
+  package func zero(from offset: Int) { if offset < bytes { ggml_backend_tensor_memset(pointer, 0, offset, bytes - offset) } }
 
   /// Calls `body` with the tensor's memory where the host can address it, with a copy otherwise; `writeBack` copies the copy back.
   package func withHostBytes<R>(writeBack: Bool = false, _ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows -> R {

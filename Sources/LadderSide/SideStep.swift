@@ -30,25 +30,30 @@ package final class SideStep {
   /// Bytes held for activations and graphs.
   package var bytes: Int { pool.capacity + graph.workspace }
 
-  /// Runs the backbone over the samples and keeps what it hands out.
+  /// Takes the samples' taps and final rows from the backbone or from where they are kept.
+  ///
+  /// Samples lie one after another. The micro-batch, not each sample, is rounded up to a multiple of 32 rows, the step of the
+  /// fast matrix kernels: the at most 31 rows at its end belong to no sample, and no gradient reaches them.
   package func read(_ samples: [PackedSample], from source: any TapSource) throws {
     try pool.reset()
-    let d = backbone.width, n = samples.reduce(0) { $0 + $1.tokens.count }
+    let lengths = samples.map(\.tokens.count), d = backbone.width, tokens = lengths.reduce(0, +)
+    let n = (tokens + AttentionBlocks.step - 1) / AttentionBlocks.step * AttentionBlocks.step
     let rows = samples.reduce(0) { $0 + $1.lossRows.count }
     taps = try source.rungs.map { _ in try pool.make(.bfloat16, [d, n]) }
     let final = try pool.make(.float32, [d, rows])
     try source.run(samples, taps: taps, final: final)
     self.final = final
     guard let network else { return }
+    for tap in taps { tap.zero(from: tokens * tap.stride(1)) }
     states = try (0..<network.geometry.layers).map { _ in try pool.make(.float32, [network.geometry.width, n]) }
-    positions = try pool.make(samples.flatMap { (0..<Int32($0.tokens.count)).map { $0 } })
+    positions = try pool.make((lengths + [n - tokens]).flatMap { (0..<Int32($0)).map { $0 } })
     var start: Int32 = 0, ids: [Int32] = []
     for sample in samples {
       ids += sample.lossRows.map { start + Int32($0) }
       start += Int32(sample.tokens.count)
     }
     lossRows = try pool.make(ids)
-    blocks = try AttentionBlocks(lengths: samples.map(\.tokens.count), pool: pool)
+    blocks = try AttentionBlocks(lengths: lengths + [n - tokens], pool: pool)
   }
 
   /// - Parameter dropout: the stream that drops tap channels while training; nil drops none.

@@ -55,16 +55,18 @@ package final class TrainingSession {
 
   /// Takes one optimiser step on a batch.
   /// - Parameters:
-  ///   - number: the step's number from 0, which decides the dropout.
+  ///   - number: the step's number from 0, which decides the dropout. Gradients are zero before and after.
   /// - Returns: the mean loss in nats per loss row, and the gradient norm before clipping.
   /// - Throws: `interrupted` between micro-batches where the task is cancelled, `data` where the loss is not finite; the parameters
   ///   are those before the step then.
   package func take(_ batch: [EncodedSample], number: Int, learningRate: Float) throws -> (loss: Float, gradientNorm: Float) {
     let rows = batch.reduce(0) { $0 + $1.lossRows.count }
     var sum = 0.0
-    network.parameters.zeroGradients()
     for (index, micro) in BatchPlan.pack(Array(batch.indices), lengths: batch.map(\.tokens.count), tokens: configuration.microBatchTokens).enumerated() {
-      try Cancellation.check()
+      do { try Cancellation.check() } catch {
+        network.parameters.zeroGradients()
+        throw error
+      }
       let samples = micro.map { batch[$0] }, targets = samples.flatMap(\.targets)
       try timed(\.backbone) { try step.read(samples.map(\.packed), from: taps) }
       let corrected = try timed(\.side) { try step.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
@@ -75,6 +77,7 @@ package final class TrainingSession {
       try timed(\.side) { try step.backward(gradient) }
     }
     guard sum.isFinite else {
+      network.parameters.zeroGradients()
       throw LadderError(.data, "the loss is not finite at step \(number + 1): lower --learning-rate; the last checkpoint is intact")
     }
     let norm = try timed(\.optimiser) { try optimiser.update(learningRate: learningRate) }

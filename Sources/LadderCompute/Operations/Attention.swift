@@ -2,8 +2,9 @@ import CLlama
 
 /// How causal attention over packed samples is cut into blocks of query rows, so that no T×T matrix is ever held.
 ///
-/// A sample longer than a block is cut into blocks that see all of its earlier keys; shorter neighbours share one block
-/// whose mask keeps them apart. Memory is at most `rows` × (the longest sample) × heads.
+/// A block of `rows` query rows sees the keys from the start of its first row's sample on; where it holds more than one sample,
+/// or its keys were widened to a multiple of the kernels' step, a mask keeps apart what must not be seen. Memory is at most
+/// `rows` × (the longest sample) × heads.
 package struct AttentionBlocks {
   struct Block {
     var queries: Range<Int>
@@ -12,6 +13,9 @@ package struct AttentionBlocks {
     var mask: Tensor?
   }
 
+  /// Matrix products are fast where the summed dimension is a multiple of this.
+  package static let step = 32
+
   let blocks: [Block]
   package let tokens: Int
 
@@ -19,43 +23,21 @@ package struct AttentionBlocks {
   ///   - lengths: tokens of each sample, in the order in which they are packed.
   ///   - rows: query rows of a block.
   package init(lengths: [Int], rows: Int = 128, pool: TensorPool) throws {
-    var blocks: [Block] = []
-    var start = 0, group: [Range<Int>] = []
-    func close() throws {
-      guard let first = group.first, let last = group.last else { return }
-      let range = first.lowerBound..<last.upperBound
-      var mask: Tensor?
-      if group.count > 1 {
-        let n = range.count
-        var values = [Float](repeating: -.infinity, count: n * n)
-        for sample in group {
-          for query in sample {
-            let row = (query - range.lowerBound) * n
-            for key in sample.lowerBound...query { values[row + key - range.lowerBound] = 0 }
-          }
-        }
-        mask = try pool.make(values, [n, n])
+    // For each row, where its sample starts.
+    let starts = lengths.reduce(into: [Int]()) { starts, length in starts += repeatElement(starts.count, count: length) }
+    let tokens = starts.count
+    blocks = try stride(from: 0, to: tokens, by: rows).map { first in
+      let queries = first..<min(first + rows, tokens)
+      let keys = (starts[first] / Self.step * Self.step)..<queries.upperBound
+      if starts[queries.upperBound - 1] == keys.lowerBound { return Block(queries: queries, keys: keys, mask: nil) }
+      var values = [Float](repeating: -.infinity, count: keys.count * queries.count)
+      for query in queries {
+        let row = (query - queries.lowerBound) * keys.count
+        for key in starts[query]...query { values[row + key - keys.lowerBound] = 0 }
       }
-      blocks.append(Block(queries: range, keys: range, mask: mask))
-      group = []
+      return Block(queries: queries, keys: keys, mask: try pool.make(values, [keys.count, queries.count]))
     }
-    for length in lengths where length > 0 {
-      let sample = start..<(start + length)
-      start += length
-      if length > rows {
-        try close()
-        for first in stride(from: sample.lowerBound, to: sample.upperBound, by: rows) {
-          let queries = first..<min(first + rows, sample.upperBound)
-          blocks.append(Block(queries: queries, keys: sample.lowerBound..<queries.upperBound, mask: nil))
-        }
-      } else {
-        if let open = group.first, sample.upperBound - open.lowerBound > rows { try close() }
-        group.append(sample)
-      }
-    }
-    try close()
-    self.blocks = blocks
-    tokens = start
+    self.tokens = tokens
   }
 }
 

@@ -19,9 +19,14 @@ extension Tape {
   ///
   /// The tap stands first in both products, so that the kernel is the one of its type.
   package func projectTap(_ tap: Tensor, _ weight: Tensor) -> Tensor {
-    let y = graph.transposed(graph.matmul(tap, weight))  // [k, n]·[k, m] → [n, m] → [m, n]
+    let w = operand(weight)
+    // The CPU multiplies two BF16 operands as they are; elsewhere the second operand is F32.
+    let y =
+      graph.engine.isCPU && w.pointer.pointee.type == tap.pointer.pointee.type
+      ? graph.matmul(w, tap)  // [k, m]·[k, n] → [m, n]
+      : graph.transposed(graph.matmul(tap, weight))  // [k, n]·[k, m] → [n, m] → [m, n]
     return record(y, [weight]) { [graph] dy in
-      [graph.matmul(graph.transposed(tap), graph.transposed(dy))]  // [n, k]·[n, m] → [k, m]
+      [graph.matmul(self.transposedOperand(tap), graph.transposed(dy))]  // [n, k]·[n, m] → [k, m]
     }
   }
 
