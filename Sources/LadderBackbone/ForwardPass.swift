@@ -55,7 +55,7 @@ package final class ForwardPass: TapSource {
     self.maxTokens = maxTokens
     let size = max(unit, maxTokens)
     self.unit = min(unit, size)
-    outputsPerCall = min(self.unit, backbone.head.chunkRows)
+    outputsPerCall = min(self.unit, backbone.head.rowsPerCall)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = try backbone.takesOneSequence() ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
     capture = Capture(rungs: rungs)

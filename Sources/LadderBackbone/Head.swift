@@ -28,8 +28,10 @@ package struct Head: @unchecked Sendable {
   package var vocabulary: Int { weight[1] }
 
   /// Adds the logits' nodes. Shapes: x [width, rows] → [vocabulary, rows].
-  package func logits(_ graph: Graph, _ x: Tensor) -> Tensor {
-    var z = graph.matmul(weight, x)  // [vocabulary, rows]
+  ///
+  /// - Parameter packed: the weight's faster copy, where there is one.
+  package func logits(_ graph: Graph, _ x: Tensor, packed: PackedMatrix? = nil) -> Tensor {
+    var z = graph.matmul(packed?.tensor ?? weight, x)  // [vocabulary, rows]
     if capped {
       if inner != 1 { z = graph.scaleInPlace(z, inner) }
       z = graph.tanhInPlace(z)
@@ -44,11 +46,17 @@ package struct Head: @unchecked Sendable {
     return inner * outer * (1 - t * t)
   }
 
-  /// The logits of `rows` rows take at most this many bytes (§ micro-batches).
-  package static let logitBytes = 128 << 20
+  /// Rows of one chunk of logits: as many as stay in a processor's cache between the passes over them.
+  package var chunkRows: Int { max(8, (24 << 20) / (4 * vocabulary) / 8 * 8) }
 
-  /// Rows of one chunk of logits.
-  package var chunkRows: Int { max(1, Head.logitBytes / (4 * vocabulary)) }
+  /// Loss rows of one call of the engine, which sets aside V logits for each though none is computed: at most 128 MB.
+  package var rowsPerCall: Int {
+    let rows = (128 << 20) / (4 * vocabulary)
+    return rows >= 128 ? 128 : max(1, rows)
+  }
+
+  /// The largest head, in bytes, that is worth a second, faster copy.
+  package static let packedLimit = 128 << 20
 
   package var description: HeadDescription {
     HeadDescription(tensor: String(cString: ggml_get_name(weight.pointer)), inner: inner, outer: outer, capped: capped)

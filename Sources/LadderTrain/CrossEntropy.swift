@@ -17,6 +17,9 @@ package final class CrossEntropy {
   private let graph: Graph
   private let pool: TensorPool
   private var marks: [Bool]
+  /// Made at the first chunk that is large enough to gain by it.
+  private var packed: PackedMatrix?
+  private var triedPacking = false
   /// Dequantised rows of the head take at most this many bytes at once.
   private let blockBytes = 32 << 20
 
@@ -28,7 +31,7 @@ package final class CrossEntropy {
     marks = [Bool](repeating: false, count: backbone.vocabulary)
   }
 
-  package var bytes: Int { pool.capacity + graph.workspace }
+  package var bytes: Int { pool.capacity + graph.workspace + (packed?.bytes ?? 0) }
 
   /// −ln p(target) of each row.
   /// - Parameters:
@@ -57,7 +60,11 @@ package final class CrossEntropy {
     try pool.reset()
     let flat = try pool.make(targets.enumerated().map { Int32($0 * vocabulary) + $1 })
     graph.reset()
-    let logits = head.logits(graph, graph.slice(rows, 1, chunk))  // [vocabulary, n]
+    if n >= 16, !triedPacking {
+      triedPacking = true
+      if head.weight.bytes <= Head.packedLimit { packed = PackedMatrix(head.weight, backbone.engine) }
+    }
+    let logits = head.logits(graph, graph.slice(rows, 1, chunk), packed: packed)  // [vocabulary, n]
     let targetLogits = graph.keep(graph.rows(of: graph.reshape(logits, [1, vocabulary * n]), flat))  // [1, n]
     let softmax = graph.keep(graph.softmaxInPlace(logits))  // [vocabulary, n]
     try graph.compute()
@@ -76,8 +83,11 @@ package final class CrossEntropy {
       selected = select(p, n, targets)
       let perBlock = max(32, blockBytes / (4 * head.width))
       for start in stride(from: 0, to: selected.count, by: perBlock) {
-        let ids = Array(selected[start..<min(start + perBlock, selected.count)])
-        parts.append((ids, coefficients(p, n, ids, targets, logit, losses, scale)))
+        var ids = Array(selected[start..<min(start + perBlock, selected.count)])
+        // Rounded up to the kernels' step with an entry whose coefficients are zero.
+        let real = ids.count
+        ids += repeatElement(ids[0], count: (AttentionBlocks.step - real % AttentionBlocks.step) % AttentionBlocks.step)
+        parts.append((ids, coefficients(p, n, ids, real, targets, logit, losses, scale)))
       }
     }
     if let gradient { try write(parts, to: gradient, chunk) }
@@ -132,13 +142,14 @@ package final class CrossEntropy {
 
   /// dloss/dz at the chosen entries, [ids, n], fastest first.
   private func coefficients(
-    _ p: UnsafeMutableBufferPointer<Float>, _ n: Int, _ ids: [Int32], _ targets: [Int32], _ logit: [Float], _ losses: [Float], _ scale: Float
+    _ p: UnsafeMutableBufferPointer<Float>, _ n: Int, _ ids: [Int32], _ real: Int, _ targets: [Int32], _ logit: [Float], _ losses: [Float], _ scale: Float
   ) -> [Float] {
     let vocabulary = head.vocabulary
     return [Float](unsafeUninitializedCapacity: ids.count * n) { values, filled in
       for row in 0..<n {
         let base = row * vocabulary
-        for (i, id) in ids.enumerated() {
+        for i in real..<ids.count { values[row * ids.count + i] = 0 }
+        for (i, id) in ids[..<real].enumerated() {
           let probability = p[base + Int(id)]
           var g = probability - (id == targets[row] ? 1 : 0)
           if head.capped || head.outer != 1 {
