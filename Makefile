@@ -38,6 +38,11 @@ test:  ## run every test, on tiny models written by the tests and on Gemma 3 270
 run-tests:
 	swift test --no-parallel -Xswiftc -O $(LINK)
 
+bench:  ## speed and memory against the engine's own; FULL=1 adds a 7B shape, DATA=file.jsonl takes other samples
+	scripts/bootstrap
+	$(MAKE) --no-print-directory build
+	Benchmarks/run $(DATA)
+
 lint:  ## check the format of the sources
 	swift format lint --strict --recursive Package.swift Sources Tests
 

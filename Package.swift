@@ -49,6 +49,7 @@ let package = Package(
     .testTarget(name: "LadderDataTests", dependencies: ["LadderData", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderTrainTests", dependencies: ["LadderTrain", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderEvalTests", dependencies: ["Ladder", "TestModels"], swiftSettings: settings),
+    .testTarget(name: "LadderStudyTests", dependencies: ["LadderStudy", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderCommandTests", dependencies: ["LadderCommand", "TestModels"], swiftSettings: settings),
   ]
 )

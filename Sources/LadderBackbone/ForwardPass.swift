@@ -211,8 +211,6 @@ package final class ForwardPass: TapSource {
     private var finalRow = 0
     private var seen = 0
     private var normRows = 0
-    private var values: [Float] = []
-    private var rounded: [UInt16] = []
     private let expected: Int
 
     init(rungs: [Int]) {
@@ -259,27 +257,20 @@ package final class ForwardPass: TapSource {
       if let index = rung(name) {
         seen += 1
         guard index < taps.count, count > 0 else { return true }
-        read(tensor, count)
-        if rounded.count < count { rounded = [UInt16](repeating: 0, count: count) }
-        values.withUnsafeBufferPointer { source in
-          rounded.withUnsafeMutableBytes { target in
-            ggml_cpu_fp32_to_bf16(source.baseAddress, target.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), Int64(count))
-            taps[index].write(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(target)[..<(2 * count)]), at: 2 * width * tokenRow)
+        // From the engine's memory straight into the tap's, rounded on the way, where the host addresses both.
+        taps[index].withHostBytes(2 * width * tokenRow, count: 2 * count) { target in
+          Tensor(tensor).withHostBytes { source in
+            ggml_cpu_fp32_to_bf16(
+              source.baseAddress?.assumingMemoryBound(to: Float.self), target.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), Int64(count))
           }
         }
         return true
       }
       normRows = rows
       if let final, count > 0 {
-        read(tensor, count)
-        values.withUnsafeBytes { final.write(bytes: UnsafeRawBufferPointer(rebasing: $0[..<(4 * count)]), at: 4 * width * finalRow) }
+        Tensor(tensor).withHostBytes { final.write(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[..<(4 * count)]), at: 4 * width * finalRow) }
       }
       return false
-    }
-
-    private func read(_ tensor: UnsafeMutablePointer<ggml_tensor>, _ count: Int) {
-      if values.count < count { values = [Float](repeating: 0, count: count) }
-      values.withUnsafeMutableBytes { ggml_backend_tensor_get(tensor, $0.baseAddress, 0, 4 * count) }
     }
   }
 }

@@ -42,7 +42,10 @@ public struct GGUFFile: Sendable {
 
   /// Reads the header.
   /// - Throws: `missing` where there is no file; `data` where it is no GGUF, is cut short, or its header is broken.
-  public init(path: String) throws {
+  public init(path: String) throws { try self.init(path: path, headerOnly: false) }
+
+  /// - Parameter headerOnly: accept a file whose tensors' data is not there.
+  public init(path: String, headerOnly: Bool) throws {
     var isDirectory: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), !isDirectory.boolValue else {
       throw LadderError(.missing, "no model file at \(path)")
@@ -84,7 +87,7 @@ public struct GGUFFile: Sendable {
     self.bytes = bytes
     version = Int(gguf_get_version(context))
     self.metadata = metadata
-    if let last = tensors.max(by: { $0.offset + $0.bytes < $1.offset + $1.bytes }), last.offset + last.bytes > bytes {
+    if !headerOnly, let last = tensors.max(by: { $0.offset + $0.bytes < $1.offset + $1.bytes }), last.offset + last.bytes > bytes {
       throw LadderError(.data, "\(path) is cut short: it has \(bytes) bytes and \(last.name) ends at \(last.offset + last.bytes); fetch the file again")
     }
   }

@@ -46,8 +46,13 @@ package struct Head: @unchecked Sendable {
     return inner * outer * (1 - t * t)
   }
 
-  /// Rows of one chunk of logits: as many as stay in a processor's cache between the passes over them.
-  package var chunkRows: Int { max(8, (24 << 20) / (4 * vocabulary) / 8 * 8) }
+  /// Rows of one chunk of logits: as many as stay in a processor's cache between the passes over them, and more where the head
+  /// itself is larger than that, as it is read once a chunk.
+  package var chunkRows: Int { Head.chunkRows(vocabulary: vocabulary, bytes: weight.bytes) }
+
+  package static func chunkRows(vocabulary: Int, bytes: Int) -> Int {
+    max(8, min(64 << 20, max(24 << 20, bytes / 4)) / (4 * vocabulary) / 8 * 8)
+  }
 
   /// Loss rows of one call of the engine, which sets aside V logits for each though none is computed: at most 128 MB.
   package var rowsPerCall: Int {

@@ -85,6 +85,17 @@ package struct Tensor: Hashable, @unchecked Sendable {
   /// Zeroes the bytes from `offset` on.
   package func zero(from offset: Int) { if offset < bytes { ggml_backend_tensor_memset(pointer, 0, offset, bytes - offset) } }
 
+  /// Calls `body`, which fills `count` bytes from `offset` on, with the tensor's memory or with memory that is copied to it.
+  package func withHostBytes(_ offset: Int, count: Int, _ body: (UnsafeMutableRawBufferPointer) -> Void) {
+    if let buffer = pointer.pointee.buffer, ggml_backend_buffer_is_host(buffer), let data = pointer.pointee.data {
+      return body(UnsafeMutableRawBufferPointer(start: data + offset, count: count))
+    }
+    let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 64)
+    defer { copy.deallocate() }
+    body(copy)
+    ggml_backend_tensor_set(pointer, copy.baseAddress, offset, count)
+  }
+
   /// Calls `body` with the tensor's memory where the host can address it, with a copy otherwise; `writeBack` copies the copy back.
   package func withHostBytes<R>(writeBack: Bool = false, _ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows -> R {
     if let buffer = pointer.pointee.buffer, ggml_backend_buffer_is_host(buffer), let data = pointer.pointee.data {

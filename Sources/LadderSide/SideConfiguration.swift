@@ -73,6 +73,8 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   /// Width of the backbone over width of the side network; nil takes a width of 256, or an eighth of the backbone's if that is more.
   public var reduction: Double? = nil
   public var rungs: Rungs = .middle
+  /// P: how often the ladder is climbed. 1 is LST; more is xLadder, whose width is solved for LST's parameter count.
+  public var passes = 1
   public var downsampler: Downsampler = .linear
   public var initialisation: Initialisation = .random
   /// τ of the gates σ(a / τ).
@@ -98,8 +100,8 @@ package struct SideGeometry: Sendable, Equatable {
   package let feedForward: Int
   /// The tapped blocks r(1) < r(2) < …, counted from 1.
   package let rungs: [Int]
-  /// Side layers M.
-  package var layers: Int { rungs.count }
+  /// Side layers M: as many as rungs for each climb.
+  package let layers: Int
   package var heads: Int { width / headSize }
 
   /// The rung that side layer `j` (from 0) reads, as an index into `rungs`.
@@ -141,10 +143,47 @@ package struct SideGeometry: Sendable, Equatable {
       throw refuse("--downsample lowrank:\(rank): the rank must be at most the side network's width \(width)")
     }
     guard configuration.headSize >= 2 else { throw refuse("the side network's head size must be 2 or more") }
-    headSize = stride(from: min(configuration.headSize, width), through: 2, by: -1).first { width % $0 == 0 && $0 % 2 == 0 } ?? 2
+    guard configuration.passes >= 1, configuration.passes <= 64 else { throw refuse("--passes \(configuration.passes): take 1 to 64") }
+    let once = SideGeometry(
+      backboneWidth: d, width: width, feedForward: (width * 8 / 3 + 31) / 32 * 32, rungs: rungs, layers: rungs.count, headSize: configuration.headSize)
+    self = configuration.passes == 1 ? once : try once.matched(configuration)
+  }
+
+  private init(backboneWidth: Int, width: Int, feedForward: Int, rungs: [Int], layers: Int, headSize: Int) {
+    self.backboneWidth = backboneWidth
     self.width = width
+    self.feedForward = feedForward
     self.rungs = rungs
-    backboneWidth = d
-    feedForward = (width * 8 / 3 + 31) / 32 * 32
+    self.layers = layers
+    // Products over a head's channels are fast where these are a multiple of 32, or of 16.
+    let sizes = stride(from: min(headSize, width), through: 2, by: -1).filter { width % $0 == 0 && $0 % 2 == 0 }
+    self.headSize = sizes.first { $0 % 32 == 0 } ?? sizes.first { $0 % 16 == 0 } ?? sizes.first ?? 2
+  }
+
+  /// The xLadder of the same parameter count: P times the layers, narrower.
+  ///
+  /// Widths are multiples of 32 (16 where pooling asks for it), so the feed-forward width takes up the rest, in steps of 8; of the pairs within 1% the
+  /// one nearest to the usual 8/3 is taken.
+  private func matched(_ configuration: SideConfiguration) throws -> SideGeometry {
+    func count(_ geometry: SideGeometry) -> Int { SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count } }
+    let target = count(self), layers = configuration.passes * rungs.count
+    var best: (geometry: SideGeometry, distortion: Double)?
+    let widths = configuration.downsampler == .pool ? [width] : Array(stride(from: 16, through: width, by: 16))
+    for w in widths {
+      func with(_ f: Int) -> SideGeometry {
+        SideGeometry(backboneWidth: backboneWidth, width: w, feedForward: f, rungs: rungs, layers: layers, headSize: configuration.headSize)
+      }
+      // The count is linear in f.
+      let base = count(with(0)), slope = count(with(8)) - base
+      let f = Int((Double(target - base) / Double(slope)).rounded()) * 8
+      guard f >= 8 else { continue }
+      let geometry = with(f), distortion = abs(Foundation.log(Double(f) / (Double(w) * 8 / 3)))
+      guard abs(count(geometry) - target) * 100 <= target else { continue }
+      if distortion < best?.distortion ?? .infinity { best = (geometry, distortion) }
+    }
+    guard let best else {
+      throw LadderError(.usage, "--passes \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a smaller --reduction")
+    }
+    return best.geometry
   }
 }

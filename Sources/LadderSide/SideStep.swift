@@ -108,19 +108,24 @@ package final class SideStep {
     }
   }
 
-  /// Replaces each tap by z(rms(tap)), one rung at a time so that one mask serves all.
+  /// Replaces each tap by z(rms(tap)), some rows at a time, so that its copies in F32 stay small and one mask serves all.
   private func standardise(_ network: SideNetwork, _ dropout: SeededRandom?) throws {
     var random = dropout
     let rate = network.configuration.tapDropout
-    var mask: Tensor?
+    guard let first = taps.first else { return }
+    // Some 2 MB a copy: what one operation wrote is still in the processor's cache when the next reads it.
+    let piece = max(32, (2 << 20) / (4 * first[0]) / 32 * 32)
+    let mask = random != nil && rate > 0 ? try pool.make(.float32, [first[0], min(piece, first[1])]) : nil
     for (rung, tap) in taps.enumerated() {
-      if random != nil, rate > 0, let values = random?.dropoutMask(count: tap.count, rate: rate) {
-        if mask == nil { mask = try pool.make(.float32, [tap[0], tap[1]]) }
-        mask?.write(values)
+      for start in stride(from: 0, to: tap[1], by: piece) {
+        let rows = start..<min(start + piece, tap[1])
+        graph.reset()
+        let part = graph.slice(tap, 1, rows)
+        let factors = mask.map { rows.count == $0[1] ? $0 : graph.slice($0, 1, 0..<rows.count) }
+        if let mask { random?.fillDropoutMask(mask, rate: rate) }
+        graph.store(network.standardised(graph, part, rung: rung, mask: factors), in: part)
+        try graph.compute()
       }
-      graph.reset()
-      graph.store(network.standardised(graph, tap, rung: rung, mask: mask), in: tap)
-      try graph.compute()
     }
   }
 }

@@ -36,18 +36,22 @@ package struct TapStatistics: Codable, Sendable, Equatable {
       try pool.reset()
       let taps = try (0..<rungs).map { _ in try pool.make(.bfloat16, [width, tokens]) }
       try forward.run(group, taps: taps, final: nil)
-      graph.reset()
-      let normed = taps.map { graph.keep(graph.rmsNorm(graph.cast($0, .float32), 1e-6)) }
-      try graph.compute()
-      for (rung, tensor) in normed.enumerated() {
-        let values = tensor.read()
-        sums[rung].withUnsafeMutableBufferPointer { sum in
-          squares[rung].withUnsafeMutableBufferPointer { square in
-            for row in 0..<tokens {
-              for channel in 0..<width {
-                let value = Double(values[row * width + channel])
-                sum[channel] += value
-                square[channel] += value * value
+      // One rung and some rows at a time: their copies in F32 stay small.
+      for (rung, tap) in taps.enumerated() {
+        for start in stride(from: 0, to: tokens, by: 512) {
+          let rows = start..<min(start + 512, tokens)
+          graph.reset()
+          let normed = graph.keep(graph.rmsNorm(graph.cast(graph.slice(tap, 1, rows), .float32), 1e-6))
+          try graph.compute()
+          let values = normed.read()
+          sums[rung].withUnsafeMutableBufferPointer { sum in
+            squares[rung].withUnsafeMutableBufferPointer { square in
+              for row in 0..<rows.count {
+                for channel in 0..<width {
+                  let value = Double(values[row * width + channel])
+                  sum[channel] += value
+                  square[channel] += value * value
+                }
               }
             }
           }

@@ -13,6 +13,8 @@ public struct ModelShape: Sendable, Equatable {
   public var keyHeads: Int
   public var vocabulary: Int
   public var tied: Bool
+  /// Width of one attention head; nil takes the model's width over its heads.
+  public var headSize: Int? = nil
 
   public static let known: [ModelShape] = [
     ModelShape(name: "qwen2.5-0.5b", architecture: "qwen2", blocks: 24, width: 896, feedForward: 4864, heads: 14, keyHeads: 2, vocabulary: 151936, tied: true),
@@ -49,13 +51,32 @@ public struct RandomModel: Sendable {
   }
 
   public var shape: ModelShape
-  public var quantisation: Quantisation
   public var seed: UInt64
+  private let blockType: ggml_type
+  private let headType: ggml_type
 
   public init(_ shape: ModelShape, quantisation: Quantisation = .q4, seed: UInt64 = 0) {
     self.shape = shape
-    self.quantisation = quantisation
     self.seed = seed
+    blockType = quantisation.ggml
+    headType = quantisation.ggml
+  }
+
+  /// A model in the types of another, by ggml's names; a type that cannot be made from random numbers, or does not fit the
+  /// width, is replaced by one of like size and speed.
+  init(_ shape: ModelShape, blockType: String, headType: String) {
+    self.shape = shape
+    seed = 0
+    let narrow = shape.width % 256 != 0 || shape.feedForward % 256 != 0
+    self.blockType = Self.type(blockType, narrow: narrow)
+    self.headType = Self.type(headType, narrow: shape.width % 256 != 0)
+  }
+
+  private static func type(_ name: String, narrow: Bool) -> ggml_type {
+    let types = (0..<Int(GGML_TYPE_COUNT.rawValue)).map { ggml_type(rawValue: UInt32($0)) }
+    let found = types.first { type in ggml_type_name(type).map { String(cString: $0).uppercased() == name } ?? false }
+    guard let found, !ggml_quantize_requires_imatrix(found) else { return narrow ? GGML_TYPE_Q4_0 : GGML_TYPE_Q4_K }
+    return narrow && ggml_blck_size(found) > 32 ? GGML_TYPE_Q5_0 : found
   }
 
   private struct Entry {
@@ -69,9 +90,9 @@ public struct RandomModel: Sendable {
   }
 
   private var entries: [Entry] {
-    let s = shape, head = s.width / s.heads
+    let s = shape, head = s.headSize ?? s.width / s.heads
     func matrix(_ name: String, _ columns: Int, _ rows: Int, _ scale: Float = 0.02) -> Entry {
-      Entry(name: name, columns: columns, rows: rows, type: quantisation.ggml, scale: scale)
+      Entry(name: name, columns: columns, rows: rows, type: rows == s.vocabulary ? headType : blockType, scale: scale)
     }
     func vector(_ name: String, _ count: Int, _ value: Float) -> Entry { Entry(name: name, columns: count, rows: 1, type: GGML_TYPE_F32, scale: value) }
     var list = [matrix("token_embd.weight", s.width, s.vocabulary, 0.05), vector("output_norm.weight", s.width, 1)]
@@ -94,7 +115,10 @@ public struct RandomModel: Sendable {
   }
 
   /// - Throws: `inputOutput` where the file cannot be written.
-  public func write(_ path: String) throws {
+  public func write(_ path: String) throws { try write(path, headerOnly: false) }
+
+  /// - Parameter headerOnly: leave the tensors' data out.
+  public func write(_ path: String, headerOnly: Bool) throws {
     guard let file = gguf_init_empty() else { throw LadderError(.engine, "no GGUF context") }
     defer { gguf_free(file) }
     let a = shape.architecture, entries = entries
@@ -106,6 +130,10 @@ public struct RandomModel: Sendable {
     gguf_set_val_u32(file, "\(a).feed_forward_length", UInt32(shape.feedForward))
     gguf_set_val_u32(file, "\(a).attention.head_count", UInt32(shape.heads))
     gguf_set_val_u32(file, "\(a).attention.head_count_kv", UInt32(shape.keyHeads))
+    if let head = shape.headSize {
+      gguf_set_val_u32(file, "\(a).attention.key_length", UInt32(head))
+      gguf_set_val_u32(file, "\(a).attention.value_length", UInt32(head))
+    }
     gguf_set_val_f32(file, "\(a).rope.freq_base", 1e6)
     gguf_set_val_f32(file, "\(a).attention.layer_norm_rms_epsilon", 1e-6)
     ByteTokenizer.write(file, vocabulary: shape.vocabulary)
@@ -124,6 +152,7 @@ public struct RandomModel: Sendable {
       throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
     }
     defer { try? handle.close() }
+    if headerOnly { return }
     do {
       try handle.seekToEnd()
       for (index, entry) in entries.enumerated() { try write(entry, index, to: handle) }

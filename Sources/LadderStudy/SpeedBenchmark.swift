@@ -37,6 +37,8 @@ public struct SpeedBenchmark: Sendable {
     public var peakBytes: Int
     public var weightsBytes: Int
     public var parameters: Int
+    /// Of the peak: what the side network and the head work in.
+    public var workspaceBytes: Int
     public var backboneShare: Double
     public var sideShare: Double
     public var headShare: Double
@@ -54,6 +56,7 @@ public struct SpeedBenchmark: Sendable {
       case peakBytes = "peak_bytes"
       case weightsBytes = "weights_bytes"
       case parameters
+      case workspaceBytes = "workspace_bytes"
       case backboneShare = "backbone_share"
       case sideShare = "side_share"
       case headShare = "head_share"
@@ -105,7 +108,7 @@ public struct SpeedBenchmark: Sendable {
     var result = Result(
       engineTokensPerSecond: Double(tokens) / engineSeconds, tappedTokensPerSecond: Double(tokens) / tappedSeconds,
       trainTokensPerSecond: Double(tokens) / trainSeconds, peakBytes: peak, weightsBytes: backbone.weightsBytes,
-      parameters: session.network.parameters.count, backboneShare: (phases.backbone - before.backbone) / total,
+      parameters: session.network.parameters.count, workspaceBytes: session.workspaceBytes, backboneShare: (phases.backbone - before.backbone) / total,
       sideShare: (phases.side - before.side) / total, headShare: (phases.head - before.head) / total,
       optimiserShare: (phases.optimiser - before.optimiser) / total, tokens: tokens, device: backbone.deviceName)
     if options.measuresCache {
@@ -118,6 +121,32 @@ public struct SpeedBenchmark: Sendable {
       result.decodeLadderTokensPerSecond = try decode(session.network, batches[0][0].tokens)
     }
     return result
+  }
+
+  /// What two real steps took.
+  public struct TwoSteps: Codable, Sendable {
+    public var peakBytes: Int
+    public var secondsPerThousandTokens: Double
+
+    enum CodingKeys: String, CodingKey {
+      case peakBytes = "peak_bytes"
+      case secondsPerThousandTokens = "seconds_per_1000_tokens"
+    }
+  }
+
+  /// Trains for two steps and nothing else; the second is the one that is timed.
+  public func twoSteps(report: (String) -> Void = { _ in }) throws -> TwoSteps {
+    try configuration.validate()
+    let batches = try batches(nil), geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
+    let taps = try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: options.length)
+    let session = try TrainingSession(backbone, configuration, taps)
+    report("step 1 of 2")
+    try session.initialise(batches[0])
+    _ = try session.take(batches[0], number: 0, learningRate: 1e-4)
+    report("step 2 of 2")
+    let last = batches[batches.count - 1]
+    let elapsed = try seconds { _ = try session.take(last, number: 1, learningRate: 1e-4) }
+    return TwoSteps(peakBytes: backbone.peakBytes, secondsPerThousandTokens: 1000 * elapsed / Double(last.reduce(0) { $0 + $1.tokens.count }))
   }
 
   // MARK: - Parts

@@ -10,6 +10,8 @@ package final class AdamW {
     package var weightDecay: Float = 0.01
     /// The global gradient norm is scaled down to this.
     package var clip: Float = 1
+    /// Keep the moments in 8 bits: a quarter of the memory.
+    package var eightBit = false
     package init() {}
   }
 
@@ -20,6 +22,8 @@ package final class AdamW {
   private let first: [Tensor]
   private let second: [Tensor]
   private let control: [Tensor]
+  /// One per group, in place of `first` and `second`.
+  private var small: [EightBitMoments] = []
   /// Steps taken.
   package private(set) var step = 0
 
@@ -29,8 +33,9 @@ package final class AdamW {
     let pool = TensorPool(engine, tensors: 64)
     self.pool = pool
     graph = try Graph(engine, nodes: 256)
-    first = try parameters.groups.map { try Self.zeros(like: $0.values, pool) }
-    second = try parameters.groups.map { try Self.zeros(like: $0.values, pool) }
+    first = settings.eightBit ? [] : try parameters.groups.map { try Self.zeros(like: $0.values, pool) }
+    second = settings.eightBit ? [] : try parameters.groups.map { try Self.zeros(like: $0.values, pool) }
+    if settings.eightBit { small = parameters.groups.map { EightBitMoments(count: $0.values.count) } }
     control = try parameters.groups.map { _ in try pool.make(.float32, [7]) }
   }
 
@@ -51,6 +56,12 @@ package final class AdamW {
       throw LadderError(.data, "the gradient is not finite at step \(step + 1): lower --learning-rate; the last checkpoint is intact")
     }
     step += 1
+    let clip = norm > settings.clip && settings.clip > 0 ? settings.clip / norm : 1
+    if settings.eightBit {
+      updateSmall(learningRate: learningRate, clip: clip)
+      parameters.zeroGradients()
+      return norm
+    }
     graph.reset()
     for (index, group) in parameters.groups.enumerated() {
       guard var gradient = group.gradients else { continue }
@@ -58,7 +69,7 @@ package final class AdamW {
         learningRate, settings.beta1, settings.beta2, settings.epsilon, group.decays ? settings.weightDecay : 0,
         1 / (1 - powf(settings.beta1, Float(step))), 1 / (1 - powf(settings.beta2, Float(step))),
       ])
-      if norm > settings.clip, settings.clip > 0 { gradient = graph.scaleInPlace(gradient, settings.clip / norm) }
+      if clip != 1 { gradient = graph.scaleInPlace(gradient, clip) }
       _ = graph.adamW(group.values, gradient, first[index], second[index], control[index])
     }
     try graph.compute()
@@ -66,18 +77,32 @@ package final class AdamW {
     return norm
   }
 
+  private func updateSmall(learningRate: Float, clip: Float) {
+    for (index, group) in parameters.groups.enumerated() {
+      guard let gradients = group.gradients else { continue }
+      let step = EightBitMoments.Step(
+        learningRate: learningRate, beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
+        decay: group.decays ? settings.weightDecay : 0, correction1: 1 / (1 - powf(settings.beta1, Float(self.step))),
+        correction2: 1 / (1 - powf(settings.beta2, Float(self.step))), clip: clip)
+      group.values.withHostBytes(writeBack: true) { values in
+        gradients.withHostBytes { small[index].update(values.bindMemory(to: Float.self), $0.bindMemory(to: Float.self), step) }
+      }
+    }
+  }
+
   // MARK: - State
 
   /// First and second moments, group by group.
-  package func state() -> [[Float]] { (first + second).map { $0.read() } }
+  package func state() -> [[Float]] { settings.eightBit ? small.flatMap(\.state) : (first + second).map { $0.read() } }
 
   package func restore(_ state: [[Float]], step: Int) {
     for (tensor, values) in zip(first + second, state) { tensor.write(values) }
+    for index in small.indices { small[index].restore(state[(4 * index)..<(4 * index + 4)]) }
     self.step = step
   }
 
   /// Numbers in each array of `state`.
-  package var stateCounts: [Int] { (first + second).map(\.count) }
+  package var stateCounts: [Int] { settings.eightBit ? small.flatMap(\.stateCounts) : (first + second).map(\.count) }
 
   private static func zeros(like tensor: Tensor, _ pool: TensorPool) throws -> Tensor {
     let result = try pool.make(.float32, [tensor[0], tensor[1]])

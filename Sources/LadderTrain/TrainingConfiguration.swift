@@ -22,6 +22,8 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var warmup: Float = 0.05
   public var weightDecay: Float = 0.01
   public var clip: Float = 1
+  /// Keep the optimiser's moments in 8 bits.
+  public var eightBitOptimiser = false
   /// Leave vocabulary entries below 2⁻¹² out of the head's gradient.
   public var filtersGradient = true
   public var seed: UInt64 = 0

@@ -41,6 +41,7 @@ package final class TrainingSession {
     var settings = AdamW.Settings()
     settings.weightDecay = configuration.weightDecay
     settings.clip = configuration.clip
+    settings.eightBit = configuration.eightBitOptimiser
     optimiser = try AdamW(network.parameters, settings, backbone.engine)
     loss = try CrossEntropy(backbone, filter: configuration.filtersGradient ? CrossEntropy.defaultFilter : nil)
     step = try SideStep(network, backbone)
@@ -52,6 +53,9 @@ package final class TrainingSession {
     try network.initialise(seed: configuration.seed, backbone: backbone)
     try network.setStatistics(try taps.statistics(samples.prefix(256).map(\.packed)))
   }
+
+  /// Bytes that the side network's activations and the head's chunks take, besides parameters and the optimiser's state.
+  package var workspaceBytes: Int { step.bytes + loss.bytes + gradients.capacity }
 
   /// Takes one optimiser step on a batch.
   /// - Parameters:

@@ -10,6 +10,7 @@ struct Bench: AsyncParsableCommand {
       weights in a temporary file: its speed and memory can be known before a download.
 
         ladder bench --model model.gguf --data train.jsonl
+        ladder bench --shape qwen2.5-0.5b --lengths 512,1024,2048,4096,8192,16384 --plot memory.svg
         ladder bench --shape qwen2.5-7b --max-length 2048 --loss-rows 512 --rungs 4 --reduction 16 --downsample lowrank:16
       """)
 
@@ -23,6 +24,8 @@ struct Bench: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Samples of one step, with --data.", valueName: "B")) var batchSize = 16
   @Option(help: ArgumentHelp("Steps that are measured.", valueName: "N")) var steps = 8
   @Option(help: ArgumentHelp("Tokens that are decoded; 0 leaves decoding out.", valueName: "N")) var decode = 48
+  @Option(help: ArgumentHelp("Measure only the peak memory, at each of these lengths in a process of its own.", valueName: "T,T,…")) var lengths: String?
+  @Option(help: ArgumentHelp("Where --lengths draws its plot.", valueName: "file.svg")) var plot: String?
   @Flag(help: "Leave out the second pass, from the activation cache.") var noCache = false
   @Flag(help: "Print one JSON object.") var json = false
 
@@ -45,6 +48,7 @@ struct Bench: AsyncParsableCommand {
 
     let temporary = try shape.map { try TemporaryModel($0, quantisation) }
     defer { temporary?.remove() }
+    if let lengths { return try memoryCurve(lengths, temporary?.path) }
     let backbone = try options.load(path: temporary?.path)
     let benchmark = SpeedBenchmark(backbone, settings, measured)
     let result = try await interruptible { try benchmark.run(samples) { Terminal.progress($0) } }
@@ -54,6 +58,47 @@ struct Bench: AsyncParsableCommand {
     } else {
       show(result)
     }
+  }
+
+  /// Runs `ladder plan --measure` once for each length.
+  private func memoryCurve(_ text: String, _ temporary: String?) throws {
+    let lengths = text.split(separator: ",").compactMap { Int($0) }.sorted()
+    guard lengths.count >= 2, lengths.allSatisfy({ $0 >= 2 }) else { throw LadderError(.usage, "--lengths \(text): write two or more lengths, as in 512,1024,2048") }
+    guard let model = temporary ?? options.model else { throw LadderError(.usage, "no --model: name a GGUF file, or a --shape") }
+    var points: [MemoryCurve.Point] = []
+    for length in lengths {
+      Terminal.progress("measuring at \(length) tokens", always: true)
+      var arguments = ["plan", "--measure", "--json", "--model", model, "--max-length", String(length)]
+      if let lossRows { arguments += ["--loss-share", String(min(1, Double(lossRows) / Double(length)))] }
+      for (name, value) in [
+        ("--rungs", side.rungs), ("--downsample", side.downsample), ("--reduction", side.reduction.map { String($0) }), ("--device", options.device),
+        ("--threads", options.threads.map { String($0) }),
+      ] { if let value { arguments += [name, value] } }
+      let process = Process(), output = Pipe()
+      process.executableURL = Bundle.main.executableURL
+      process.arguments = arguments
+      process.standardOutput = output
+      process.standardError = FileHandle.nullDevice
+      try process.run()
+      let data = output.fileHandleForReading.readDataToEndOfFile()
+      process.waitUntilExit()
+      guard process.terminationStatus == 0, let result = try? JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: data) else {
+        throw LadderError(.engine, "the measurement at \(length) tokens failed (status \(process.terminationStatus)); run ladder \(arguments.joined(separator: " ")) to see why")
+      }
+      points.append(.init(length: length, peakBytes: result.peakBytes))
+    }
+    let curve = MemoryCurve(points)
+    if let plot {
+      do {
+        try curve.chart("Peak memory of training").svg().write(toFile: plot, atomically: true, encoding: .utf8)
+      } catch { throw LadderError(.inputOutput, "cannot write \(plot)") }
+    }
+    if json { return Terminal.output(try Terminal.json(curve)) }
+    for point in points { Terminal.output(String(format: "%8d tokens  %@", point.length, Terminal.bytes(point.peakBytes))) }
+    Terminal.output(
+      String(
+        format: "line: %.2f GB + %.1f kB a token, worst point %.1f%% off; quadratic share at the end %.1f%%", curve.intercept / 1e9, curve.slope / 1e3,
+        100 * curve.worstResidual, 100 * curve.quadraticShare))
   }
 
   private func show(_ r: SpeedBenchmark.Result) {
@@ -81,14 +126,14 @@ struct Bench: AsyncParsableCommand {
 struct TemporaryModel {
   let path: String
 
-  init(_ shape: String, _ quantisation: String) throws {
+  init(_ shape: String, _ quantisation: String, headerOnly: Bool = false) throws {
     let shape = try ModelShape.named(shape)
     guard let type = RandomModel.Quantisation(rawValue: quantisation.uppercased()) else {
       throw LadderError(.usage, "--quantisation \(quantisation): take Q4_0, Q8_0 or F16")
     }
     path = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(shape.name)-\(UUID().uuidString).gguf").path
-    Terminal.note("writing a random model of the shape \(shape.name) to \(path)")
-    try RandomModel(shape, quantisation: type).write(path)
+    if !headerOnly { Terminal.note("writing a random model of the shape \(shape.name) to \(path)") }
+    try RandomModel(shape, quantisation: type).write(path, headerOnly: headerOnly)
   }
 
   func remove() { try? FileManager.default.removeItem(atPath: path) }

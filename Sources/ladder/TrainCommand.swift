@@ -38,6 +38,7 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("cosine (default), linear or constant.", valueName: "kind")) var schedule: String?
   @Option(help: ArgumentHelp("Share of the steps over which the learning rate rises (default 0.05).", valueName: "F")) var warmup: Float?
   @Option(help: ArgumentHelp("AdamW's decoupled weight decay (default 0.01).", valueName: "F")) var weightDecay: Float?
+  @Option(help: ArgumentHelp("adamw (default), or adamw8bit: its state in a quarter of the memory.", valueName: "name")) var optimizer: String?
   @Option(help: ArgumentHelp("Largest gradient norm; 0 never clips (default 1).", valueName: "F")) var clip: Float?
   @Flag(help: "Work the head's gradient over the whole vocabulary, without leaving out entries below 2^-12.") var exactGradient = false
   @Option(help: ArgumentHelp("Seed of initialisation, order and dropout (default 0).", valueName: "S")) var seed: UInt64?
@@ -118,6 +119,7 @@ struct Train: AsyncParsableCommand {
     set(\.warmup, warmup)
     set(\.weightDecay, weightDecay)
     set(\.clip, clip)
+    set(\.eightBitOptimiser, try choice("--optimizer", optimizer, "adamw or adamw8bit") { ["adamw": false, "adamw8bit": true][$0] })
     settings.filtersGradient = !exactGradient
     set(\.seed, seed)
     set(\.checkpointEvery, checkpointEvery)

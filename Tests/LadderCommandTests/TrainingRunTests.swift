@@ -108,6 +108,35 @@ import Testing
     #expect(try generate(["--top-p", "0"]).status == 64)
   }
 
+  @Test func benchPrintsTheContractsKeys() throws {
+    let result = try Command.run(
+      ["bench", "--model", model, "--max-length", "64", "--steps", "2", "--decode", "4", "--device", "CPU", "--json"], in: folder)
+    #expect(result.status == 0 && result.output.split(separator: "\n").count == 1, "\(result.errors)")
+    for key in [
+      "engine_tokens_per_second", "train_tokens_per_second", "cached_tokens_per_second", "decode_base_tokens_per_second", "decode_ladder_tokens_per_second",
+      "peak_bytes", "weights_bytes",
+    ] { #expect(result.json[key] is NSNumber, "\(key)") }
+  }
+
+  @Test func planSaysWhatFits() throws {
+    let result = try Command.run(["plan", "--shape", "qwen2.5-7b", "--memory", "12GB", "--no-time"], in: folder)
+    #expect(result.status == 0 && result.output.contains("lst") && result.output.contains("xladder") && result.output.contains("qlora"), "\(result.errors)")
+    let json = try Command.run(["plan", "--model", model, "--memory", "12GB", "--no-time", "--json"], in: folder)
+    #expect((json.json["rows"] as? [[String: Any]])?.first?["fits"] as? Bool == true, "\(json.output)")
+    #expect(try Command.run(["plan", "--shape", "gpt-9"], in: folder).status == 64)
+    #expect(try Command.run(["plan", "--model", model, "--memory", "lots"], in: folder).status == 64)
+    let measured = try Command.run(["plan", "--model", model, "--measure", "--max-length", "64", "--device", "CPU", "--json"], in: folder)
+    #expect(measured.status == 0 && measured.json["peak_bytes"] is NSNumber, "\(measured.errors)")
+  }
+
+  @Test func memoryIsDrawnOverLengths() throws {
+    let plot = folder.file("memory.svg")
+    let result = try Command.run(
+      ["bench", "--model", model, "--lengths", "64,128,192", "--device", "CPU", "--plot", plot, "--json"], in: folder)
+    #expect(result.status == 0 && (result.json["points"] as? [Any])?.count == 3, "\(result.errors)")
+    #expect(try String(contentsOfFile: plot, encoding: .utf8).contains("<svg"))
+  }
+
   @Test func inspectShowsAModel() throws {
     let result = try Command.run(["inspect", model, "--tensors"], in: folder)
     #expect(result.status == 0)

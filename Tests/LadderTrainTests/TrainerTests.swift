@@ -3,7 +3,7 @@ import LadderBackbone
 import LadderCompute
 import LadderData
 import LadderSide
-import LadderTrain
+@testable import LadderTrain
 import TestModels
 import Testing
 
@@ -41,6 +41,23 @@ import Testing
     #expect(losses.count == 30)
     let first = losses.prefix(5).reduce(Float(0), +), last = losses.suffix(5).reduce(Float(0), +)
     #expect(last < 0.7 * first)
+  }
+
+  @Test func eightBitOptimiserStateTrainsAndResumes() async throws {
+    let whole = RunDirectory(folder.file("whole")), cut = RunDirectory(folder.file("cut"))
+    var c = configuration
+    c.eightBitOptimiser = true
+    var losses: [Float] = []
+    try Trainer(backbone, c).train(Self.samples, into: whole) { if case .step(let s) = $0 { losses.append(s.loss) } }
+    var plain: [Float] = []
+    try Trainer(backbone, configuration).train(Self.samples, into: RunDirectory(folder.file("plain"))) { if case .step(let s) = $0 { plain.append(s.loss) } }
+    for (a, b) in zip(losses, plain) { #expect(abs(a - b) < 0.1 * b) }
+    let task = Task.detached { [backbone, c] in
+      try Trainer(backbone, c).train(Self.samples, into: cut) { if case .step(let s) = $0, s.step == 5 { withUnsafeCurrentTask { $0?.cancel() } } }
+    }
+    await #expect(throws: LadderError.self) { try await task.value }
+    try Trainer(backbone, c).train(Self.samples, into: cut, resume: true)
+    #expect(try weights(cut) == weights(whole))
   }
 
   @Test func oneSeedGivesOneResult() throws {
@@ -184,6 +201,31 @@ import Testing
       }
     }
     for (a, b) in zip(parameters["w"].read() + parameters["b"].read(), x) { #expect(abs(Double(a) - b) < 1e-5) }
+  }
+
+  /// Moments in 8 bits: each step's size errs by the roots' 2% and the means' 1/254 of the block's largest.
+  @Test func eightBitMomentsStayCloseToTheTextbook() throws {
+    let engine = try Engine(threads: 1, device: "CPU"), n = 700
+    var random = SeededRandom(seed: 4)
+    let start = (0..<n).map { _ in random.normal() }
+    func run(_ eightBit: Bool) throws -> [Float] {
+      let parameters = try Parameters([.init("w", [n])], engine, trainable: true)
+      parameters["w"].write(start)
+      var settings = AdamW.Settings()
+      settings.eightBit = eightBit
+      let optimiser = try AdamW(parameters, settings, engine)
+      var random = SeededRandom(seed: 5)
+      for _ in 0..<20 {
+        // Gradients over four orders of magnitude.
+        try #require(parameters.gradient("w")).write((0..<n).map { i in (random.normal() + 1) * powf(10, -4 * Float(i) / Float(n)) })
+        _ = try optimiser.update(learningRate: 0.01)
+      }
+      return parameters["w"].read()
+    }
+    let exact = try run(false), small = try run(true)
+    let moved = zip(exact, start).map { abs($0 - $1) }.reduce(0, +), error = zip(exact, small).map { abs($0 - $1) }.reduce(0, +)
+    #expect(moved > 20 && error < 0.08 * moved, "\(error) of \(moved)")
+    for share in [1, 0.7, 0.01, 1e-4] as [Float] { #expect(abs(EightBitMoments.decode(EightBitMoments.encode(share)) / share - 1) < 0.04) }
   }
 
   @Test func clipsTheGlobalNorm() throws {

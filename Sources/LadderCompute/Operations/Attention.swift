@@ -47,6 +47,7 @@ extension Tape {
   /// The gradient computes each block's probabilities again instead of keeping them.
   package func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ blocks: AttentionBlocks, scale: Float) -> Tensor {
     let graph = graph
+    // The fast kernels want their second operand contiguous.
     func heads(_ x: Tensor, _ range: Range<Int>) -> Tensor {  // [head, heads, n] → [head, range, heads], a view
       graph.permute(graph.slice(x, 2, range), [0, 2, 1, 3])
     }
@@ -54,7 +55,7 @@ extension Tape {
       graph.contiguous(graph.permute(x, [1, 2, 0, 3]))
     }
     func probabilities(_ block: AttentionBlocks.Block) -> Tensor {
-      var scores = graph.matmul(heads(k, block.keys), heads(q, block.queries))  // [keys, queries, heads]
+      var scores = graph.matmul(heads(k, block.keys), graph.contiguous(heads(q, block.queries)))  // [keys, queries, heads]
       if block.mask == nil {
         let past = block.queries.lowerBound - block.keys.lowerBound
         scores = graph.add(ggml_diag_mask_inf_inplace(graph.context, scores.pointer, Int32(past)))
@@ -74,7 +75,7 @@ extension Tape {
       var dk = graph.zeros(like: k), dv = graph.zeros(like: v)  // [head, heads, n]
       let dq = blocks.blocks.map { block in
         let p = probabilities(block)  // [keys, queries, heads]
-        let dp = graph.matmul(heads(v, block.keys), heads(dy, block.queries))  // [keys, queries, heads]
+        let dp = graph.matmul(heads(v, block.keys), graph.contiguous(heads(dy, block.queries)))  // [keys, queries, heads]
         let ds = graph.add(ggml_soft_max_ext_back(graph.context, dp.pointer, p.pointer, scale, 0))
         let dqBlock = graph.matmul(graph.slice(keysLast, 0, block.keys), ds)  // [head, queries, heads]
         let dkBlock = graph.matmul(graph.slice(queriesLast, 0, block.queries), graph.transposed(ds))  // [head, keys, heads]
@@ -92,7 +93,7 @@ extension Tape {
   /// Shapes: q [head, heads, n]; keys, values [head, heads, past + n], the last n of them the new rows' own.
   package func cachedAttention(_ q: Tensor, keys: Tensor, values: Tensor, scale: Float) -> Tensor {
     let n = q[2], total = keys[2]
-    var scores = graph.matmul(graph.permute(keys, [0, 2, 1, 3]), graph.permute(q, [0, 2, 1, 3]))  // [total, n, heads]
+    var scores = graph.matmul(graph.permute(keys, [0, 2, 1, 3]), graph.contiguous(graph.permute(q, [0, 2, 1, 3])))  // [total, n, heads]
     if n > 1 { scores = graph.add(ggml_diag_mask_inf_inplace(graph.context, scores.pointer, Int32(total - n))) }
     let p = graph.add(ggml_soft_max_ext(graph.context, scores.pointer, nil, scale, 0))
     let mixed = graph.matmul(graph.contiguous(graph.permute(values, [1, 2, 0, 3])), p)  // [head, n, heads]

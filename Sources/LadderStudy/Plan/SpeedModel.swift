@@ -1,0 +1,142 @@
+import CLlama
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderData
+import LadderSide
+import LadderTrain
+
+/// The time of training, from a few seconds' measurement of this machine on three blocks of the model's shape and types.
+///
+/// Every part is measured by the code that trains, at two lengths, and taken as a + b·length per token (attention's share grows
+/// with the length); blocks, side layers and vocabulary then scale it up.
+public struct SpeedModel: Sendable {
+  /// Seconds per token and unit of size, as a line over the sample's length.
+  struct Line: Sendable {
+    var base: Double
+    var slope: Double
+    func callAsFunction(_ length: Int) -> Double { max(0, base + slope * Double(length)) }
+
+    init(short: (length: Int, value: Double), long: (length: Int, value: Double)) {
+      slope = max(0, (long.value - short.value) / Double(long.length - short.length))
+      base = short.value - slope * Double(short.length)
+    }
+  }
+
+  private let model: ModelDimensions
+  /// Per token and block.
+  private let block: Line
+  /// Per loss row.
+  private let headRow: Double
+
+  private static let blocks = 3
+  private static let lengths = (256, 1024)
+  private static let vocabulary = 16384
+
+  private let proxy: Backbone
+  private let folder: TemporaryFile
+
+  /// Measures the model's blocks and head.
+  public init(_ model: ModelDimensions, threads: Int? = nil, device: String? = nil) throws {
+    self.model = model
+    let shape = ModelShape(
+      name: "proxy", architecture: "qwen2", blocks: Self.blocks, width: model.width, feedForward: model.feedForward, heads: model.heads,
+      keyHeads: model.keyHeads, vocabulary: Self.vocabulary, tied: true, headSize: model.headSize)
+    folder = TemporaryFile("gguf")
+    try RandomModel(shape, blockType: model.blockType, headType: model.headType).write(folder.path)
+    proxy = try Backbone(path: folder.path, threads: threads, device: device)
+    var side = SideConfiguration()
+    side.rungs = .list([1])
+    side.reduction = Double(model.width) / 64
+    let times = try Self.measure(proxy, side)
+    func perBlock(_ t: Phases) -> Double { t.backbone / Double(t.tokens * Self.blocks) }
+    block = Line(short: (Self.lengths.0, perBlock(times.short)), long: (Self.lengths.1, perBlock(times.long)))
+    // Cost per row grows with the vocabulary; both lengths carry loss on all rows.
+    headRow = (times.short.head + times.long.head) / Double(times.short.tokens + times.long.tokens) * Double(model.vocabulary) / Double(Self.vocabulary)
+  }
+
+  /// Seconds of the backbone's forward pass per token.
+  public func forward(length: Int) -> Double { block(length) * Double(model.blocks) }
+
+  /// A side network's own cost.
+  public struct Side: Sendable {
+    let perLayer: Line
+    let optimiserPerParameter: Double
+  }
+
+  /// Measures one side layer of a configuration's width, and the optimiser.
+  func side(_ configuration: SideConfiguration, width: Int) throws -> Side {
+    var one = configuration
+    one.rungs = .list([1])
+    one.passes = 1
+    one.reduction = Double(model.width) / Double(width)
+    let times = try Self.measure(proxy, one)
+    func perToken(_ t: Phases) -> Double { t.side / Double(t.tokens) }
+    return Side(
+      perLayer: Line(short: (Self.lengths.0, perToken(times.short)), long: (Self.lengths.1, perToken(times.long))),
+      optimiserPerParameter: times.long.optimiser / Double(max(1, times.parameters)))
+  }
+
+  /// Seconds of one micro-batch of training.
+  /// - Parameter tokensPerStep: tokens between two optimiser steps.
+  func ladder(_ side: Side, layers: Int, parameters: Int, length: Int, tokens: Int, lossRows: Int) -> Double {
+    Double(tokens) * (forward(length: length) + Double(layers) * side.perLayer(length)) + Double(lossRows) * headRow
+      + Double(parameters) * side.optimiserPerParameter
+  }
+
+  /// QLoRA: a forward pass, and a backward pass of twice the products on dequantised weights; with checkpointing another forward.
+  func qlora(checkpointing: Bool, length: Int, tokens: Int, lossRows: Int) -> Double {
+    Double(tokens) * forward(length: length) * (checkpointing ? 4.5 : 3.5) + Double(lossRows) * headRow
+  }
+
+  // MARK: - Measuring
+
+  private struct Phases {
+    var tokens: Int
+    var backbone: Double
+    var side: Double
+    var head: Double
+    var optimiser: Double
+  }
+
+  private static func measure(_ proxy: Backbone, _ side: SideConfiguration) throws -> (short: Phases, long: Phases, parameters: Int) {
+    var configuration = TrainingConfiguration()
+    configuration.side = side
+    let geometry = try SideGeometry(side, backboneWidth: proxy.width, blocks: proxy.blocks)
+    let session = try TrainingSession(proxy, configuration, try CachedTaps(proxy, rungs: geometry.rungs, maxTokens: lengths.1))
+    var random = SeededRandom(seed: 3)
+    func sample(_ length: Int) -> [EncodedSample] {
+      let sequence = (0...length).map { _ in Int32(random.next() % 250) }
+      return [EncodedSample(sequence: sequence, learned: sequence.map { _ in true })].compactMap { $0 }
+    }
+    let short = sample(lengths.0), long = sample(lengths.1)
+    try session.initialise(short)
+    func run(_ batch: [EncodedSample], _ number: Int) throws -> Phases {
+      let before = session.phases
+      _ = try session.take(batch, number: number, learningRate: 1e-5)
+      let after = session.phases
+      return Phases(
+        tokens: batch[0].tokens.count, backbone: after.backbone - before.backbone, side: after.side - before.side, head: after.head - before.head,
+        optimiser: after.optimiser - before.optimiser)
+    }
+    // The first of each shape allocates; the faster of the next two counts.
+    _ = try run(short, 0)
+    let shorts = try (1...3).map { try run(short, $0) }
+    _ = try run(long, 4)
+    let longs = try (5...6).map { try run(long, $0) }
+    func fastest(_ runs: [Phases]) -> Phases {
+      runs.reduce(runs[0]) { a, b in
+        Phases(
+          tokens: a.tokens, backbone: min(a.backbone, b.backbone), side: min(a.side, b.side), head: min(a.head, b.head), optimiser: min(a.optimiser, b.optimiser))
+      }
+    }
+    return (fastest(shorts), fastest(longs), session.network.parameters.count)
+  }
+}
+
+/// A file's path that is removed with the object.
+final class TemporaryFile: Sendable {
+  let path: String
+  init(_ kind: String) { path = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(UUID().uuidString).\(kind)").path }
+  deinit { try? FileManager.default.removeItem(atPath: path) }
+}

@@ -1,0 +1,103 @@
+import Foundation
+
+/// A line chart as SVG, self-contained: axes with round ticks, one polyline and its points per series, a legend.
+public struct LineChart: Sendable {
+  public struct Series: Sendable {
+    public var name: String
+    public var points: [(x: Double, y: Double)]
+    /// Draw points alone, or a line alone.
+    public var showsLine = true
+    public var showsPoints = true
+
+    public init(_ name: String, _ points: [(x: Double, y: Double)], line: Bool = true, markers: Bool = true) {
+      self.name = name
+      self.points = points
+      showsLine = line
+      showsPoints = markers
+    }
+  }
+
+  public var title: String
+  public var xLabel: String
+  public var yLabel: String
+  public var series: [Series]
+  /// Start the axes at zero.
+  public var fromZero = true
+
+  public init(title: String, x: String, y: String, _ series: [Series], fromZero: Bool = true) {
+    self.title = title
+    xLabel = x
+    yLabel = y
+    self.series = series
+    self.fromZero = fromZero
+  }
+
+  private static let colours = ["#1f6fb2", "#c8501e", "#2f8f4e", "#7a4fa3", "#9a7d0a", "#4d4d4d"]
+
+  public func svg(width: Double = 760, height: Double = 440) -> String {
+    let left = 78.0, right = 24.0, top = 46.0, bottom = 58.0
+    let all = series.flatMap(\.points)
+    let (x0, x1) = range(all.map(\.x)), (y0, y1) = range(all.map(\.y))
+    let xTicks = Self.ticks(x0, x1), yTicks = Self.ticks(y0, y1)
+    let xLow = min(x0, xTicks.first ?? x0), xHigh = max(x1, xTicks.last ?? x1), yLow = min(y0, yTicks.first ?? y0), yHigh = max(y1, yTicks.last ?? y1)
+    func px(_ x: Double) -> Double { left + (x - xLow) / max(1e-12, xHigh - xLow) * (width - left - right) }
+    func py(_ y: Double) -> Double { height - bottom - (y - yLow) / max(1e-12, yHigh - yLow) * (height - top - bottom) }
+    func f(_ v: Double) -> String { String(format: "%.1f", v) }
+
+    var out = """
+      <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(Int(width)) \(Int(height))" width="\(Int(width))" height="\(Int(height))" font-family="system-ui, sans-serif" font-size="13">
+      <rect width="100%" height="100%" fill="white"/>
+      <text x="\(f(width / 2))" y="26" text-anchor="middle" font-size="16">\(Self.escaped(title))</text>
+
+      """
+    for tick in xTicks {
+      out += "<line x1=\"\(f(px(tick)))\" y1=\"\(f(top))\" x2=\"\(f(px(tick)))\" y2=\"\(f(height - bottom))\" stroke=\"#e4e4e4\"/>"
+      out += "<text x=\"\(f(px(tick)))\" y=\"\(f(height - bottom + 18))\" text-anchor=\"middle\">\(Self.label(tick))</text>\n"
+    }
+    for tick in yTicks {
+      out += "<line x1=\"\(f(left))\" y1=\"\(f(py(tick)))\" x2=\"\(f(width - right))\" y2=\"\(f(py(tick)))\" stroke=\"#e4e4e4\"/>"
+      out += "<text x=\"\(f(left - 8))\" y=\"\(f(py(tick) + 4))\" text-anchor=\"end\">\(Self.label(tick))</text>\n"
+    }
+    out += "<path d=\"M\(f(left)) \(f(top))V\(f(height - bottom))H\(f(width - right))\" fill=\"none\" stroke=\"#444\"/>\n"
+    out += "<text x=\"\(f((left + width - right) / 2))\" y=\"\(f(height - 14))\" text-anchor=\"middle\">\(Self.escaped(xLabel))</text>\n"
+    out += "<text transform=\"translate(18 \(f((top + height - bottom) / 2))) rotate(-90)\" text-anchor=\"middle\">\(Self.escaped(yLabel))</text>\n"
+    for (index, s) in series.enumerated() {
+      let colour = Self.colours[index % Self.colours.count]
+      if s.showsLine, s.points.count > 1 {
+        let path = s.points.map { "\(f(px($0.x))),\(f(py($0.y)))" }.joined(separator: " ")
+        out += "<polyline points=\"\(path)\" fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2\"/>\n"
+      }
+      if s.showsPoints { for p in s.points { out += "<circle cx=\"\(f(px(p.x)))\" cy=\"\(f(py(p.y)))\" r=\"4\" fill=\"\(colour)\"/>" } }
+      let y = top + 16 + 18 * Double(index)
+      out += "\n<rect x=\"\(f(left + 14))\" y=\"\(f(y - 9))\" width=\"12\" height=\"10\" fill=\"\(colour)\"/>"
+      out += "<text x=\"\(f(left + 32))\" y=\"\(f(y))\">\(Self.escaped(s.name))</text>\n"
+    }
+    return out + "</svg>\n"
+  }
+
+  private func range(_ values: [Double]) -> (Double, Double) {
+    let low = values.min() ?? 0, high = values.max() ?? 1
+    return (fromZero ? min(0, low) : low, high > low || fromZero ? max(high, low + 1e-9) : low + 1)
+  }
+
+  /// Round steps of 1, 2 or 5 times a power of ten that cover the range.
+  static func ticks(_ low: Double, _ high: Double) -> [Double] {
+    let rough = max(1e-12, high - low) / 6, magnitude = pow(10, floor(log10(rough)))
+    let step = [1, 2, 5, 10].map { $0 * magnitude }.first { $0 >= rough } ?? magnitude
+    let first = Int((low / step).rounded(.down)), last = Int((high / step).rounded(.up))
+    return (first...last).map { Double($0) * step }
+  }
+
+  private static func label(_ value: Double) -> String {
+    if abs(value) >= 1000, value == value.rounded() {
+      let digits = String(Int(abs(value)))
+      let grouped = digits.reversed().enumerated().map { ($0 > 0 && $0 % 3 == 0 ? "," : "") + String($1) }.joined()
+      return (value < 0 ? "−" : "") + String(grouped.reversed())
+    }
+    return String(format: "%g", (value * 1e9).rounded() / 1e9)
+  }
+
+  static func escaped(_ text: String) -> String {
+    text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;").replacingOccurrences(of: ">", with: "&gt;")
+  }
+}

@@ -1,0 +1,92 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+struct PlanCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plan",
+    abstract: "Predict what fits: peak memory and time of the methods at several lengths.",
+    discussion: """
+      Reads the header of the model's file, and measures three blocks of its shape on this machine for a few seconds.
+      --measure loads the model instead and takes two real steps with the options given.
+      """)
+
+  @OptionGroup var options: ModelOptions
+  @OptionGroup var side: SideOptions
+  @Option(help: ArgumentHelp("Plan for a model of this shape, before it is fetched.", valueName: "name")) var shape: String?
+  @Option(help: ArgumentHelp("Longest sample to plan for (default: 512, 2048 and 8192).", valueName: "T")) var maxLength: Int?
+  @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
+  @Option(help: ArgumentHelp("Memory to fit in, e.g. 12GB.", valueName: "size")) var memory: String?
+  @Flag(help: "Predict memory alone, at once.") var noTime = false
+  @Flag(help: "Plan only for the side network that the options describe.") var only = false
+  @Flag(help: "Load the model and take two real steps with these options.") var measure = false
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func run() async throws {
+    var planned = Plan.Options()
+    if let maxLength {
+      guard maxLength >= 2 else { throw LadderError(.usage, "--max-length must be 2 or more") }
+      planned.lengths = [maxLength]
+    }
+    guard lossShare > 0, lossShare <= 1 else { throw LadderError(.usage, "--loss-share must be above 0 and at most 1") }
+    planned.lossShare = lossShare
+    planned.memory = try memory.map { try ByteCount.parse($0, option: "--memory") }
+    planned.predictsTime = !noTime
+    planned.threads = options.threads
+    planned.device = options.device
+    planned.onlyOwn = only
+    let own = try side.configuration()
+    if only || own != SideConfiguration() { planned.own = own }
+
+    let temporary = try shape.map { try TemporaryModel($0, "Q4_0", headerOnly: !measure) }
+    defer { temporary?.remove() }
+    guard let path = temporary?.path ?? options.model else { throw LadderError(.usage, "no --model: name a GGUF file, or a --shape") }
+    if measure { return try await measureSteps(path, own, planned) }
+    let file = try GGUFFile(path: path, headerOnly: temporary != nil)
+    let final = planned
+    let rows = try await interruptible { try Plan.rows(file, final) { Terminal.progress($0) } }
+    Terminal.finishLine()
+    if json {
+      Terminal.output(try Terminal.json(["model": file.name ?? path]).dropLast() + ",\"rows\":" + Terminal.json(rows) + "}")
+    } else {
+      show(rows)
+    }
+  }
+
+  private func measureSteps(_ path: String, _ own: SideConfiguration, _ planned: Plan.Options) async throws {
+    var settings = TrainingConfiguration()
+    settings.side = own
+    settings.maxLength = planned.lengths[planned.lengths.count / 2]
+    settings.microBatchTokens = max(settings.microBatchTokens, settings.maxLength)
+    var measured = SpeedBenchmark.Options()
+    measured.length = settings.maxLength
+    measured.lossRows = max(1, Int(Double(settings.maxLength) * lossShare))
+    measured.steps = 2
+    let benchmark = SpeedBenchmark(try options.load(path: path), settings, measured)
+    let result = try await interruptible { try benchmark.twoSteps { Terminal.progress($0) } }
+    Terminal.finishLine()
+    if json { return Terminal.output(try Terminal.json(result)) }
+    let fits = planned.memory.map { result.peakBytes <= $0 ? ", fits" : ", does not fit" } ?? ""
+    Terminal.output(
+      String(
+        format: "measured at %d tokens: peak %@%@, %.2f s per 1000 tokens", settings.maxLength, Terminal.bytes(result.peakBytes), fits,
+        result.secondsPerThousandTokens))
+  }
+
+  private func show(_ rows: [Plan.Row]) {
+    func pad(_ text: String, _ width: Int) -> String { text.padding(toLength: max(width, text.count), withPad: " ", startingAt: 0) }
+    let width = max(20, rows.map(\.options.count).max() ?? 0)
+    Terminal.output(pad("method", 9) + pad("options", width + 2) + "  tokens  parameters       peak   s/1000 tokens" + (memory == nil ? "" : "  fits \(memory ?? "")"))
+    for r in rows {
+      let seconds = r.secondsPerThousandTokens.map { String(format: "%.2f", $0) } ?? "–"
+      let fits = r.fits.map { $0 ? "  yes" : "  no" } ?? ""
+      let cells = [String(r.length), Terminal.count(r.parameters), Terminal.bytes(r.peakBytes), seconds]
+      let widths = [8, 12, 11, 16]
+      let columns = zip(cells, widths).map { String(repeating: " ", count: max(0, $1 - $0.count)) + $0 }.joined()
+      Terminal.output(pad(r.method, 9) + pad(r.options, width + 2) + columns + fits)
+    }
+    if rows.contains(where: { $0.method == "qlora" }) {
+      Terminal.output("qlora: what back-propagation through the model would need on the same engine, for comparison; this version does not train it.")
+    }
+  }
+}
