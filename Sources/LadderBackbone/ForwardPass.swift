@@ -268,7 +268,9 @@ package final class ForwardPass: TapSource {
       }
       normRows = rows
       if let final, count > 0 {
-        Tensor(tensor).withHostBytes { final.write(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[..<(4 * count)]), at: 4 * width * finalRow) }
+        Tensor(tensor).withHostBytes {
+          final.write(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[..<(4 * count)]), at: 4 * width * finalRow)
+        }
       }
       return false
     }

@@ -22,7 +22,8 @@ public struct ModelShape: Sendable, Equatable {
     ModelShape(name: "qwen2.5-3b", architecture: "qwen2", blocks: 36, width: 2048, feedForward: 11008, heads: 16, keyHeads: 2, vocabulary: 151936, tied: true),
     ModelShape(name: "qwen2.5-7b", architecture: "qwen2", blocks: 28, width: 3584, feedForward: 18944, heads: 28, keyHeads: 4, vocabulary: 152064, tied: false),
     ModelShape(name: "llama-3.2-1b", architecture: "llama", blocks: 16, width: 2048, feedForward: 8192, heads: 32, keyHeads: 8, vocabulary: 128256, tied: true),
-    ModelShape(name: "llama-3.1-8b", architecture: "llama", blocks: 32, width: 4096, feedForward: 14336, heads: 32, keyHeads: 8, vocabulary: 128256, tied: false),
+    ModelShape(
+      name: "llama-3.1-8b", architecture: "llama", blocks: 32, width: 4096, feedForward: 14336, heads: 32, keyHeads: 8, vocabulary: 128256, tied: false),
   ]
 
   /// - Throws: `usage` with the known names.

@@ -153,7 +153,8 @@ public struct SpeedBenchmark: Sendable {
 
   private func batches(_ samples: [Sample]?) throws -> [[EncodedSample]] {
     if let samples {
-      let encoded = try SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong).encode(samples, name: "the samples").samples
+      let encoded = try SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong).encode(samples, name: "the samples")
+        .samples
       let plan = BatchPlan(lengths: encoded.map(\.tokens.count), batchSize: configuration.batchSize, seed: configuration.seed, epoch: 0)
       return plan.batches.prefix(options.steps).map { $0.map { encoded[$0] } }
     }

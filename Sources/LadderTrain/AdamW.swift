@@ -32,7 +32,7 @@ package final class AdamW {
     self.settings = settings
     let pool = TensorPool(engine, tensors: 64)
     self.pool = pool
-    graph = try Graph(engine, nodes: 256)
+    graph = try Graph(engine, nodes: 256 + parameters.groups.reduce(0) { $0 + 8 * ($1.values[1] / 1024 + 1) })
     first = settings.eightBit ? [] : try parameters.groups.map { try Self.zeros(like: $0.values, pool) }
     second = settings.eightBit ? [] : try parameters.groups.map { try Self.zeros(like: $0.values, pool) }
     if settings.eightBit { small = parameters.groups.map { EightBitMoments(count: $0.values.count) } }
@@ -42,7 +42,12 @@ package final class AdamW {
   /// ‖g‖₂ over every parameter.
   package func gradientNorm() throws -> Float {
     graph.reset()
-    let sums = parameters.groups.compactMap { group in group.gradients.map { graph.keep(graph.sum(graph.square($0))) } }
+    // In slices of 4 MB, so that no second copy of the whole gradient exists.
+    let sums = parameters.groups.compactMap(\.gradients).flatMap { gradients in
+      stride(from: 0, to: gradients[1], by: 1024).map { start in
+        graph.keep(graph.sum(graph.square(graph.slice(gradients, 1, start..<min(start + 1024, gradients[1])))))
+      }
+    }
     try graph.compute()
     return Float(sums.reduce(0.0) { $0 + Double($1.scalar()) }.squareRoot())
   }

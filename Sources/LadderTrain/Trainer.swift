@@ -60,7 +60,9 @@ public struct Trainer: Sendable {
     let lengths = encoded.map(\.tokens.count)
 
     let longest = max(lengths.max() ?? 1, held?.map(\.tokens.count).max() ?? 1)
-    let store = try cache.map { try ActivationCache(directory: $0.directory, description: .init(backbone, rungs: geometry.rungs, format: $0.format), limit: $0.limit) }
+    let store = try cache.map {
+      try ActivationCache(directory: $0.directory, description: .init(backbone, rungs: geometry.rungs, format: $0.format), limit: $0.limit)
+    }
     let session = try TrainingSession(backbone, configuration, try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: longest, cache: store))
     var cacheNote = CacheNote(store)
 

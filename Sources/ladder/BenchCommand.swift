@@ -63,7 +63,9 @@ struct Bench: AsyncParsableCommand {
   /// Runs `ladder plan --measure` once for each length.
   private func memoryCurve(_ text: String, _ temporary: String?) throws {
     let lengths = text.split(separator: ",").compactMap { Int($0) }.sorted()
-    guard lengths.count >= 2, lengths.allSatisfy({ $0 >= 2 }) else { throw LadderError(.usage, "--lengths \(text): write two or more lengths, as in 512,1024,2048") }
+    guard lengths.count >= 2, lengths.allSatisfy({ $0 >= 2 }) else {
+      throw LadderError(.usage, "--lengths \(text): write two or more lengths, as in 512,1024,2048")
+    }
     guard let model = temporary ?? options.model else { throw LadderError(.usage, "no --model: name a GGUF file, or a --shape") }
     var points: [MemoryCurve.Point] = []
     for length in lengths {
@@ -83,7 +85,9 @@ struct Bench: AsyncParsableCommand {
       let data = output.fileHandleForReading.readDataToEndOfFile()
       process.waitUntilExit()
       guard process.terminationStatus == 0, let result = try? JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: data) else {
-        throw LadderError(.engine, "the measurement at \(length) tokens failed (status \(process.terminationStatus)); run ladder \(arguments.joined(separator: " ")) to see why")
+        throw LadderError(
+          .engine, "the measurement at \(length) tokens failed (status \(process.terminationStatus)); run ladder \(arguments.joined(separator: " ")) to see why"
+        )
       }
       points.append(.init(length: length, peakBytes: result.peakBytes))
     }
@@ -104,7 +108,8 @@ struct Bench: AsyncParsableCommand {
   private func show(_ r: SpeedBenchmark.Result) {
     func row(_ name: String, _ speed: Double?) {
       guard let speed else { return }
-      Terminal.output(String(format: "%@ %8.1f tok/s  %5.2f of the engine", name.padding(toLength: 34, withPad: " ", startingAt: 0), speed, speed / r.engineTokensPerSecond))
+      Terminal.output(
+        String(format: "%@ %8.1f tok/s  %5.2f of the engine", name.padding(toLength: 34, withPad: " ", startingAt: 0), speed, speed / r.engineTokensPerSecond))
     }
     row("engine, prefill alone", r.engineTokensPerSecond)
     row("engine, with taps", r.tappedTokensPerSecond)
@@ -118,7 +123,8 @@ struct Bench: AsyncParsableCommand {
         format: "training time: backbone %.0f%%, side network %.0f%%, head %.0f%%, optimiser %.0f%%", 100 * r.backboneShare, 100 * r.sideShare,
         100 * r.headShare, 100 * r.optimiserShare))
     Terminal.output(
-      "peak memory \(Terminal.bytes(r.peakBytes)), of which weights \(Terminal.bytes(r.weightsBytes)); \(Terminal.count(r.parameters)) trained parameters; \(r.device)")
+      "peak memory \(Terminal.bytes(r.peakBytes)), of which weights \(Terminal.bytes(r.weightsBytes)); \(Terminal.count(r.parameters)) trained parameters; \(r.device)"
+    )
   }
 }
 

@@ -25,7 +25,8 @@ struct Inspect: ParsableCommand {
     for cache in caches {
       let d = cache.description
       table([
-        ("cache", cache.path), ("backbone", "\(d.backbone) (fingerprint \(d.fingerprint))"), ("taps", "\(d.rungs.map(String.init).joined(separator: ", ")) in \(d.format.rawValue)"),
+        ("cache", cache.path), ("backbone", "\(d.backbone) (fingerprint \(d.fingerprint))"),
+        ("taps", "\(d.rungs.map(String.init).joined(separator: ", ")) in \(d.format.rawValue)"),
         ("samples", String(cache.entries)), ("tokens", Terminal.count(cache.tokens)), ("size", Terminal.bytes(cache.bytes)),
       ])
     }

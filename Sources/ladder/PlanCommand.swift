@@ -76,7 +76,8 @@ struct PlanCommand: AsyncParsableCommand {
   private func show(_ rows: [Plan.Row]) {
     func pad(_ text: String, _ width: Int) -> String { text.padding(toLength: max(width, text.count), withPad: " ", startingAt: 0) }
     let width = max(20, rows.map(\.options.count).max() ?? 0)
-    Terminal.output(pad("method", 9) + pad("options", width + 2) + "  tokens  parameters       peak   s/1000 tokens" + (memory == nil ? "" : "  fits \(memory ?? "")"))
+    Terminal.output(
+      pad("method", 9) + pad("options", width + 2) + "  tokens  parameters       peak   s/1000 tokens" + (memory == nil ? "" : "  fits \(memory ?? "")"))
     for r in rows {
       let seconds = r.secondsPerThousandTokens.map { String(format: "%.2f", $0) } ?? "–"
       let fits = r.fits.map { $0 ? "  yes" : "  no" } ?? ""

@@ -23,7 +23,9 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("lst (default).", valueName: "name")) var method: String?
   @OptionGroup var side: SideOptions
 
-  @Option(help: ArgumentHelp("Folder that keeps the model's activations: later epochs and runs read them and never run the model.", valueName: "folder"), completion: .directory)
+  @Option(
+    help: ArgumentHelp("Folder that keeps the model's activations: later epochs and runs read them and never run the model.", valueName: "folder"),
+    completion: .directory)
   var cache: String?
   @Option(help: ArgumentHelp("bf16 (default), or q8_0: half the size, rounded.", valueName: "kind")) var cacheFormat: String?
   @Option(help: ArgumentHelp("Size at which the cache stores no more, e.g. 20GB.", valueName: "size")) var cacheLimit: String?
@@ -59,7 +61,8 @@ struct Train: AsyncParsableCommand {
     )
     let resume = resume
     let last = try await interruptible {
-      try Trainer(backbone, settings, cache: cacheOptions).train(samples, name: data, validation: validation, into: RunDirectory(out), resume: resume, report: Self.show)
+      try Trainer(backbone, settings, cache: cacheOptions).train(
+        samples, name: data, validation: validation, into: RunDirectory(out), resume: resume, report: Self.show)
     }
     Terminal.finishLine()
     if let last {

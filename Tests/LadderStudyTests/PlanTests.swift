@@ -52,7 +52,9 @@ import Testing
     let fits = rows.map { $0.fits == true }
     #expect(fits.contains(true) && fits.contains(false))
     #expect(fits == fits.sorted { $0 && !$1 })
-    func peak(_ method: String, _ text: String, _ length: Int) -> Int { rows.first { $0.method == method && $0.options == text && $0.length == length }?.peakBytes ?? 0 }
+    func peak(_ method: String, _ text: String, _ length: Int) -> Int {
+      rows.first { $0.method == method && $0.options == text && $0.length == length }?.peakBytes ?? 0
+    }
     // QLoRA keeps every block's activations; LST's peak at 2,048 tokens is at most half of it.
     #expect(2 * peak("lst", "--rungs 4 --reduction 16 --downsample lowrank:16", 2048) < peak("qlora", "rank 16", 2048))
     #expect(peak("qlora", "rank 16, checkpointing", 2048) < peak("qlora", "rank 16", 2048))

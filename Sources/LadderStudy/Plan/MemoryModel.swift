@@ -39,6 +39,8 @@ public struct MemoryModel: Sendable {
     // Value, gradient and two moments in F32, and the rounded twin.
     b.parameters = count * (16 + (configuration.precision == .float32 ? 0 : 2))
     // BF16 taps; final rows, corrected in place, and their gradient; one F32 state per layer.
+    // The graphs' own tables: some 60 nodes for each block of attention's rows.
+    b.process += geometry.layers * (n / 128 * 60 + 150) * 1800
     b.activations = 2 * geometry.rungs.count * d * n + 2 * 4 * d * lossRows + 4 * geometry.layers * w * n
     // Standardising some rows of a tap holds F32 copies of them, and dropout's mask.
     let standardising = 4 * (2 << 20)
@@ -68,7 +70,7 @@ public struct MemoryModel: Sendable {
   private func common(length: Int, lossRows: Int) -> Breakdown {
     var b = Breakdown()
     let d = model.width, f = model.feedForward, unit = 512, context = (max(unit, length) + 255) / 256 * 256
-    b.process = (36 << 20) + 250 * model.vocabulary
+    b.process = (36 << 20) + 150 * model.vocabulary
     b.weights = model.weightsBytes
     let perBlock = 2 * 2 * model.keyHeads * model.headSize
     // A windowed model keeps one block in six whole (Gemma 3's pattern); the others a window and a call's tokens.

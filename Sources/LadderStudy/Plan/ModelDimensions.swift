@@ -50,6 +50,7 @@ public struct ModelDimensions: Sendable, Equatable {
     weightsBytes = file.tensors.reduce(0) { $0 + $1.bytes }
     let matrices = file.tensors.filter { $0.name.hasPrefix("blk.") && $0.shape.count >= 2 }
     blockParameters = matrices.reduce(0) { $0 + $1.shape.reduce(1, *) }
-    blockType = Dictionary(grouping: matrices, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key ?? "F32"
+    blockType =
+      Dictionary(grouping: matrices, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key ?? "F32"
   }
 }

@@ -59,7 +59,9 @@ public struct Plan: Sendable {
       for length in options.lengths {
         let tokens = max(length, 1), lossRows = max(1, Int(Double(tokens) * options.lossShare))
         let parts = memory.ladder(configuration, geometry, length: length, tokens: tokens, lossRows: lossRows)
-        let seconds = zip2(speed, side).map { $0.ladder($1, layers: geometry.layers, parameters: parameters, length: length, tokens: tokens, lossRows: lossRows) }
+        let seconds = zip2(speed, side).map {
+          $0.ladder($1, layers: geometry.layers, parameters: parameters, length: length, tokens: tokens, lossRows: lossRows)
+        }
         rows.append(row(method, text, length, parameters, parts, seconds.map { 1000 * $0 / Double(tokens) }, options))
       }
     }

@@ -116,7 +116,9 @@ public final class ActivationCache: @unchecked Sendable {
 
   // MARK: - Entries
 
-  func holds(_ sample: PackedSample) -> Bool { records[SampleKey(sample)].map { $0.tokens == sample.tokens.count && $0.rows == sample.lossRows.count } ?? false }
+  func holds(_ sample: PackedSample) -> Bool {
+    records[SampleKey(sample)].map { $0.tokens == sample.tokens.count && $0.rows == sample.lossRows.count } ?? false
+  }
 
   /// Copies samples out; false, with nothing promised about the contents, where one is missing or damaged.
   /// - Parameters:
@@ -127,7 +129,9 @@ public final class ActivationCache: @unchecked Sendable {
     var token = 0, lossRow = 0
     for sample in samples {
       let key = SampleKey(sample)
-      guard var record = records[key], record.tokens == sample.tokens.count, record.rows == sample.lossRows.count, let entry = bytes(record) else { return false }
+      guard var record = records[key], record.tokens == sample.tokens.count, record.rows == sample.lossRows.count, let entry = bytes(record) else {
+        return false
+      }
       if !record.verified {
         guard Checksum.of(entry) == record.checksum else {
           records[key] = nil
