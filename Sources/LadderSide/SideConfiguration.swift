@@ -162,8 +162,8 @@ package struct SideGeometry: Sendable, Equatable {
 
   /// The xLadder of the same parameter count: P times the layers, narrower.
   ///
-  /// Widths are multiples of 32 (16 where pooling asks for it), so the feed-forward width takes up the rest, in steps of 8; of the pairs within 1% the
-  /// one nearest to the usual 8/3 is taken.
+  /// Widths are multiples of 16, so the feed-forward width takes up the rest, in steps of 8 where those are fine enough; of the
+  /// pairs within 1% the one nearest to the usual 8/3 is taken.
   private func matched(_ configuration: SideConfiguration) throws -> SideGeometry {
     func count(_ geometry: SideGeometry) -> Int { SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count } }
     let target = count(self), layers = configuration.passes * rungs.count
@@ -174,12 +174,14 @@ package struct SideGeometry: Sendable, Equatable {
         SideGeometry(backboneWidth: backboneWidth, width: w, feedForward: f, rungs: rungs, layers: layers, headSize: configuration.headSize)
       }
       // The count is linear in f.
-      let base = count(with(0)), slope = count(with(8)) - base
-      let f = Int((Double(target - base) / Double(slope)).rounded()) * 8
-      guard f >= 8 else { continue }
-      let geometry = with(f), distortion = abs(Foundation.log(Double(f) / (Double(w) * 8 / 3)))
-      guard abs(count(geometry) - target) * 100 <= target else { continue }
-      if distortion < best?.distortion ?? .infinity { best = (geometry, distortion) }
+      let base = count(with(0)), slope = count(with(1)) - base, exact = Double(target - base) / Double(slope)
+      for step in [8.0, 1] {
+        let f = Int((exact / step).rounded() * step)
+        guard f >= 8, abs(base + f * slope - target) * 100 <= target else { continue }
+        let distortion = abs(Foundation.log(Double(f) / (Double(w) * 8 / 3)))
+        if distortion < best?.distortion ?? .infinity { best = (with(f), distortion) }
+        break
+      }
     }
     guard let best else {
       throw LadderError(.usage, "--passes \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a smaller --reduction")

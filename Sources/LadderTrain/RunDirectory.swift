@@ -21,6 +21,8 @@ public struct RunDirectory: Sendable {
     /// Trainable numbers.
     public var parameters: Int
     public var width: Int
+    /// Side layers: as many as rungs for each climb.
+    public var layers: Int
     public var rungs: [Int]
     /// The step whose weights `ladder.safetensors` holds, and its validation loss where there is one.
     public var step: Int

@@ -175,10 +175,12 @@ public struct Trainer: Sendable {
   private func manifest(_ geometry: SideGeometry, _ state: RunDirectory.CheckpointState, finished: Bool) -> RunDirectory.Manifest {
     let specifications = SideNetwork.specifications(configuration.side, geometry)
     return RunDirectory.Manifest(
+      method: configuration.side.passes > 1 ? "xladder" : "lst",
       backbone: .init(
         name: backbone.file.name ?? (backbone.path as NSString).lastPathComponent, fingerprint: backbone.fingerprint,
         architecture: backbone.file.architecture, blocks: backbone.blocks, width: backbone.width),
-      configuration: configuration, parameters: specifications.reduce(0) { $0 + $1.count }, width: geometry.width, rungs: geometry.rungs,
+      configuration: configuration, parameters: specifications.reduce(0) { $0 + $1.count }, width: geometry.width, layers: geometry.layers,
+      rungs: geometry.rungs,
       step: state.bestStep ?? state.step, validationLoss: state.bestLoss, finished: finished)
   }
 

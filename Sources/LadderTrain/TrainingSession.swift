@@ -65,12 +65,10 @@ package final class TrainingSession {
   ///   are those before the step then.
   package func take(_ batch: [EncodedSample], number: Int, learningRate: Float) throws -> (loss: Float, gradientNorm: Float) {
     let rows = batch.reduce(0) { $0 + $1.lossRows.count }
-    var sum = 0.0
+    var sum = 0.0, isWhole = false
+    defer { if !isWhole { network.parameters.zeroGradients() } }
     for (index, micro) in BatchPlan.pack(Array(batch.indices), lengths: batch.map(\.tokens.count), tokens: configuration.microBatchTokens).enumerated() {
-      do { try Cancellation.check() } catch {
-        network.parameters.zeroGradients()
-        throw error
-      }
+      try Cancellation.check()
       let samples = micro.map { batch[$0] }, targets = samples.flatMap(\.targets)
       try timed(\.backbone) { try step.read(samples.map(\.packed), from: taps) }
       let corrected = try timed(\.side) { try step.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
@@ -81,10 +79,10 @@ package final class TrainingSession {
       try timed(\.side) { try step.backward(gradient) }
     }
     guard sum.isFinite else {
-      network.parameters.zeroGradients()
       throw LadderError(.data, "the loss is not finite at step \(number + 1): lower --learning-rate; the last checkpoint is intact")
     }
     let norm = try timed(\.optimiser) { try optimiser.update(learningRate: learningRate) }
+    isWhole = true
     return (Float(sum / Double(max(1, rows))), norm)
   }
 

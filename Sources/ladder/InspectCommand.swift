@@ -36,7 +36,7 @@ struct Inspect: ParsableCommand {
     let m = try run.manifest()
     var rows: [(String, String)] = [
       ("method", m.method), ("backbone", "\(m.backbone.name) (\(m.backbone.architecture), fingerprint \(m.backbone.fingerprint))"),
-      ("side network", "\(m.rungs.count) layers of width \(m.width), rungs \(m.rungs.map(String.init).joined(separator: ", ")) of \(m.backbone.blocks) blocks"),
+      ("side network", "\(m.layers) layers of width \(m.width), rungs \(m.rungs.map(String.init).joined(separator: ", ")) of \(m.backbone.blocks) blocks"),
       ("parameters", Terminal.count(m.parameters)), ("finished", m.finished ? "yes" : "no; go on with ladder train --resume"),
       ("weights of step", String(m.step)),
     ]

@@ -11,6 +11,10 @@ struct SideOptions: ParsableArguments {
     help: ArgumentHelp("middle (three blocks around the middle, default), all, every N-th, or a list i,j,k from 1.", valueName: "rungs"))
   var rungs: String?
 
+  @Option(
+    help: ArgumentHelp("How often the ladder is climbed: more than 1 is xLadder, deeper and narrower at the same parameter count.", valueName: "P"))
+  var passes: Int?
+
   @Option(help: ArgumentHelp("linear (default), lowrank:K or pool.", valueName: "kind"))
   var downsample: String?
 
@@ -30,6 +34,7 @@ struct SideOptions: ParsableArguments {
   func configuration() throws -> SideConfiguration {
     var side = SideConfiguration()
     side.reduction = reduction
+    if let passes { side.passes = passes }
     if let value = try choice("--rungs", rungs, "middle, all, a number, or a list i,j,k", SideConfiguration.Rungs.init) { side.rungs = value }
     if let value = try choice("--downsample", downsample, "linear, lowrank:K or pool", SideConfiguration.Downsampler.init) { side.downsampler = value }
     if let value = try choice("--init", self.`init`, "random or backbone", SideConfiguration.Initialisation.init) { side.initialisation = value }

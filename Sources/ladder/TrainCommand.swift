@@ -20,7 +20,7 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Folder for the run.", valueName: "folder"), completion: .directory) var out: String?
   @Flag(help: "Go on with the run in --out from its last checkpoint.") var resume = false
 
-  @Option(help: ArgumentHelp("lst (default).", valueName: "name")) var method: String?
+  @Option(help: ArgumentHelp("lst (default), or xladder: --passes climbs (default 2).", valueName: "name")) var method: String?
   @OptionGroup var side: SideOptions
 
   @Option(
@@ -107,9 +107,17 @@ struct Train: AsyncParsableCommand {
   }
 
   private func trainingConfiguration() throws -> TrainingConfiguration {
-    if let method, method != "lst" { throw LadderError(.usage, "--method \(method): this version trains lst") }
     var settings = TrainingConfiguration()
     settings.side = try side.configuration()
+    switch method {
+    case nil: break
+    case "lst":
+      guard settings.side.passes == 1 else { throw LadderError(.usage, "--method lst climbs once; for --passes \(settings.side.passes) take --method xladder") }
+    case "xladder":
+      if side.passes == nil { settings.side.passes = 2 }
+      guard settings.side.passes > 1 else { throw LadderError(.usage, "--method xladder climbs more than once; take --passes 2 or more") }
+    case let other?: throw LadderError(.usage, "--method \(other): take lst or xladder")
+    }
     func set<T>(_ path: WritableKeyPath<TrainingConfiguration, T>, _ value: T?) { if let value { settings[keyPath: path] = value } }
     set(\.epochs, epochs)
     settings.steps = steps

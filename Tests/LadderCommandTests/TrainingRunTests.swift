@@ -56,6 +56,19 @@ import Testing
     #expect(try weights("cut") == weights("whole"))
   }
 
+  @Test func anXLadderTrainsAndIsShown() throws {
+    let result = try Command.run(arguments("run", ["--steps", "3", "--method", "xladder", "--passes", "3"]), in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    let shown = try Command.run(["inspect", folder.file("run")], in: folder)
+    #expect(shown.output.contains("xladder") && shown.output.contains("3 layers of width"), "\(shown.output)")
+    #expect(
+      try Command.run(["generate", "--model", model, "--adapter", folder.file("run"), "--prompt", "abc", "--max-tokens", "3", "--device", "CPU"], in: folder)
+        .status == 0)
+    for wrong in [["--method", "lst", "--passes", "2"], ["--method", "xladder", "--passes", "1"], ["--passes", "0"]] {
+      #expect(try Command.run(arguments("wrong", wrong), in: folder).status == 64)
+    }
+  }
+
   @Test func metricsHoldTheContractsKeys() throws {
     #expect(try Command.run(arguments("run", ["--steps", "3"]), in: folder).status == 0)
     let lines = try String(contentsOfFile: folder.file("run/metrics.jsonl"), encoding: .utf8).split(separator: "\n")
@@ -152,59 +165,5 @@ import Testing
     let result = try Command.run(["--help"], in: folder)
     for word in ["ladder train --model", "Exit status", "prompt"] { #expect(result.output.contains(word), "\(word)") }
     for command in ["train", "eval", "generate", "inspect"] { #expect(try Command.run([command, "--help"], in: folder).status == 0) }
-  }
-}
-
-/// The activation cache under real kills and on a real full disk.
-@Suite(.serialized) struct CacheRunTests {
-  let folder: TemporaryFolder
-  let model: String
-  let data: String
-
-  init() throws {
-    folder = try TemporaryFolder()
-    model = try folder.model()
-    data = try folder.write("train.jsonl", BadInputTests.lines(96))
-  }
-
-  private func arguments(_ run: String, _ more: [String] = []) -> [String] {
-    ["train", "--model", model, "--data", data, "--out", folder.file(run), "--device", "CPU", "--batch-size", "4", "--epochs", "2"] + more
-  }
-
-  private func weights(_ run: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: folder.file(run + "/ladder.safetensors"))) }
-
-  @Test func aCacheWhoseWriterWasKilledIsUsable() throws {
-    #expect(try Command.run(arguments("plain"), in: folder).status == 0)
-    let cache = ["--cache", folder.file("cache")]
-    for run in ["a", "b"] {
-      let running = try Command.start(arguments(run, cache), in: folder)
-      running.signal(SIGKILL) { ((try? String(contentsOfFile: folder.file(run + "/metrics.jsonl"), encoding: .utf8)) ?? "").split(separator: "\n").count >= 5 }
-      #expect(running.wait().status == SIGKILL)
-    }
-    let whole = try Command.run(arguments("c", cache), in: folder)
-    #expect(whole.status == 0, "\(whole.errors)")
-    #expect(try weights("c") == weights("plain"))
-    let shown = try Command.run(["inspect", folder.file("cache")], in: folder)
-    #expect(shown.status == 0 && shown.output.contains("96"), "\(shown.output)")
-  }
-
-  #if os(Linux)
-    @Test func aFullDiskStopsTheCacheNotTheRun() throws {
-      let disk = folder.file("disk")
-      try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
-      guard BadInputTests.shell("mount -t tmpfs -o size=100k tmpfs '\(disk)'") == 0 else { return }
-      defer { _ = BadInputTests.shell("umount -l '\(disk)'") }
-      #expect(try Command.run(arguments("plain"), in: folder).status == 0)
-      let result = try Command.run(arguments("full", ["--cache", disk]), in: folder)
-      #expect(result.status == 0, "\(result.errors)")
-      #expect(result.errors.components(separatedBy: "the cache stores no more").count == 2, "it is said once: \(result.errors)")
-      #expect(try weights("full") == weights("plain"))
-    }
-  #endif
-
-  @Test func wrongCacheOptions() throws {
-    for more in [["--cache-limit", "20GB"], ["--cache", folder.file("c"), "--cache-limit", "many"], ["--cache", folder.file("c"), "--cache-format", "q3"]] {
-      #expect(try Command.run(arguments("x", more), in: folder).status == 64)
-    }
   }
 }

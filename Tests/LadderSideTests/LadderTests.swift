@@ -60,10 +60,13 @@ struct Fixture {
   }
 
   /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in F16.
-  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool]) func decodingEqualsTheWholeSequence(_ downsampler: SideConfiguration.Downsampler)
-    throws
-  {
-    let f = try Fixture(path) { $0.downsampler = downsampler }
+  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], [1, 2]) func decodingEqualsTheWholeSequence(
+    _ downsampler: SideConfiguration.Downsampler, _ passes: Int
+  ) throws {
+    let f = try Fixture(path) { c in
+      c.downsampler = downsampler
+      c.passes = passes
+    }
     let text = Fixture.text(30, seed: 3), step = try SideStep(f.network, f.backbone)
     try step.read([PackedSample(tokens: text, lossRows: Array(0..<30))], from: f.forward)
     let rows = try step.forward()

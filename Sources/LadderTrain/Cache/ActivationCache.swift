@@ -153,6 +153,7 @@ public final class ActivationCache: @unchecked Sendable {
         let start = taps.count * n * row
         final.write(bytes: UnsafeRawBufferPointer(rebasing: entry[start..<(start + 4 * d * record.rows)]), at: 4 * d * lossRow)
       }
+      release(entry)
       token += n
       lossRow += record.rows
     }
@@ -274,6 +275,13 @@ public final class ActivationCache: @unchecked Sendable {
       mapping = UnsafeRawBufferPointer(start: base, count: size)
     }
     return mapping.map { UnsafeRawBufferPointer(rebasing: $0[record.offset..<(record.offset + record.bytes)]) }
+  }
+
+  /// Lets go of an entry's pages, which stay in the system's cache: the process holds no more of the file than it is reading.
+  private func release(_ entry: UnsafeRawBufferPointer) {
+    guard let base = mapping?.baseAddress, let start = entry.baseAddress else { return }
+    let page = Int(sysconf(Int32(_SC_PAGESIZE))), first = (start - base) / page * page
+    madvise(UnsafeMutableRawPointer(mutating: base + first), start - base - first + entry.count, MADV_DONTNEED)
   }
 
   private func unmap() {
