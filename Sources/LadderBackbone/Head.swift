@@ -55,10 +55,9 @@ package struct Head: @unchecked Sendable {
   }
 
   /// Loss rows of one call of the engine, which sets aside V logits for each though none is computed: at most 128 MB.
-  package var rowsPerCall: Int {
-    let rows = (128 << 20) / (4 * vocabulary)
-    return rows >= 128 ? 128 : max(1, rows)
-  }
+  package var rowsPerCall: Int { Head.rowsPerCall(vocabulary: vocabulary) }
+
+  package static func rowsPerCall(vocabulary: Int) -> Int { max(1, min(128, (128 << 20) / (4 * vocabulary))) }
 
   /// The largest head, in bytes, that is worth a second, faster copy.
   package static let packedLimit = 128 << 20

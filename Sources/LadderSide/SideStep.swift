@@ -37,7 +37,7 @@ package final class SideStep {
   package func read(_ samples: [PackedSample], from source: any TapSource) throws {
     try pool.reset()
     let lengths = samples.map(\.tokens.count), d = backbone.width, tokens = lengths.reduce(0, +)
-    let n = (tokens + AttentionBlocks.step - 1) / AttentionBlocks.step * AttentionBlocks.step
+    let n = AttentionBlocks.rounded(tokens)
     let rows = samples.reduce(0) { $0 + $1.lossRows.count }
     taps = try source.rungs.map { _ in try pool.make(.bfloat16, [d, n]) }
     let final = try pool.make(.float32, [d, rows])

@@ -86,7 +86,7 @@ package final class CrossEntropy {
         var ids = Array(selected[start..<min(start + perBlock, selected.count)])
         // Rounded up to the kernels' step with an entry whose coefficients are zero.
         let real = ids.count
-        ids += repeatElement(ids[0], count: (AttentionBlocks.step - real % AttentionBlocks.step) % AttentionBlocks.step)
+        ids += repeatElement(ids[0], count: AttentionBlocks.rounded(real) - real)
         parts.append((ids, coefficients(p, n, ids, real, targets, logit, losses, scale)))
       }
     }

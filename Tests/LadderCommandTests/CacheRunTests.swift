@@ -19,19 +19,17 @@ import Testing
     ["train", "--model", model, "--data", data, "--out", folder.file(run), "--device", "CPU", "--batch-size", "4", "--epochs", "2"] + more
   }
 
-  private func weights(_ run: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: folder.file(run + "/ladder.safetensors"))) }
-
   @Test func aCacheWhoseWriterWasKilledIsUsable() throws {
     #expect(try Command.run(arguments("plain"), in: folder).status == 0)
     let cache = ["--cache", folder.file("cache")]
     for run in ["a", "b"] {
       let running = try Command.start(arguments(run, cache), in: folder)
-      running.signal(SIGKILL) { ((try? String(contentsOfFile: folder.file(run + "/metrics.jsonl"), encoding: .utf8)) ?? "").split(separator: "\n").count >= 5 }
+      running.signal(SIGKILL) { folder.steps(run) >= 5 }
       #expect(running.wait().status == SIGKILL)
     }
     let whole = try Command.run(arguments("c", cache), in: folder)
     #expect(whole.status == 0, "\(whole.errors)")
-    #expect(try weights("c") == weights("plain"))
+    #expect(try folder.weights("c") == folder.weights("plain"))
     let shown = try Command.run(["inspect", folder.file("cache")], in: folder)
     #expect(shown.status == 0 && shown.output.contains("96"), "\(shown.output)")
   }
@@ -46,7 +44,7 @@ import Testing
       let result = try Command.run(arguments("full", ["--cache", disk]), in: folder)
       #expect(result.status == 0, "\(result.errors)")
       #expect(result.errors.components(separatedBy: "the cache stores no more").count == 2, "it is said once: \(result.errors)")
-      #expect(try weights("full") == weights("plain"))
+      #expect(try folder.weights("full") == folder.weights("plain"))
     }
   #endif
 

@@ -20,12 +20,6 @@ import Testing
       + more
   }
 
-  private func weights(_ run: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: folder.file(run + "/ladder.safetensors"))) }
-
-  private func steps(_ run: String) -> Int {
-    ((try? String(contentsOfFile: folder.file(run + "/metrics.jsonl"), encoding: .utf8)) ?? "").split(separator: "\n").count
-  }
-
   @Test func aRunKilledMidwayAndResumedEndsWithTheSameWeights() throws {
     let whole = try Command.run(arguments("whole"), in: folder)
     #expect(whole.status == 0, "\(whole.errors)")
@@ -33,19 +27,19 @@ import Testing
     for target in [10, 40] {
       let resume = target == 10 ? [] : ["--resume"]
       let running = try Command.start(arguments("cut", ["--checkpoint-every", "7"] + resume), in: folder)
-      running.signal(SIGKILL) { steps("cut") >= target }
+      running.signal(SIGKILL) { folder.steps("cut") >= target }
       #expect(running.wait().status == SIGKILL)
       #expect(!FileManager.default.fileExists(atPath: folder.file("cut/ladder.safetensors")))
     }
     let resumed = try Command.run(arguments("cut", ["--checkpoint-every", "7", "--resume"]), in: folder)
     #expect(resumed.status == 0 && resumed.errors.contains("resuming after step"), "\(resumed.errors)")
-    #expect(try weights("cut") == weights("whole"))
-    #expect(steps("cut") == 96)
+    #expect(try folder.weights("cut") == folder.weights("whole"))
+    #expect(folder.steps("cut") == 96)
   }
 
   @Test(arguments: [SIGINT, SIGTERM]) func aSignalSavesAndExitsWith130(_ signal: Int32) throws {
     let running = try Command.start(arguments("cut"), in: folder)
-    running.signal(signal) { steps("cut") >= 8 }
+    running.signal(signal) { folder.steps("cut") >= 8 }
     let stopped = running.wait()
     #expect(stopped.status == 130)
     #expect(stopped.lastError.contains("--resume"))
@@ -53,7 +47,7 @@ import Testing
     #expect(usable.status == 0, "\(usable.errors)")
     #expect(try Command.run(arguments("cut", ["--resume"]), in: folder).status == 0)
     #expect(try Command.run(arguments("whole"), in: folder).status == 0)
-    #expect(try weights("cut") == weights("whole"))
+    #expect(try folder.weights("cut") == folder.weights("whole"))
   }
 
   @Test func anXLadderTrainsAndIsShown() throws {

@@ -15,17 +15,6 @@ import Testing
     model = try folder.model()
   }
 
-  private var configuration: TrainingConfiguration {
-    var c = TrainingConfiguration()
-    c.side.rungs = .list([1, 3])
-    c.side.reduction = 2
-    c.side.headSize = 16
-    c.batchSize = 8
-    c.epochs = 2
-    c.learningRate = 3e-3
-    return c
-  }
-
   /// Trains into a new run; the losses of its steps, its weights, what stopped the cache, and whether the blocks were loaded.
   private func train(
     _ name: String, cache: Trainer.CacheOptions? = nil, known: Bool = false, _ change: (inout TrainingConfiguration) -> Void = { _ in }
@@ -33,7 +22,7 @@ import Testing
     let head = known ? ActivationCache.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
     if known { #expect(head != nil) }
     let backbone = try Backbone(path: model, threads: 2, device: "CPU", head: head)
-    var c = configuration
+    var c = TrainerTests.configuration
     change(&c)
     let run = RunDirectory(folder.file(name))
     var losses: [Float] = [], stopped: String?
@@ -104,12 +93,10 @@ import Testing
 
   @Test func aSecondWriterOnlyReads() throws {
     _ = try train("first", cache: options)
-    let backbone = try Backbone(path: model, threads: 1, device: "CPU")
     let description = try #require(ActivationCache.summaries(in: folder.file("cache")).first).description
     let one = try ActivationCache(directory: folder.file("cache"), description: description)
     let two = try ActivationCache(directory: folder.file("cache"), description: description)
     #expect(one.stopped == nil && two.stopped?.contains("another process") == true)
     #expect(two.entries == one.entries && two.entries > 0)
-    _ = backbone
   }
 }

@@ -19,7 +19,9 @@ import Testing
     Sample(prompt: "question \(i % 7) of kind \(i % 2 == 0 ? "even" : "odd"):", completion: i % 2 == 0 ? " yes" : " no, never")
   }
 
-  private var configuration: TrainingConfiguration {
+  private var configuration: TrainingConfiguration { Self.configuration }
+
+  static var configuration: TrainingConfiguration {
     var c = TrainingConfiguration()
     c.side.rungs = .list([1, 3])
     c.side.reduction = 2

@@ -16,6 +16,9 @@ package struct AttentionBlocks {
   /// Matrix products are fast where the summed dimension is a multiple of this.
   package static let step = 32
 
+  /// The next multiple of `step`.
+  package static func rounded(_ count: Int) -> Int { (count + step - 1) / step * step }
+
   let blocks: [Block]
   package let tokens: Int
 

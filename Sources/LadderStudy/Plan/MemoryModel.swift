@@ -33,7 +33,7 @@ public struct MemoryModel: Sendable {
   ///   - tokens: tokens of a micro-batch.
   ///   - lossRows: rows of a micro-batch that carry loss.
   func ladder(_ configuration: SideConfiguration, _ geometry: SideGeometry, length: Int, tokens: Int, lossRows: Int) -> Breakdown {
-    let d = model.width, w = geometry.width, n = (tokens + 31) / 32 * 32
+    let d = model.width, w = geometry.width, n = AttentionBlocks.rounded(tokens)
     var b = common(length: length, lossRows: lossRows)
     let count = SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count }
     // Value, gradient and two moments in F32, and the rounded twin.
@@ -77,11 +77,11 @@ public struct MemoryModel: Sendable {
     let windowed = min(context, ((model.window ?? context) + unit + 255) / 256 * 256)
     let whole = model.window == nil ? model.blocks : (model.blocks + 5) / 6
     let cache = perBlock * (whole * context + (model.blocks - whole) * windowed)
-    let rowsPerCall = min(lossRows, min(128, (128 << 20) / (4 * model.vocabulary)))
+    let rowsPerCall = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
     let activations = 4 * unit * (4 * d + 2 * f + 2 * model.heads * model.headSize) + 6 * unit * context
     b.engine = cache + activations + 4 * model.vocabulary * rowsPerCall
     let chunk = min(lossRows, Head.chunkRows(vocabulary: model.vocabulary, bytes: model.headBytes))
-    let packs = model.headBytes <= 128 << 20 && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL"].contains(model.headType)
+    let packs = model.headBytes <= Head.packedLimit && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL"].contains(model.headType)
     b.head = 4 * model.vocabulary * chunk + (packs ? model.headBytes : 0) + model.vocabulary + (48 << 20)
     return b
   }

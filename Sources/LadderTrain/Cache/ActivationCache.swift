@@ -60,8 +60,6 @@ public final class ActivationCache: @unchecked Sendable {
   public let limit: Int?
   /// Why nothing more is stored, once that is so.
   public private(set) var stopped: String?
-  public private(set) var hits = 0
-  public private(set) var misses = 0
 
   private struct Record {
     var offset: Int
@@ -116,10 +114,6 @@ public final class ActivationCache: @unchecked Sendable {
 
   // MARK: - Entries
 
-  func holds(_ sample: PackedSample) -> Bool {
-    records[SampleKey(sample)].map { $0.tokens == sample.tokens.count && $0.rows == sample.lossRows.count } ?? false
-  }
-
   /// Copies samples out; false, with nothing promised about the contents, where one is missing or damaged.
   /// - Parameters:
   ///   - taps: one BF16 [width, tokens of all samples] per rung.
@@ -157,14 +151,12 @@ public final class ActivationCache: @unchecked Sendable {
       token += n
       lossRow += record.rows
     }
-    hits += samples.count
     return true
   }
 
   /// Stores samples that are not there yet. Never fails a run: where the disk or the limit is full it stops storing, once and
   /// for all, and says why in `stopped`.
   func write(_ samples: [PackedSample], taps: [Tensor], final: Tensor) {
-    misses += samples.count
     guard writable, stopped == nil else { return }
     let d = description.width, row = description.format.elementType.bytes(d)
     var token = 0, lossRow = 0
