@@ -89,6 +89,10 @@ package final class Graph {
   package func contiguous(_ a: Tensor) -> Tensor { add(ggml_cont(context, a.pointer)) }
   package func concatenate(_ a: Tensor, _ b: Tensor, _ dimension: Int) -> Tensor { add(ggml_concat(context, a.pointer, b.pointer, Int32(dimension))) }
   package func rows(of a: Tensor, _ ids: Tensor) -> Tensor { add(ggml_get_rows(context, a.pointer, ids.pointer)) }
+  /// Rows of `a` put to the places `ids` of zeros like `shape`: the transpose of `rows`.
+  package func scattered(_ a: Tensor, _ ids: Tensor, like shape: Tensor) -> Tensor {
+    add(ggml_get_rows_back(context, a.pointer, ids.pointer, shape.pointer))
+  }
   package func cast(_ a: Tensor, _ type: ElementType) -> Tensor { add(ggml_cast(context, a.pointer, type.ggml)) }
 
   /// `aᵀ`, contiguous: [k, n, …] → [n, k, …].

@@ -1,3 +1,4 @@
+import Dispatch
 import LadderBackbone
 import LadderCompute
 
@@ -54,12 +55,34 @@ package struct SampleEncoder: Sendable {
 
   /// - Parameter name: the data file, for errors.
   package func encode(_ samples: [Sample], name: String) throws -> (samples: [EncodedSample], count: Count) {
-    var count = Count()
-    let encoded = try samples.compactMap { try encode($0, &count) }
+    let (encoded, count) = try encodeInParallel(samples)
     if encoded.isEmpty {
       throw LadderError(.data, "\(name): none of the \(samples.count) samples fits --max-length \(maxLength); raise it")
     }
     return (encoded, count)
+  }
+
+  /// On all cores: batches are drawn by length, so the first step waits for all of them.
+  private func encodeInParallel(_ samples: [Sample]) throws -> (samples: [EncodedSample], count: Count) {
+    let size = 64, pieces = (samples.count + size - 1) / size
+    var results = [Result<([EncodedSample], Count), any Error>?](repeating: nil, count: pieces)
+    results.withUnsafeMutableBufferPointer { results in
+      // Each task writes one place.
+      nonisolated(unsafe) let results = results
+      DispatchQueue.concurrentPerform(iterations: pieces) { piece in
+        results[piece] = Result {
+          var count = Count()
+          let encoded = try samples[(piece * size)..<min((piece + 1) * size, samples.count)].compactMap { try encode($0, &count) }
+          return (encoded, count)
+        }
+      }
+    }
+    return try results.reduce(into: ([], Count())) { all, part in
+      guard let (encoded, count) = try part?.get() else { return }
+      all.0 += encoded
+      all.1.trimmed += count.trimmed
+      all.1.dropped += count.dropped
+    }
   }
 
   package func encode(_ sample: Sample, _ count: inout Count) throws -> EncodedSample? {

@@ -15,6 +15,8 @@ public struct EvaluationOptions: Sendable {
   public var microBatchTokens = 2048
   /// Generated tokens at most, for exact match.
   public var maxTokens = 256
+  /// Where the backbone's activations are kept for later evaluations; nil keeps none.
+  public var cache: Trainer.CacheOptions?
 
   public init() {}
 }
@@ -159,13 +161,16 @@ extension LadderModel {
     let lengths = samples.map(\.tokens.count)
     // Like lengths together fill the engine's calls best; results go back to their places.
     let order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
-    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: lengths.max() ?? 1)
+    let store = try options.cache.map {
+      try ActivationCache(directory: $0.directory, description: .init(backbone, rungs: rungs, format: $0.format), limit: $0.limit)
+    }
+    let source = try CachedTaps(backbone, rungs: rungs, maxTokens: lengths.max() ?? 1, cache: store)
     let step = try SideStep(network, backbone), loss = try CrossEntropy(backbone)
     var results = [[Float]](repeating: [], count: samples.count)
     var done = 0
     for micro in BatchPlan.pack(order, lengths: lengths, tokens: options.microBatchTokens) {
       try Cancellation.check()
-      try step.read(micro.map { samples[$0].packed }, from: forward)
+      try step.read(micro.map { samples[$0].packed }, from: source)
       let owners = micro.flatMap { index in samples[index].targets.map { _ in index } }
       let losses = try loss.evaluate(
         try step.forward(), targets: micro.flatMap { samples[$0].targets }, inspect: inspect.map { inspect in { inspect(owners[$0], $1) } })

@@ -12,6 +12,10 @@ extension SideNetwork {
       let values: [Float]
       if name == "up.weight" || name.hasSuffix(".gate") {
         values = [Float](repeating: 0, count: specification.count)
+      } else if name.hasSuffix(".mixture") {
+        // Half or more of the share is the rung's that the layer would climb to.
+        let layer = name.split(separator: ".").compactMap { Int($0) }.first ?? 0
+        values = (0..<specification.count).map { $0 == geometry.rung(ofLayer: layer) ? logf(Float(specification.count)) : 0 }
       } else if name.hasSuffix("_norm") {
         values = [Float](repeating: 1, count: specification.count)
       } else {

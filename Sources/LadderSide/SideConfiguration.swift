@@ -62,6 +62,24 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
     case backbone
   }
 
+  /// How the layers of xLadder's later climbs meet the rungs.
+  public enum CrossConnection: String, Codable, Sendable, Equatable, CaseIterable {
+    /// The same rungs again, in their order, through the same downsamplers.
+    case reclimb
+    /// Every layer reads a learned softmax mixture of all rungs.
+    case mixture
+  }
+
+  /// What is normalised on a tap's way into the side network.
+  public enum TapNorm: String, Codable, Sendable, Equatable, CaseIterable {
+    /// z(rms(h)): each channel by its own fixed mean and deviation.
+    case standardised
+    /// rms(h) alone.
+    case rms
+    /// z(rms(h)), and the RMS norm once more behind the downsampler.
+    case downsampled
+  }
+
   /// In what the side network's products are computed; sums and parameters are F32 throughout.
   public enum Precision: String, Codable, Sendable, Equatable, CaseIterable {
     case float32 = "f32"
@@ -75,7 +93,9 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   public var rungs: Rungs = .middle
   /// P: how often the ladder is climbed. 1 is LST; more is xLadder, whose width is solved for LST's parameter count.
   public var passes = 1
+  public var cross: CrossConnection = .reclimb
   public var downsampler: Downsampler = .linear
+  public var tapNorm: TapNorm = .standardised
   public var initialisation: Initialisation = .random
   /// τ of the gates σ(a / τ).
   public var gateTemperature: Float = 0.1
@@ -103,6 +123,8 @@ package struct SideGeometry: Sendable, Equatable {
   /// Side layers M: as many as rungs for each climb.
   package let layers: Int
   package var heads: Int { width / headSize }
+  /// Training keeps the output of every `interval`-th layer, so that an xLadder keeps no more than one climb of the wider LST.
+  package let interval: Int
 
   /// The rung that side layer `j` (from 0) reads, as an index into `rungs`.
   package func rung(ofLayer j: Int) -> Int { j % rungs.count }
@@ -144,20 +166,34 @@ package struct SideGeometry: Sendable, Equatable {
     }
     guard configuration.headSize >= 2 else { throw refuse("the side network's head size must be 2 or more") }
     guard configuration.passes >= 1, configuration.passes <= 64 else { throw refuse("--passes \(configuration.passes): take 1 to 64") }
+    guard configuration.passes > 1 || configuration.cross == .reclimb else {
+      throw refuse("--cross \(configuration.cross.rawValue) is xLadder's: take --method xladder")
+    }
     let once = SideGeometry(
       backboneWidth: d, width: width, feedForward: (width * 8 / 3 + 31) / 32 * 32, rungs: rungs, layers: rungs.count, headSize: configuration.headSize)
     self = configuration.passes == 1 ? once : try once.matched(configuration)
   }
 
-  private init(backboneWidth: Int, width: Int, feedForward: Int, rungs: [Int], layers: Int, headSize: Int) {
+  private init(backboneWidth: Int, width: Int, feedForward: Int, rungs: [Int], layers: Int, headSize: Int, interval: Int = 1) {
     self.backboneWidth = backboneWidth
     self.width = width
     self.feedForward = feedForward
     self.rungs = rungs
     self.layers = layers
+    self.interval = interval
     // Products over a head's channels are fast where these are a multiple of 32, or of 16.
     let sizes = stride(from: min(headSize, width), through: 2, by: -1).filter { width % $0 == 0 && $0 % 2 == 0 }
     self.headSize = sizes.first { $0 % 32 == 0 } ?? sizes.first { $0 % 16 == 0 } ?? sizes.first ?? 2
+  }
+
+  /// Rows of the side network's width that the backward pass of one layer holds at a time, attention's blocks aside.
+  package static let rowsOfOneLayer = 36
+
+  /// The shortest interval with which what is kept, what a run of layers holds while it is computed again, and what one layer's
+  /// backward pass holds, is at most `limit` numbers a token; the one that holds least where none is.
+  private static func interval(layers: Int, width: Int, limit: Int) -> Int {
+    func held(_ interval: Int) -> Int { width * ((layers - 1) / interval + interval + rowsOfOneLayer) }
+    return (1...layers).first { held($0) <= limit } ?? (1...layers).min { held($0) < held($1) } ?? 1
   }
 
   /// The xLadder of the same parameter count: P times the layers, narrower.
@@ -166,12 +202,16 @@ package struct SideGeometry: Sendable, Equatable {
   /// pairs within 1% the one nearest to the usual 8/3 is taken.
   private func matched(_ configuration: SideConfiguration) throws -> SideGeometry {
     func count(_ geometry: SideGeometry) -> Int { SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count } }
-    let target = count(self), layers = configuration.passes * rungs.count
+    var single = configuration
+    single.cross = .reclimb
+    let target = SideNetwork.specifications(single, self).reduce(0) { $0 + $1.count }, layers = configuration.passes * rungs.count
     var best: (geometry: SideGeometry, distortion: Double)?
     let widths = configuration.downsampler == .pool ? [width] : Array(stride(from: 16, through: width, by: 16))
     for w in widths {
       func with(_ f: Int) -> SideGeometry {
-        SideGeometry(backboneWidth: backboneWidth, width: w, feedForward: f, rungs: rungs, layers: layers, headSize: configuration.headSize)
+        SideGeometry(
+          backboneWidth: backboneWidth, width: w, feedForward: f, rungs: rungs, layers: layers, headSize: configuration.headSize,
+          interval: Self.interval(layers: layers, width: w, limit: (rungs.count + Self.rowsOfOneLayer) * width))
       }
       // The count is linear in f.
       let base = count(with(0)), slope = count(with(1)) - base, exact = Double(target - base) / Double(slope)

@@ -79,7 +79,7 @@ package final class SideDecoder {
     }
     var s: Tensor?
     for j in 0..<g.layers {
-      s = network.layer(tape, j, previous: s, z: standardised[g.rung(ofLayer: j)], positions: positions) { q, k, v in
+      s = network.layer(tape, j, previous: s, taps: standardised, positions: positions) { q, k, v in
         graph.store(k, in: graph.slice(keys[j], 2, range))
         graph.store(v, in: graph.slice(values[j], 2, range))
         let seen = 0..<range.upperBound

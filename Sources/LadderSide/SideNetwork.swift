@@ -52,6 +52,7 @@ package final class SideNetwork {
     for j in 0..<geometry.layers {
       let p = "layers.\(j)."
       if j > 0 { list.append(S(p + "gate", [1], decays: false)) }
+      if configuration.cross == .mixture { list.append(S(p + "mixture", [geometry.rungs.count], decays: false)) }
       list += [
         S(p + "attention_norm", [w], decays: false), S(p + "q", [w, w]), S(p + "k", [w, w]), S(p + "v", [w, w]), S(p + "o", [w, w]),
         S(p + "feed_forward_norm", [w], decays: false), S(p + "feed_forward_gate", [w, f]), S(p + "feed_forward_up", [w, f]),
@@ -67,8 +68,11 @@ package final class SideNetwork {
   }
 
   package func layerNames(_ j: Int) -> [String] {
-    parameters.specifications.map(\.name).filter { $0.hasPrefix("layers.\(j).") } + downsamplerNames(geometry.rung(ofLayer: j))
+    parameters.specifications.map(\.name).filter { $0.hasPrefix("layers.\(j).") } + rungs(ofLayer: j).flatMap(downsamplerNames)
   }
+
+  /// The rungs that layer `j` reads.
+  private func rungs(ofLayer j: Int) -> [Int] { configuration.cross == .mixture ? Array(geometry.rungs.indices) : [geometry.rung(ofLayer: j)] }
 
   // MARK: - Forward
 
@@ -78,28 +82,40 @@ package final class SideNetwork {
   /// z(rms(h)), with dropout where a mask is given. Shapes: tap [d, n] BF16; mask [d, n] F32 → [d, n] F32.
   package func standardised(_ graph: Graph, _ tap: Tensor, rung: Int, mask: Tensor?) -> Tensor {
     var z = graph.rmsNorm(graph.cast(tap, .float32), configuration.normEpsilon)
-    z = graph.multiply(graph.subtract(z, means[rung]), inverseDeviations[rung])
+    if configuration.tapNorm != .rms { z = graph.multiply(graph.subtract(z, means[rung]), inverseDeviations[rung]) }
     return mask.map { graph.multiply(z, $0) } ?? z
   }
 
   /// x = D·z. Shapes: z [d, n] → [w, n].
   package func downsample(_ tape: Tape, _ z: Tensor, rung: Int) -> Tensor {
-    switch configuration.downsampler {
-    case .linear: tape.projectTap(z, parameters["down.\(rung).weight"])
-    case .lowRank: tape.project(tape.projectTap(z, parameters["down.\(rung).a"]), parameters["down.\(rung).b"])
-    case .pool: tape.pool(tape.graph.cast(z, .float32), width: geometry.width)
-    }
+    let x =
+      switch configuration.downsampler {
+      case .linear: tape.projectTap(z, parameters["down.\(rung).weight"])
+      case .lowRank: tape.project(tape.projectTap(z, parameters["down.\(rung).a"]), parameters["down.\(rung).b"])
+      case .pool: tape.pool(tape.graph.cast(z, .float32), width: geometry.width)
+      }
+    return configuration.tapNorm == .downsampled ? tape.rmsNorm(x, epsilon: configuration.normEpsilon) : x
   }
 
-  /// s_j from s_{j−1} and the layer's tap: gate, attention, SwiGLU. Shapes: previous, result [w, n]; z [d, n]; positions [n].
+  /// x_j: the layer's own rung, or a mixture Σ_r softmax(m_j)_r·x_r of all. Shapes: taps, each [d, n] → [w, n].
+  private func input(_ tape: Tape, _ j: Int, _ taps: [Tensor]) -> Tensor {
+    let rungs = rungs(ofLayer: j)
+    guard configuration.cross == .mixture else { return downsample(tape, taps[rungs[0]], rung: rungs[0]) }
+    let shares = tape.softmax(parameters["layers.\(j).mixture"])  // [rungs]
+    let parts = rungs.map { tape.multiply(downsample(tape, taps[$0], rung: $0), tape.element($0, of: shares)) }
+    return parts.dropFirst().reduce(parts[0], tape.add)
+  }
+
+  /// s_j from s_{j−1} and the standardised taps: gate, attention, SwiGLU. Shapes: previous, result [w, n]; taps, each [d, n];
+  /// positions [n].
   ///
   /// - Parameter attend: attention over the layer's q, k, v, each [head, heads, n].
   package func layer(
-    _ tape: Tape, _ j: Int, previous: Tensor?, z: Tensor, positions: Tensor, attend: (Tensor, Tensor, Tensor) -> Tensor
+    _ tape: Tape, _ j: Int, previous: Tensor?, taps: [Tensor], positions: Tensor, attend: (Tensor, Tensor, Tensor) -> Tensor
   ) -> Tensor {
-    let w = geometry.width, n = z[1], epsilon = configuration.normEpsilon
+    let w = geometry.width, n = taps[0][1], epsilon = configuration.normEpsilon
     func parameter(_ name: String) -> Tensor { parameters["layers.\(j).\(name)"] }
-    let x = downsample(tape, z, rung: geometry.rung(ofLayer: j))  // [w, n]
+    let x = input(tape, j, taps)  // [w, n]
     // s_0 = x_1: the first layer's mixture is x_1 whatever its gate, so it has none.
     let u = previous.map { tape.gate(x, $0, parameter("gate"), temperature: configuration.gateTemperature) } ?? x
 

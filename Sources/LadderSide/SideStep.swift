@@ -3,8 +3,9 @@ import LadderCompute
 
 /// One micro-batch through the backbone and a side network: forward over packed samples, and backward layer by layer.
 ///
-/// Forward keeps the standardised taps and each layer's output; backward computes a layer's inside again before it
-/// differentiates it, so that no more than one layer's activations exist at a time.
+/// Forward keeps the standardised taps and layers' outputs: every layer's, or with xLadder every second or third, so that no more
+/// is kept than one climb would. Backward computes what was not kept again, and a layer's inside before it differentiates it, so
+/// that no more than one layer's activations exist at a time.
 package final class SideStep {
   /// Nil leaves the backbone as it is.
   private let network: SideNetwork?
@@ -14,7 +15,9 @@ package final class SideStep {
 
   // The micro-batch at hand.
   private var taps: [Tensor] = []  // per rung [d, n] BF16; standardised in place
-  private var states: [Tensor] = []  // s_j per layer [w, n]
+  private var states: [Tensor] = []  // the last s_j of each run of `interval` layers [w, n]
+  private var top: Tensor?  // the last layer's s at the loss rows [w, rows]
+  private var gradientOfState: Tensor?  // with respect to the state that the backward pass has come to [w, n]
   private var final: Tensor?  // n [d, rows]
   private var positions: Tensor?
   private var lossRows: Tensor?
@@ -45,7 +48,10 @@ package final class SideStep {
     self.final = final
     guard let network else { return }
     for tap in taps { tap.zero(from: tokens * tap.stride(1)) }
-    states = try (0..<network.geometry.layers).map { _ in try pool.make(.float32, [network.geometry.width, n]) }
+    let g = network.geometry
+    states = try (0..<(g.layers - 1) / g.interval).map { _ in try pool.make(.float32, [g.width, n]) }
+    top = try pool.make(.float32, [g.width, rows])
+    gradientOfState = try pool.make(.float32, [g.width, n])
     positions = try pool.make((lengths + [n - tokens]).flatMap { (0..<Int32($0)).map { $0 } })
     var start: Int32 = 0, ids: [Int32] = []
     for sample in samples {
@@ -66,44 +72,69 @@ package final class SideStep {
     network.parameters.round(graph)
     let tape = network.tape(graph)
     var s: Tensor?
-    for j in 0..<network.geometry.layers {
-      s = graph.store(layer(network, tape, j, previous: s, positions, blocks), in: states[j])
+    for run in runs(network) {
+      for j in run { s = layer(network, tape, j, previous: s, positions, blocks) }
+      if let output = s, run.upperBound < network.geometry.layers {
+        // A graph of its own for each run: its size does not grow with the depth.
+        let kept = states[run.upperBound / network.geometry.interval - 1]
+        graph.store(output, in: kept)
+        try graph.compute()
+        graph.reset()
+        s = kept
+      }
     }
-    let corrected = graph.add(final, network.correction(tape, tape.rows(states[states.count - 1], lossRows)))
-    graph.store(corrected, in: final)
+    guard let s, let top else { preconditionFailure("a side network has a layer") }
+    let last = graph.store(tape.rows(s, lossRows), in: top)
+    graph.store(graph.add(final, network.correction(tape, last)), in: final)
     try graph.compute()
     return final
   }
 
   /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward` returned.
   package func backward(_ gradient: Tensor) throws {
-    guard let network, let positions, let lossRows, let blocks else { preconditionFailure("forward() comes first") }
+    guard let network, let positions, let lossRows, let blocks, let top else { preconditionFailure("forward() comes first") }
     graph.reset()
-    let top = network.tape(graph), last = states[states.count - 1]
-    top.watch(last)
-    top.watch(network.parameters["up.weight"])
-    top.backward(from: network.correction(top, top.rows(last, lossRows)), gradient: gradient)
-    network.parameters.accumulateGradients(["up.weight"], from: top)
-    var ds = top.gradient(of: last)
+    let correction = network.tape(graph)
+    correction.watch(top)
+    correction.watch(network.parameters["up.weight"])
+    correction.backward(from: network.correction(correction, top), gradient: gradient)
+    network.parameters.accumulateGradients(["up.weight"], from: correction)
+    guard let dTop = correction.gradient(of: top), let gradientOfState else { return }
 
-    for j in (0..<network.geometry.layers).reversed() {
-      guard let upstream = ds else { break }
-      let tape = network.tape(graph), names = network.layerNames(j)
-      names.forEach { tape.watch(network.parameters[$0]) }
-      let previous = j > 0 ? states[j - 1] : nil
-      if let previous { tape.watch(previous) }
-      tape.backward(from: layer(network, tape, j, previous: previous, positions, blocks), gradient: upstream)
-      network.parameters.accumulateGradients(names, from: tape)
-      ds = previous.flatMap(tape.gradient)
+    var ds: Tensor?  // with respect to the output of layer j; of the last layer, once its output exists
+    for run in runs(network).reversed() {
+      // The inputs of this run's layers: the first is kept, the others are computed again.
+      var inputs = [run.lowerBound > 0 ? states[run.lowerBound / network.geometry.interval - 1] : nil]
+      for j in run.dropLast() { inputs.append(layer(network, network.tape(graph), j, previous: inputs[j - run.lowerBound], positions, blocks)) }
+      for (j, previous) in zip(run, inputs).reversed() {
+        let tape = network.tape(graph), names = network.layerNames(j)
+        names.forEach { tape.watch(network.parameters[$0]) }
+        if let previous { tape.watch(previous) }
+        let output = layer(network, tape, j, previous: previous, positions, blocks)
+        tape.backward(from: output, gradient: ds ?? graph.scattered(dTop, lossRows, like: output))
+        network.parameters.accumulateGradients(names, from: tape)
+        ds = previous.flatMap(tape.gradient)
+      }
+      if let next = ds {
+        graph.store(next, in: gradientOfState)
+        ds = gradientOfState
+      }
+      try graph.compute()
+      graph.reset()
     }
-    try graph.compute()
+  }
+
+  /// The layers that lie between two kept states.
+  private func runs(_ network: SideNetwork) -> [Range<Int>] {
+    let layers = network.geometry.layers, interval = network.geometry.interval
+    return stride(from: 0, to: layers, by: interval).map { $0..<min($0 + interval, layers) }
   }
 
   private func layer(
     _ network: SideNetwork, _ tape: Tape, _ j: Int, previous: Tensor?, _ positions: Tensor, _ blocks: AttentionBlocks
   ) -> Tensor {
     let scale = 1 / Float(network.geometry.headSize).squareRoot()
-    return network.layer(tape, j, previous: previous, z: taps[network.geometry.rung(ofLayer: j)], positions: positions) { q, k, v in
+    return network.layer(tape, j, previous: previous, taps: taps, positions: positions) { q, k, v in
       tape.attention(q, k, v, blocks, scale: scale)
     }
   }

@@ -88,7 +88,7 @@ public struct SpeedBenchmark: Sendable {
     report("training, for its peak memory")
     let taps = try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: longest)
     let session = try TrainingSession(backbone, configuration, taps)
-    try session.initialise(Array(batches.joined()))
+    try session.initialise(prefixes(Array(batches.joined())))
     for (index, batch) in batches.prefix(2).enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) }
     let peak = backbone.peakBytes
 
@@ -141,7 +141,7 @@ public struct SpeedBenchmark: Sendable {
     let taps = try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: options.length)
     let session = try TrainingSession(backbone, configuration, taps)
     report("step 1 of 2")
-    try session.initialise(batches[0])
+    try session.initialise(prefixes(batches[0]))
     _ = try session.take(batches[0], number: 0, learningRate: 1e-4)
     report("step 2 of 2")
     let last = batches[batches.count - 1]
@@ -164,6 +164,14 @@ public struct SpeedBenchmark: Sendable {
     return (0..<options.steps).map { _ in
       let sequence = (0...length).map { _ in Int32(random.next() % bound) }
       return [EncodedSample(sequence: sequence, learned: sequence.indices.map { $0 > first })].compactMap { $0 }
+    }
+  }
+
+  /// The taps' statistics need some tokens, not all of a long sequence that is made up.
+  private func prefixes(_ samples: [EncodedSample]) -> [EncodedSample] {
+    samples.map { sample in
+      guard sample.tokens.count > 1024 else { return sample }
+      return EncodedSample(sequence: Array(sample.tokens.prefix(1024)), learned: [Bool](repeating: true, count: 1024)) ?? sample
     }
   }
 

@@ -91,17 +91,25 @@ public struct RunDirectory: Sendable {
     var bestStep: Int?
     /// Bytes of metrics.jsonl that belong to this checkpoint.
     var metricsBytes: Int
+    /// Steps that the weights' mean is over; nil without one.
+    var averaged: Int?
   }
 
   /// Writes a checkpoint under a temporary folder name, renames it, then removes older ones.
-  func saveCheckpoint(_ state: CheckpointState, _ network: SideNetwork, _ optimiser: AdamW) throws {
+  func saveCheckpoint(_ state: CheckpointState, _ session: TrainingSession) throws {
+    var state = state
+    state.averaged = session.average?.count
     let final = "\(checkpointsPath)/step-\(state.step)", temporary = final + ".tmp"
     try? FileManager.default.removeItem(atPath: temporary)
     try DurableFile.makeFolder(temporary)
     do {
-      try network.export().write(temporary + "/ladder.safetensors")
+      try session.network.export().write(temporary + "/ladder.safetensors")
       var moments = Safetensors()
-      for (index, values) in optimiser.state().enumerated() { moments.tensors["moments.\(index)"] = .init(shape: [values.count], values: values) }
+      func add(_ name: String, _ state: [[Float]]) {
+        for (index, values) in state.enumerated() { moments.tensors["\(name).\(index)"] = .init(shape: [values.count], values: values) }
+      }
+      add("moments", session.optimiser.state())
+      add("average", session.average?.state() ?? [])
       try moments.write(temporary + "/optimiser.safetensors")
       try DurableFile.write(temporary + "/state.json", [try Self.encoder.encode(state)])
       try? FileManager.default.removeItem(atPath: final)
@@ -123,7 +131,7 @@ public struct RunDirectory: Sendable {
       .filter { FileManager.default.fileExists(atPath: "\(checkpointsPath)/step-\($0)/state.json") }.sorted()
   }
 
-  func loadCheckpoint(_ step: Int, _ network: SideNetwork, _ optimiser: AdamW) throws -> CheckpointState {
+  func loadCheckpoint(_ step: Int, _ session: TrainingSession) throws -> CheckpointState {
     let folder = "\(checkpointsPath)/step-\(step)"
     let state: CheckpointState
     do {
@@ -131,15 +139,18 @@ public struct RunDirectory: Sendable {
     } catch is DecodingError {
       throw LadderError(.data, "\(folder)/state.json is broken; remove the folder and resume from an older checkpoint")
     }
-    try network.restore(try Safetensors(path: folder + "/ladder.safetensors"), from: folder + "/ladder.safetensors")
+    try session.network.restore(try Safetensors(path: folder + "/ladder.safetensors"), from: folder + "/ladder.safetensors")
     let moments = try Safetensors(path: folder + "/optimiser.safetensors")
-    let values = try optimiser.stateCounts.enumerated().map { index, count in
-      guard let entry = moments.tensors["moments.\(index)"], entry.values.count == count else {
-        throw LadderError(.data, "\(folder)/optimiser.safetensors was written for other settings")
+    func take(_ name: String, _ counts: [Int]) throws -> [[Float]] {
+      try counts.enumerated().map { index, count in
+        guard let entry = moments.tensors["\(name).\(index)"], entry.values.count == count else {
+          throw LadderError(.data, "\(folder)/optimiser.safetensors was written for other settings")
+        }
+        return entry.values
       }
-      return entry.values
     }
-    optimiser.restore(values, step: state.step)
+    session.optimiser.restore(try take("moments", session.optimiser.stateCounts), step: state.step)
+    if let average = session.average { average.restore(try take("average", average.stateCounts), count: state.averaged ?? 0) }
     return state
   }
 

@@ -68,7 +68,7 @@ public struct Trainer: Sendable {
 
     var state = RunDirectory.CheckpointState(step: 0, tokens: 0, metricsBytes: 0)
     if resume, let last = run.checkpoints().last {
-      state = try run.loadCheckpoint(last, session.network, session.optimiser)
+      state = try run.loadCheckpoint(last, session)
       report(.resumed(step: last))
     } else {
       report(.stage("measuring the taps' means and deviations"))
@@ -79,6 +79,7 @@ public struct Trainer: Sendable {
     let perEpoch = BatchPlan.batches(of: lengths.count, size: configuration.batchSize)
     let total = configuration.steps ?? max(1, Int((configuration.epochs * Double(perEpoch)).rounded(.up)))
     let warmup = Int((configuration.warmup * Float(total)).rounded())
+    let averagedFrom = total - max(1, Int((configuration.averaging * Float(total)).rounded()))
     let began = ContinuousClock.now, firstStep = state.step, firstTokens = state.tokens
     var last: TrainingStep?
     var plan = (epoch: -1, batches: [[Int]]())
@@ -98,6 +99,7 @@ public struct Trainer: Sendable {
         throw LadderError(.interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
       }
       state.step += 1
+      if state.step > averagedFrom { try session.average?.add() }
       state.tokens += batch.reduce(0) { $0 + lengths[$1] }
 
       let seconds = max(1e-9, (ContinuousClock.now - began).seconds)
@@ -117,7 +119,7 @@ public struct Trainer: Sendable {
         if isBest {
           state.bestLoss = validated
           state.bestStep = state.step
-          try session.network.export().write(run.weightsPath)
+          try session.export().write(run.weightsPath)
         }
         report(.validation(step: state.step, loss: validated, isBest: isBest))
       }
@@ -127,7 +129,7 @@ public struct Trainer: Sendable {
       }
     }
 
-    if state.bestStep == nil { try session.network.export().write(run.weightsPath) }
+    if state.bestStep == nil { try session.export().write(run.weightsPath) }
     try run.write(manifest(geometry, state, finished: true))
     return last
   }
@@ -188,7 +190,7 @@ public struct Trainer: Sendable {
     _ run: RunDirectory, _ state: inout RunDirectory.CheckpointState, _ session: TrainingSession, _ metrics: MetricsFile
   ) throws {
     state.metricsBytes = metrics.bytes
-    try run.saveCheckpoint(state, session.network, session.optimiser)
+    try run.saveCheckpoint(state, session)
   }
 
   /// Saves the state before the step that was cut short, which is taken again from its start.
@@ -198,7 +200,7 @@ public struct Trainer: Sendable {
     if state.step == 0 { return }
     var state = state
     try checkpoint(run, &state, session, metrics)
-    if state.bestStep == nil { try session.network.export().write(run.weightsPath) }
+    if state.bestStep == nil { try session.export().write(run.weightsPath) }
     try run.write(manifest(geometry, state, finished: false))
   }
 

@@ -22,6 +22,10 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var warmup: Float = 0.05
   public var weightDecay: Float = 0.01
   public var clip: Float = 1
+  /// The share of the run, at its end, over whose steps the weights are averaged; 0 takes the last step's.
+  public var averaging: Float = 0
+  /// A run's folder whose weights this one starts from; its side network has the same shape.
+  public var warmStart: String? = nil
   /// Keep the optimiser's moments in 8 bits.
   public var eightBitOptimiser = false
   /// Leave vocabulary entries below 2⁻¹² out of the head's gradient.
@@ -44,6 +48,7 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     try require(microBatchTokens > 0, "--micro-batch must be 1 or more")
     try require(learningRate > 0 && learningRate.isFinite, "--learning-rate must be above 0")
     try require((0..<1).contains(warmup), "--warmup is a share of the run, from 0 up to 1")
+    try require((0...1).contains(averaging), "--average is a share of the run, from 0 to 1")
     try require(weightDecay >= 0 && clip >= 0, "--weight-decay and --clip cannot be negative")
     try require((0..<1).contains(side.tapDropout), "--tap-dropout is a share, from 0 up to 1")
     try require(side.gateTemperature > 0, "--gate-temperature must be above 0")

@@ -25,6 +25,8 @@ package final class TrainingSession {
   package let network: SideNetwork
   package let optimiser: AdamW
   package let taps: CachedTaps
+  /// Nil where the configuration averages nothing.
+  package let average: WeightAverage?
   package private(set) var phases = PhaseTimes()
   private let configuration: TrainingConfiguration
   private let loss: CrossEntropy
@@ -43,16 +45,25 @@ package final class TrainingSession {
     settings.clip = configuration.clip
     settings.eightBit = configuration.eightBitOptimiser
     optimiser = try AdamW(network.parameters, settings, backbone.engine)
+    average = configuration.averaging > 0 ? try WeightAverage(network.parameters, backbone.engine) : nil
     loss = try CrossEntropy(backbone, filter: configuration.filtersGradient ? CrossEntropy.defaultFilter : nil)
     step = try SideStep(network, backbone)
     gradients = TensorPool(backbone.engine)
   }
 
-  /// Sets the parameters to their starting values and the taps' statistics to those of the first samples.
+  /// Sets the parameters to their starting values and the taps' statistics to those of the first samples; both from another run
+  /// where the configuration names one.
   package func initialise(_ samples: [EncodedSample]) throws {
     try network.initialise(seed: configuration.seed, backbone: backbone)
+    if let warm = configuration.warmStart {
+      let weights = RunDirectory(warm).weightsPath
+      return try network.restore(try Safetensors(path: weights), from: weights)
+    }
     try network.setStatistics(try taps.statistics(samples.prefix(256).map(\.packed)))
   }
+
+  /// The weights to use: averaged, where the configuration averages and a step was taken into the mean.
+  package func export() -> Safetensors { average?.used(network.export) ?? network.export() }
 
   /// Bytes that the side network's activations and the head's chunks take, besides parameters and the optimiser's state.
   package var workspaceBytes: Int { step.bytes + loss.bytes + gradients.capacity }
@@ -86,8 +97,12 @@ package final class TrainingSession {
     return (Float(sum / Double(max(1, rows))), norm)
   }
 
-  /// Mean loss in nats per loss row over samples, as the network stands.
+  /// Mean loss in nats per loss row over samples, with the weights to use.
   package func meanLoss(_ samples: [EncodedSample]) throws -> Float {
+    try average?.used { try lossAsItStands(samples) } ?? lossAsItStands(samples)
+  }
+
+  private func lossAsItStands(_ samples: [EncodedSample]) throws -> Float {
     var sum = 0.0, rows = 0
     for micro in BatchPlan.pack(Array(samples.indices), lengths: samples.map(\.tokens.count), tokens: configuration.microBatchTokens) {
       try Cancellation.check()

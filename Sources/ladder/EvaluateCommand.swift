@@ -21,6 +21,10 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: ArgumentHelp("What becomes of a longer sample: trim or drop.", valueName: "what")) var overlong = "trim"
   @Option(help: ArgumentHelp("Tokens that exact match generates at most.", valueName: "N")) var maxTokens = 256
   @Option(help: ArgumentHelp("Take only the first N samples.", valueName: "N")) var limit: Int?
+  @Option(
+    help: ArgumentHelp("Folder that keeps the model's activations: later evaluations of these samples never run the model.", valueName: "folder"),
+    completion: .directory)
+  var cache: String?
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
@@ -34,11 +38,12 @@ struct Evaluate: AsyncParsableCommand {
     settings.overlong = overlong
     settings.maxLength = maxLength
     settings.maxTokens = maxTokens
+    settings.cache = cache.map { Trainer.CacheOptions(directory: $0) }
     let samples = Array(try Sample.load(data).prefix(limit ?? .max))
     let name = URL(fileURLWithPath: data).deletingPathExtension().lastPathComponent
     let adapter = adapter.map { RunDirectory($0) }
     if let adapter { _ = try adapter.manifest() }
-    let backbone = try options.load()
+    let backbone = try options.load(cache: cache)
     let final = settings
     let result = try await interruptible {
       try LadderModel(backbone, adapter: adapter).evaluate(samples, name: name, options: final) { done, total in

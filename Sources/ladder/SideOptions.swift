@@ -15,6 +15,16 @@ struct SideOptions: ParsableArguments {
     help: ArgumentHelp("How often the ladder is climbed: more than 1 is xLadder, deeper and narrower at the same parameter count.", valueName: "P"))
   var passes: Int?
 
+  @Option(
+    help: ArgumentHelp("How xLadder's layers meet the rungs: reclimb (in order, again; default), or mixture (each a learned mixture of all).", valueName: "kind"))
+  var cross: String?
+
+  @Option(help: ArgumentHelp("standardised (default), rms, or downsampled: the RMS norm once more behind the downsampler.", valueName: "kind"))
+  var tapNorm: String?
+
+  @Option(help: ArgumentHelp("Width of one attention head of the side network (default 64).", valueName: "N"))
+  var headSize: Int?
+
   @Option(help: ArgumentHelp("linear (default), lowrank:K or pool.", valueName: "kind"))
   var downsample: String?
 
@@ -35,6 +45,9 @@ struct SideOptions: ParsableArguments {
     var side = SideConfiguration()
     side.reduction = reduction
     if let passes { side.passes = passes }
+    if let value = try choice("--cross", cross, "reclimb or mixture", SideConfiguration.CrossConnection.init) { side.cross = value }
+    if let value = try choice("--tap-norm", tapNorm, "standardised, rms or downsampled", SideConfiguration.TapNorm.init) { side.tapNorm = value }
+    if let headSize { side.headSize = headSize }
     if let value = try choice("--rungs", rungs, "middle, all, a number, or a list i,j,k", SideConfiguration.Rungs.init) { side.rungs = value }
     if let value = try choice("--downsample", downsample, "linear, lowrank:K or pool", SideConfiguration.Downsampler.init) { side.downsampler = value }
     if let value = try choice("--init", self.`init`, "random or backbone", SideConfiguration.Initialisation.init) { side.initialisation = value }

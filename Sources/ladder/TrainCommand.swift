@@ -40,6 +40,9 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("cosine (default), linear or constant.", valueName: "kind")) var schedule: String?
   @Option(help: ArgumentHelp("Share of the steps over which the learning rate rises (default 0.05).", valueName: "F")) var warmup: Float?
   @Option(help: ArgumentHelp("AdamW's decoupled weight decay (default 0.01).", valueName: "F")) var weightDecay: Float?
+  @Option(help: ArgumentHelp("Share of the run, at its end, over which the weights are averaged (default 0).", valueName: "F")) var average: Float?
+  @Option(help: ArgumentHelp("Start from the weights of this run, whose side network has the same shape.", valueName: "run"), completion: .directory)
+  var warmStart: String?
   @Option(help: ArgumentHelp("adamw (default), or adamw8bit: its state in a quarter of the memory.", valueName: "name")) var optimizer: String?
   @Option(help: ArgumentHelp("Largest gradient norm; 0 never clips (default 1).", valueName: "F")) var clip: Float?
   @Flag(help: "Work the head's gradient over the whole vocabulary, without leaving out entries below 2^-12.") var exactGradient = false
@@ -130,6 +133,8 @@ struct Train: AsyncParsableCommand {
     set(\.warmup, warmup)
     set(\.weightDecay, weightDecay)
     set(\.clip, clip)
+    set(\.averaging, average)
+    settings.warmStart = warmStart
     set(\.eightBitOptimiser, try choice("--optimizer", optimizer, "adamw or adamw8bit") { ["adamw": false, "adamw8bit": true][$0] })
     settings.filtersGradient = !exactGradient
     set(\.seed, seed)

@@ -66,6 +66,10 @@ import LadderCompute
 
   @Test func rmsNormalisation() throws { try d.check([d.random([16, 5], seed: 1)]) { tape, x in tape.rmsNorm(x[0], epsilon: 1e-6) } }
 
+  @Test func softmaxAndItsElements() throws {
+    try d.check([d.random([5], seed: 1), d.random([8, 3], seed: 2)]) { tape, x in tape.multiply(x[1], tape.element(3, of: tape.softmax(x[0]))) }
+  }
+
   @Test func rotaryPositions() throws {
     let positions = try d.pool.make([0, 1, 2, 0, 1].map(Int32.init))
     try d.check([d.random([8, 2, 5], seed: 1)]) { tape, x in tape.rope(x[0], positions: positions, base: 10000) }

@@ -60,12 +60,12 @@ struct Fixture {
   }
 
   /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in F16.
-  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], [1, 2]) func decodingEqualsTheWholeSequence(
-    _ downsampler: SideConfiguration.Downsampler, _ passes: Int
+  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], Climb.all) func decodingEqualsTheWholeSequence(
+    _ downsampler: SideConfiguration.Downsampler, _ climb: Climb
   ) throws {
     let f = try Fixture(path) { c in
       c.downsampler = downsampler
-      c.passes = passes
+      climb.apply(&c)
     }
     let text = Fixture.text(30, seed: 3), step = try SideStep(f.network, f.backbone)
     try step.read([PackedSample(tokens: text, lossRows: Array(0..<30))], from: f.forward)

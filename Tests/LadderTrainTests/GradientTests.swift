@@ -102,8 +102,8 @@ import Testing
   ///
   /// The downsamplers' kernel rounds weights to BF16 and the head's rounds rows to 8 bits, so the differences are coarse:
   /// a wide step, and a tolerance of a few percent of the largest entry.
-  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], [1, 2]) func ladderAgreesWithDifferences(
-    _ downsampler: SideConfiguration.Downsampler, _ passes: Int
+  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], Climb.all) func ladderAgreesWithDifferences(
+    _ downsampler: SideConfiguration.Downsampler, _ climb: Climb
   ) throws {
     let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
     var configuration = SideConfiguration()
@@ -112,7 +112,7 @@ import Testing
     configuration.headSize = 16
     configuration.downsampler = downsampler
     configuration.precision = .float32
-    configuration.passes = passes
+    climb.apply(&configuration)
     let geometry = try SideGeometry(configuration, backboneWidth: backbone.width, blocks: backbone.blocks)
     let network = try SideNetwork(configuration, geometry, backbone.engine, trainable: true)
     try network.initialise(seed: 3, backbone: backbone)

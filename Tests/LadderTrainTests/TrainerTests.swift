@@ -115,6 +115,95 @@ import Testing
     #expect(off <= count / 20, "\(off) of \(count)")
   }
 
+  /// BF16 keeps 8 bits of each factor of a product, sums stay in F32: over a run the losses agree within 2%, and within 1% on average.
+  @Test func roundedProductsTrainAsFloat32Does() throws {
+    let losses = try SideConfiguration.Precision.allCases.map { precision in
+      var c = configuration, losses: [Float] = []
+      c.side.precision = precision
+      c.epochs = 4
+      try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file(precision.rawValue))) { if case .step(let s) = $0 { losses.append(s.loss) } }
+      return losses
+    }
+    #expect(losses[0] != losses[1], "the two must not be one path")
+    for (a, b) in zip(losses[0], losses[1]) { #expect(abs(a - b) < 0.02 * a) }
+    let means = losses.map { $0.reduce(0, +) / Float($0.count) }
+    #expect(abs(means[0] - means[1]) < 0.01 * means[0])
+  }
+
+  /// Parameters and activations of an xLadder against the LST that it stands for, both within 2% or less, as the session counts
+  /// the bytes that it took.
+  @Test(arguments: [2, 3, 4], SideConfiguration.CrossConnection.allCases) func anXLadderTakesNoMoreThanOneClimb(
+    _ passes: Int, _ cross: SideConfiguration.CrossConnection
+  ) throws {
+    let backbone = try Backbone(
+      path: try folder.model("wide.gguf") { model in
+        model.width = 256
+        model.feedForward = 256
+        model.blocks = 8
+      }, threads: 2, device: "CPU")
+    let sample = try #require(EncodedSample(sequence: (0..<384).map { Int32($0 % 250) + 3 }, learned: [Bool](repeating: true, count: 384)))
+    func measure(_ change: (inout SideConfiguration) -> Void) throws -> (parameters: Int, bytes: Int) {
+      var c = TrainingConfiguration()
+      c.side.rungs = .every(2)
+      c.side.reduction = 1
+      change(&c.side)
+      let geometry = try SideGeometry(c.side, backboneWidth: backbone.width, blocks: backbone.blocks)
+      let session = try TrainingSession(backbone, c, try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: 512))
+      try session.initialise([sample])
+      for number in 0..<2 { _ = try session.take([sample], number: number, learningRate: 1e-4) }
+      return (session.network.parameters.count, session.workspaceBytes)
+    }
+    let one = try measure { _ in }
+    let more = try measure { c in
+      c.passes = passes
+      c.cross = cross
+    }
+    #expect(abs(more.parameters - one.parameters) * 100 <= one.parameters)
+    #expect(more.bytes * 100 <= one.bytes * 102, "\(more.bytes) against \(one.bytes)")
+  }
+
+  @Test func averagedWeightsAreTheMeanOfTheLastSteps() async throws {
+    var c = configuration
+    c.averaging = 0.25  // 3 of 12 steps
+    let run = RunDirectory(folder.file("averaged")), cut = RunDirectory(folder.file("cut"))
+    try Trainer(backbone, c).train(Self.samples, into: run)
+    // The same run, stopped after steps 10, 11 and 12.
+    var sums: [String: [Double]] = [:]
+    var own = configuration
+    own.checkpointEvery = 1
+    let single = RunDirectory(folder.file("single"))
+    try Trainer(backbone, own).train(Self.samples, into: single) { event in
+      guard case .checkpoint(let step) = event, step > 9, let file = try? Safetensors(path: single.path + "/checkpoints/step-\(step)/ladder.safetensors")
+      else { return }
+      for (name, entry) in file.tensors { sums[name] = zip(sums[name] ?? entry.values.map { _ in 0 }, entry.values).map { $0 + Double($1) / 3 } }
+    }
+    for (name, entry) in try Safetensors(path: run.weightsPath).tensors {
+      let expected = try #require(sums[name])
+      for (a, b) in zip(entry.values, expected) { #expect(abs(Double(a) - b) < 1e-5 * max(1, abs(b))) }
+    }
+    let task = Task.detached { [backbone, c] in
+      try Trainer(backbone, c).train(Self.samples, into: cut) { if case .step(let s) = $0, s.step == 11 { withUnsafeCurrentTask { $0?.cancel() } } }
+    }
+    await #expect(throws: LadderError.self) { try await task.value }
+    try Trainer(backbone, c).train(Self.samples, into: cut, resume: true)
+    #expect(try weights(cut) == weights(run))
+  }
+
+  @Test func aWarmStartBeginsWithTheOtherRunsWeights() throws {
+    let first = RunDirectory(folder.file("first")), second = RunDirectory(folder.file("second"))
+    try Trainer(backbone, configuration).train(Self.samples, into: first)
+    var c = configuration, losses: [Float] = []
+    c.warmStart = first.path
+    c.epochs = 1
+    try Trainer(backbone, c).train(Self.samples, into: second) { if case .step(let s) = $0 { losses.append(s.loss) } }
+    let cold = try String(contentsOfFile: first.metricsPath, encoding: .utf8).split(separator: "\n").map {
+      try JSONDecoder().decode(TrainingStep.self, from: Data($0.utf8)).loss
+    }
+    #expect(losses[0] < 0.8 * cold[0])
+    c.side.reduction = 4
+    #expect(throws: LadderError.self) { try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("third"))) }
+  }
+
   @Test func theBestValidatedStateIsKept() throws {
     let run = RunDirectory(folder.file("run"))
     var c = configuration

@@ -8,10 +8,15 @@ extension Tape {
     }
   }
 
+  /// Number `i` of a vector. Shapes: x [k] → [1].
+  package func element(_ i: Int, of x: Tensor) -> Tensor {
+    record(graph.slice(x, 0, i..<(i + 1)), [x]) { [graph] dy in [graph.accumulate(dy, into: graph.zeros(like: x), 0, at: i)] }
+  }
+
   /// Rows `ids` of x. Shapes: x [k, n], ids I32 [r] → [k, r]; ids are distinct.
   package func rows(_ x: Tensor, _ ids: Tensor) -> Tensor {
     record(graph.rows(of: x, ids), [x]) { [graph] dy in
-      [graph.add(ggml_get_rows_back(graph.context, dy.pointer, ids.pointer, x.pointer))]
+      [graph.scattered(dy, ids, like: x)]
     }
   }
 }

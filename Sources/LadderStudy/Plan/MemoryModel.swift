@@ -38,14 +38,15 @@ public struct MemoryModel: Sendable {
     let count = SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count }
     // Value, gradient and two moments in F32, and the rounded twin.
     b.parameters = count * (16 + (configuration.precision == .float32 ? 0 : 2))
-    // BF16 taps; final rows, corrected in place, and their gradient; one F32 state per layer.
     // The graphs' own tables: some 60 nodes for each block of attention's rows.
-    b.process += geometry.layers * (n / 128 * 60 + 150) * 1800
-    b.activations = 2 * geometry.rungs.count * d * n + 2 * 4 * d * lossRows + 4 * geometry.layers * w * n
+    b.process += geometry.interval * (n / 128 * 60 + 150) * 1800
+    // BF16 taps; final rows, corrected in place, and their gradient; F32 states of the side layers, and the gradient of one.
+    b.activations = 2 * geometry.rungs.count * d * n + 2 * 4 * d * lossRows
+    b.activations += 4 * w * (n * ((geometry.layers - 1) / geometry.interval + geometry.interval + 1) + lossRows)
     // Standardising some rows of a tap holds F32 copies of them, and dropout's mask.
     let standardising = 4 * (2 << 20)
-    // One layer differentiated: some 36 rows of the side width, the tap transposed, and a block of attention's rows.
-    let layer = 4 * 36 * w * n + 2 * d * n + 4 * 5 * geometry.heads * 128 * length
+    // One layer differentiated: its rows of the side width, the tap transposed, and a block of attention's rows.
+    let layer = 4 * SideGeometry.rowsOfOneLayer * w * n + 2 * d * n + 4 * 5 * geometry.heads * 128 * length
     let up = 4 * d * lossRows * 2
     b.workspace = max(standardising, layer, up)
     return b

@@ -1,0 +1,52 @@
+import LadderCompute
+
+/// The mean of the parameters over a run's last steps: flatter minima, steadier results (Izmailov et al. 2018, "Averaging Weights
+/// Leads to Wider Optima and Better Generalization", eq. for w_SWA with every step a sample).
+package final class WeightAverage {
+  private let parameters: Parameters
+  private let pool: TensorPool
+  private let graph: Graph
+  private let means: [Tensor]
+  /// Steps that the mean is over.
+  package private(set) var count = 0
+
+  package init(_ parameters: Parameters, _ engine: Engine) throws {
+    self.parameters = parameters
+    let pool = TensorPool(engine, tensors: 8)
+    self.pool = pool
+    graph = try Graph(engine, nodes: 64)
+    means = try parameters.groups.map { try pool.make(.float32, [$0.values[0], $0.values[1]]) }
+    means.forEach { $0.zero() }
+  }
+
+  /// Takes the parameters as they stand into the mean.
+  package func add() throws {
+    count += 1
+    graph.reset()
+    for (mean, group) in zip(means, parameters.groups) {
+      let kept = graph.scaleInPlace(mean, 1 - 1 / Float(count))
+      _ = graph.addInPlace(kept, graph.scale(group.values, 1 / Float(count)))
+    }
+    try graph.compute()
+  }
+
+  /// Runs `body` with the mean in the parameters' place; without a step in the mean, with the parameters themselves.
+  package func used<R>(_ body: () throws -> R) rethrows -> R {
+    if count == 0 { return try body() }
+    let own = parameters.groups.map { $0.values.read() }
+    for (mean, group) in zip(means, parameters.groups) { group.values.write(mean.read()) }
+    defer { for (values, group) in zip(own, parameters.groups) { group.values.write(values) } }
+    return try body()
+  }
+
+  // MARK: - State
+
+  package func state() -> [[Float]] { means.map { $0.read() } }
+
+  package var stateCounts: [Int] { means.map(\.count) }
+
+  package func restore(_ state: [[Float]], count: Int) {
+    for (mean, values) in zip(means, state) { mean.write(values) }
+    self.count = count
+  }
+}
