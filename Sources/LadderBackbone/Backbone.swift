@@ -102,7 +102,7 @@ public final class Backbone: @unchecked Sendable {
   }
 
   /// Recurrent states are kept per sequence, so such models take one sample at a time.
-  func takesOneSequence() throws -> Bool {
+  package func takesOneSequence() throws -> Bool {
     let model = try model()
     return llama_model_is_recurrent(model) || llama_model_is_hybrid(model)
   }

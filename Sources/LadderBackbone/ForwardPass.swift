@@ -35,7 +35,8 @@ package final class ForwardPass: TapSource {
   private var batch: llama_batch
   private let unit: Int
   private let outputsPerCall: Int
-  private let maxSequences: Int
+  /// The most sequences at once.
+  package let maxSequences: Int
   private let sharedLength: Int
 
   /// - Parameters:
@@ -158,14 +159,33 @@ package final class ForwardPass: TapSource {
   /// Forgets every sequence.
   package func clear() { llama_memory_clear(llama_get_memory(context), false) }
 
-  /// Runs `tokens` after the `past` tokens of the one sequence that `clear` began; the last row is the loss row.
-  /// Shapes as in `run`, for these tokens alone; final [width, 1].
-  package func extend(_ tokens: [Int32], past: Int, taps: [Tensor], final: Tensor) throws {
+  /// Forgets one sequence.
+  package func clear(sequence: Int) { llama_memory_seq_rm(llama_get_memory(context), Int32(sequence), -1, -1) }
+
+  /// What is added to one of the sequences that are being decoded.
+  package struct Extension {
+    package var sequence: Int
+    /// Tokens of the sequence before these.
+    package var past: Int
+    package var tokens: [Int32]
+
+    package init(sequence: Int, past: Int, tokens: [Int32]) {
+      self.sequence = sequence
+      self.past = past
+      self.tokens = tokens
+    }
+  }
+
+  /// Runs each extension after what its sequence holds; the last row of each is a loss row.
+  /// Shapes as in `run`, for these tokens alone; final [width, extensions].
+  package func extend(_ extensions: [Extension], taps: [Tensor], final: Tensor) throws {
     capture.begin(taps: taps, final: final)
     var call = Call()
-    for (i, token) in tokens.enumerated() {
-      if call.tokens == unit { try flush(&call) }
-      append(token, past + i, 0, i == tokens.count - 1, &call)
+    for e in extensions {
+      for (i, token) in e.tokens.enumerated() {
+        if call.tokens == unit || call.outputs == outputsPerCall { try flush(&call) }
+        append(token, e.past + i, e.sequence, i == e.tokens.count - 1, &call)
+      }
     }
     try flush(&call)
   }

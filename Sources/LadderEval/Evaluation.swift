@@ -15,6 +15,8 @@ public struct EvaluationOptions: Sendable {
   public var microBatchTokens = 2048
   /// Generated tokens at most, for exact match.
   public var maxTokens = 256
+  /// Texts that are generated at a time, for exact match.
+  public var parallelTexts = 8
   /// Where the backbone's activations are kept for later evaluations; nil keeps none.
   public var cache: Trainer.CacheOptions?
 
@@ -33,6 +35,21 @@ public struct Evaluation: Sendable, Codable, Equatable {
   public var tokensPerSecond: Double
   public var trimmed: Int
   public var dropped: Int
+  /// What was predicted for each example, in their order; for `choice` and `exact`. Not part of the JSON.
+  public var predictions: [Prediction] = []
+
+  /// One example's outcome.
+  public struct Prediction: Sendable, Codable, Equatable {
+    public var text: String
+    /// Generated tokens; 0 for a choice.
+    public var tokens: Int
+    public var isRight: Bool
+
+    enum CodingKeys: String, CodingKey {
+      case text, tokens
+      case isRight = "right"
+    }
+  }
 
   enum CodingKeys: String, CodingKey {
     case task, metric, value, examples, loss
@@ -82,12 +99,12 @@ extension LadderModel {
   ) throws -> Evaluation {
     guard samples.allSatisfy({ !$0.choices.isEmpty }) else { throw LadderError(.data, "\(name): --metric choice needs \"choices\" in every sample") }
     var count = SampleEncoder.Count()
-    var questions: [(choices: [EncodedSample], gold: Int)] = []
+    var questions: [(choices: [EncodedSample], gold: Int, names: [String])] = []
     for sample in samples {
       guard case .completion(_, let completion) = sample.form, let gold = sample.choices.firstIndex(of: completion),
         let choices = encoder.encodeChoices(sample, &count)
       else { continue }
-      questions.append((choices, gold))
+      questions.append((choices, gold, sample.choices))
     }
     guard !questions.isEmpty else { throw LadderError(.data, "\(name): no sample fits --max-length \(options.maxLength); raise it") }
     let began = ContinuousClock.now
@@ -113,14 +130,18 @@ extension LadderModel {
     tokens += sequences.reduce(0) { $0 + $1.tokens.count }
 
     var right = 0, nats = 0.0, rows = 0
+    var predictions: [Evaluation.Prediction] = []
     for (question, own) in zip(questions, scores) {
-      if own.indices.max(by: { own[$0] < own[$1] }) == question.gold { right += 1 }
+      let best = own.indices.max { own[$0] < own[$1] } ?? 0
+      predictions.append(.init(text: question.names[best], tokens: 0, isRight: best == question.gold))
+      if best == question.gold { right += 1 }
       nats -= own[question.gold]
       rows += question.choices[question.gold].targets.count
     }
     return Evaluation(
       task: name, metric: .choice, value: Double(right) / Double(total), examples: total, loss: nats / Double(max(1, rows)),
-      tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed, dropped: count.dropped)
+      tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed, dropped: count.dropped,
+      predictions: predictions)
   }
 
   private func evaluateExact(
@@ -133,18 +154,21 @@ extension LadderModel {
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
     let prompts = try samples.map(encoder.prompt)
     let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)
-    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: longest + options.maxTokens)
-    let decoder = try SideDecoder(network, forward), next = try NextToken(backbone)
-    var generation = GenerationOptions()
-    generation.maxTokens = options.maxTokens
-    var right = 0, tokens = 0
+    let slots = try backbone.takesOneSequence() ? 1 : max(1, min(options.parallelTexts, prompts.count))
+    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: slots * (longest + options.maxTokens))
+    let decoder = try SideDecoder(network, forward, slots: min(slots, forward.maxSequences)), next = try NextToken(backbone)
+    var right = 0, tokens = 0, finished = 0
+    var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
     let began = ContinuousClock.now
-    for (index, prompt) in prompts.enumerated() {
-      let result = try generate(Array(prompt.suffix(longest)), decoder, next, options: generation)
-      if FinalAnswer.matches(result.text, answers[index]) { right += 1 }
+    try generate(prompts.map { Array($0.suffix(longest)) }, decoder, next, maxTokens: options.maxTokens) { index, result in
+      let isRight = FinalAnswer.matches(result.text, answers[index])
+      predictions[index] = .init(text: result.text, tokens: result.tokens, isRight: isRight)
+      if isRight { right += 1 }
       tokens += result.promptTokens + result.tokens
-      report(index + 1, prompts.count)
+      finished += 1
+      report(finished, prompts.count)
     }
+    evaluation.predictions = predictions.compactMap { $0 }
     evaluation.metric = .exact
     evaluation.value = Double(right) / Double(samples.count)
     evaluation.examples = samples.count

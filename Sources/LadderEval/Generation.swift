@@ -53,7 +53,7 @@ extension LadderModel {
     var rows = try decoder.extend(prompt)
     generation.promptSeconds = (clock.now - start).seconds
     let decode = clock.now
-    var pending: [UInt8] = []
+    var characters = Characters()
     while generation.tokens < options.maxTokens {
       try Cancellation.check()
       let token = sampler.sample(try next.logits(rows))
@@ -62,25 +62,91 @@ extension LadderModel {
         break
       }
       generation.tokens += 1
-      pending += backbone.tokenizer.bytes(of: token)
-      if let text = String(validating: pending, as: UTF8.self) {
-        generation.text += text
-        onText(text)
-        pending = []
-      }
+      let text = characters.take(backbone.tokenizer.bytes(of: token))
+      generation.text += text
+      if !text.isEmpty { onText(text) }
       if generation.tokens < options.maxTokens { rows = try decoder.extend([token]) }
     }
-    if !pending.isEmpty {
-      let text = String(decoding: pending, as: UTF8.self)
-      generation.text += text
-      onText(text)
-    }
+    let rest = characters.rest()
+    generation.text += rest
+    if !rest.isEmpty { onText(rest) }
     generation.decodeSeconds = (clock.now - decode).seconds
     return generation
   }
 }
 
-/// The head over one row.
+extension LadderModel {
+  /// Continues many prompts, the likeliest token at every step, several texts at a time.
+  /// - Parameters:
+  ///   - decoder: its slots are the texts at a time.
+  ///   - done: called with each prompt's index and its text, in the order in which they end.
+  func generate(
+    _ prompts: [[Int32]], _ decoder: SideDecoder, _ next: NextToken, maxTokens: Int, done: (Int, Generation) throws -> Void
+  ) throws {
+    struct Text {
+      var index: Int
+      var generation: Generation
+      var characters = Characters()
+      var last: Int32
+    }
+    var texts = [Text?](repeating: nil, count: decoder.slots)
+    var waiting = Array(prompts.enumerated())[...]
+    decoder.reset()
+
+    /// Takes a row's likeliest token into the text of a slot; frees the slot where the text ends.
+    func take(_ logits: ArraySlice<Float>, _ text: Text, slot: Int) throws {
+      var text = text, best = logits.startIndex
+      for i in logits.indices where logits[i] > logits[best] { best = i }
+      text.last = Int32(best - logits.startIndex)
+      text.generation.ended = backbone.tokenizer.endsGeneration(text.last)
+      if !text.generation.ended {
+        text.generation.tokens += 1
+        text.generation.text += text.characters.take(backbone.tokenizer.bytes(of: text.last))
+      }
+      guard text.generation.ended || text.generation.tokens >= maxTokens else {
+        texts[slot] = text
+        return
+      }
+      text.generation.text += text.characters.rest()
+      texts[slot] = nil
+      try done(text.index, text.generation)
+    }
+
+    while !waiting.isEmpty || texts.contains(where: { $0 != nil }) {
+      try Cancellation.check()
+      for slot in texts.indices where texts[slot] == nil {
+        guard let (index, prompt) = waiting.popFirst() else { break }
+        decoder.reset(slot: slot)
+        let generation = Generation(text: "", tokens: 0, promptTokens: prompt.count, promptSeconds: 0, decodeSeconds: 0, ended: false)
+        try take(try next.logits(try decoder.extend(prompt, slot: slot))[...], Text(index: index, generation: generation, last: 0), slot: slot)
+      }
+      let active = texts.enumerated().compactMap { slot, text in text.map { (slot: slot, text: $0) } }
+      if active.isEmpty { continue }
+      let logits = try next.logits(try decoder.extend(active.map { (slot: $0.slot, token: $0.text.last) })), v = backbone.vocabulary
+      for (row, (slot, text)) in active.enumerated() { try take(logits[(row * v)..<((row + 1) * v)], text, slot: slot) }
+    }
+  }
+}
+
+/// Whole characters out of tokens' bytes.
+private struct Characters {
+  private var pending: [UInt8] = []
+
+  /// What is whole once these bytes are there.
+  mutating func take(_ bytes: [UInt8]) -> String {
+    pending += bytes
+    guard let text = String(validating: pending, as: UTF8.self) else { return "" }
+    pending = []
+    return text
+  }
+
+  mutating func rest() -> String {
+    defer { pending = [] }
+    return String(decoding: pending, as: UTF8.self)
+  }
+}
+
+/// The head over single rows.
 package final class NextToken {
   private let backbone: Backbone
   private let graph: Graph
@@ -90,10 +156,10 @@ package final class NextToken {
     graph = try Graph(backbone.engine, nodes: 64)
   }
 
-  /// Shapes: row [d, 1] → V logits.
-  package func logits(_ row: Tensor) throws -> [Float] {
+  /// Shapes: rows [d, n] → n × V logits, row by row.
+  package func logits(_ rows: Tensor) throws -> [Float] {
     graph.reset()
-    let logits = graph.keep(backbone.head.logits(graph, row))
+    let logits = graph.keep(backbone.head.logits(graph, rows))
     try graph.compute()
     return logits.read()
   }

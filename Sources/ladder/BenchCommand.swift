@@ -76,18 +76,9 @@ struct Bench: AsyncParsableCommand {
         ("--rungs", side.rungs), ("--downsample", side.downsample), ("--reduction", side.reduction.map { String($0) }), ("--device", options.device),
         ("--threads", options.threads.map { String($0) }),
       ] { if let value { arguments += [name, value] } }
-      let process = Process(), output = Pipe()
-      process.executableURL = Bundle.main.executableURL
-      process.arguments = arguments
-      process.standardOutput = output
-      process.standardError = FileHandle.nullDevice
-      try process.run()
-      let data = output.fileHandleForReading.readDataToEndOfFile()
-      process.waitUntilExit()
-      guard process.terminationStatus == 0, let result = try? JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: data) else {
-        throw LadderError(
-          .engine, "the measurement at \(length) tokens failed (status \(process.terminationStatus)); run ladder \(arguments.joined(separator: " ")) to see why"
-        )
+      let data = try ChildProcess.run(arguments)
+      guard let result = try? JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: data) else {
+        throw LadderError(.engine, "the measurement at \(length) tokens gave no result; run ladder \(arguments.joined(separator: " ")) to see why")
       }
       points.append(.init(length: length, peakBytes: result.peakBytes))
     }

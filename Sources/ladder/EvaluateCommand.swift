@@ -25,19 +25,25 @@ struct Evaluate: AsyncParsableCommand {
     help: ArgumentHelp("Folder that keeps the model's activations: later evaluations of these samples never run the model.", valueName: "folder"),
     completion: .directory)
   var cache: String?
+  @Option(help: ArgumentHelp("Texts that exact match generates at a time (default 8).", valueName: "N")) var parallel = 8
+  @Option(
+    help: ArgumentHelp("Write what was predicted for each sample: {\"text\", \"tokens\", \"right\"} a line.", valueName: "file.jsonl"),
+    completion: .file(extensions: ["jsonl"]))
+  var predictions: String?
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
     var settings = EvaluationOptions()
     guard let metric = Metric(rawValue: metric) else { throw LadderError(.usage, "--metric \(self.metric): take auto, loss, choice or exact") }
     guard let overlong = Overlong(rawValue: overlong) else { throw LadderError(.usage, "--overlong \(self.overlong): take trim or drop") }
-    guard maxLength >= 2, maxTokens >= 1, (limit ?? 1) >= 1 else {
-      throw LadderError(.usage, "--max-length must be 2 or more, --max-tokens and --limit 1 or more")
+    guard maxLength >= 2, maxTokens >= 1, (limit ?? 1) >= 1, parallel >= 1 else {
+      throw LadderError(.usage, "--max-length must be 2 or more, --max-tokens, --parallel and --limit 1 or more")
     }
     settings.metric = metric
     settings.overlong = overlong
     settings.maxLength = maxLength
     settings.maxTokens = maxTokens
+    settings.parallelTexts = parallel
     settings.cache = cache.map { Trainer.CacheOptions(directory: $0) }
     let samples = Array(try Sample.load(data).prefix(limit ?? .max))
     let name = URL(fileURLWithPath: data).deletingPathExtension().lastPathComponent
@@ -51,6 +57,10 @@ struct Evaluate: AsyncParsableCommand {
       }
     }
     Terminal.finishLine()
+    if let predictions {
+      let lines = try result.predictions.map { try Terminal.json($0) + "\n" }.joined()
+      do { try lines.write(toFile: predictions, atomically: true, encoding: .utf8) } catch { throw LadderError(.inputOutput, "cannot write \(predictions)") }
+    }
     if result.trimmed + result.dropped > 0 { Terminal.note("\(result.trimmed) samples trimmed to --max-length, \(result.dropped) dropped as too long") }
     if json {
       Terminal.output(try Terminal.json(result))

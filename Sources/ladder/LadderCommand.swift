@@ -21,7 +21,7 @@ struct LadderCommand: AsyncParsableCommand {
       66 a file that is not there, 70 the engine failed, 74 a read or write failed, 130 interrupted (state saved).
       """,
     version: "0.1.0",
-    subcommands: [Train.self, Evaluate.self, Generate.self, Inspect.self, PlanCommand.self, Bench.self])
+    subcommands: [Train.self, Evaluate.self, Generate.self, Inspect.self, PlanCommand.self, Bench.self, StudyCommand.self])
 
   static func main() async {
     do {

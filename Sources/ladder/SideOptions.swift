@@ -16,7 +16,8 @@ struct SideOptions: ParsableArguments {
   var passes: Int?
 
   @Option(
-    help: ArgumentHelp("How xLadder's layers meet the rungs: reclimb (in order, again; default), or mixture (each a learned mixture of all).", valueName: "kind"))
+    help: ArgumentHelp(
+      "How xLadder's layers meet the rungs: reclimb (in order, again; default), or mixture (each a learned mixture of all).", valueName: "kind"))
   var cross: String?
 
   @Option(help: ArgumentHelp("standardised (default), rms, or downsampled: the RMS norm once more behind the downsampler.", valueName: "kind"))

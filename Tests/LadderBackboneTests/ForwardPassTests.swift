@@ -51,7 +51,7 @@ import Testing
       let row = try pool.make(.float32, [backbone.width, 1])
       for part in parts {
         let tap = try pool.make(.bfloat16, [backbone.width, part.count])
-        try forward.extend(Array(part), past: past, taps: [tap], final: row)
+        try forward.extend([.init(sequence: 0, past: past, tokens: Array(part))], taps: [tap], final: row)
         past += part.count
       }
       return row.read()

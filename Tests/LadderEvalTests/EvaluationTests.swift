@@ -32,6 +32,37 @@ import Testing
     #expect(abs(result.loss - sum / Double(rows)) < 1e-3)
   }
 
+  /// Several texts at a time give what one at a time gives; weights in F32, as a quantised model's last bits depend on the call.
+  @Test func severalTextsAtATimeAreEachTheirOwn() throws {
+    let path = try folder.model("f32.gguf") { $0.type = GGML_TYPE_F32 }
+    let backbone = try Backbone(path: path, threads: 2, device: "CPU")
+    let samples = (0..<7).map { Sample(prompt: String(repeating: "word ", count: $0 % 4) + "question \($0):", completion: " \($0)", answer: "\($0)") }
+    var settings = TrainingConfiguration()
+    settings.side.rungs = .list([1, 3])
+    settings.side.reduction = 2
+    settings.steps = 3
+    settings.learningRate = 1e-2
+    let run = RunDirectory(folder.file("run"))
+    try Trainer(backbone, settings).train(samples, into: run)
+    for adapter in [nil, run] {
+      let model = try LadderModel(backbone, adapter: adapter)
+      let results = try [1, 3].map { slots in
+        var options = EvaluationOptions()
+        options.maxTokens = 12
+        options.parallelTexts = slots
+        return try model.evaluate(samples, options: options)
+      }
+      #expect(results[0].predictions == results[1].predictions)
+      #expect(results[0].predictions.count == 7 && results[0].predictions.contains { $0.tokens > 3 })
+      let alone = try model.generate(
+        "word question 1:",
+        options: {
+          var o = GenerationOptions(); o.maxTokens = 12; return o
+        }())
+      #expect(alone.text == results[1].predictions[1].text)
+    }
+  }
+
   /// Choices of one token each share their prompt's run, others are scored whole: both agree with the engine's likelihoods.
   @Test(arguments: [[" a", " b", " c"], [" yes indeed", " no", " maybe so"]]) func choicesAreJudgedByTheirLikelihood(_ choices: [String]) throws {
     let samples = (0..<9).map { Sample(prompt: "item \($0 * 7) is", completion: choices[$0 % 3], choices: choices) }

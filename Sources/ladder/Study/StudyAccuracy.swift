@@ -1,0 +1,72 @@
+import ArgumentParser
+import Foundation
+import Ladder
+import Yams
+
+struct StudyAccuracy: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "accuracy",
+    abstract: "Train and judge methods on tasks over seeds, and write the table.",
+    discussion: """
+      The study is a YAML file:
+
+        model: model.gguf
+        seeds: [0, 1, 2]
+        cache: cache                     # optional: the model's activations, shared by all runs
+        cost: true                       # default: speed and memory on a few steps that run the model
+        options: {epochs: 2}             # options of `ladder train` for every run
+        tasks:
+          - name: sst2
+            train: sst2.train.jsonl
+            dev: sst2.dev.jsonl
+            metric: choice               # auto, loss, choice or exact
+            train-limit: 4000            # also: dev-limit, max-tokens, options
+            template:                    # optional: samples out of any other JSONL
+              prompt: "Review: {sentence}\\nSentiment:"
+              completion: " {label}"
+              choices: [" negative", " positive"]
+        methods:                         # default: lst and xladder
+          - {name: lst, options: {method: lst}}
+          - {name: xladder, options: {method: xladder, passes: 3}}
+
+      Every run is a process of its own. What is finished is never run again: stop with Ctrl-C, and run the same command to go on.
+      OUT/table.md, table.json and report.html are written after each task.
+      """)
+
+  @Option(help: ArgumentHelp("The study.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"])) var config: String
+  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out: String
+  @Option(help: ArgumentHelp("The backbone, instead of the file's.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"])) var model: String?
+  @Flag(help: "Print the table as one JSON object, not as Markdown.") var json = false
+
+  func run() async throws {
+    guard FileManager.default.fileExists(atPath: config) else { throw LadderError(.missing, "no study at \(config)") }
+    guard let text = try? String(contentsOfFile: config, encoding: .utf8) else { throw LadderError(.data, "\(config) is not a text file") }
+    let configuration: StudyConfiguration
+    do {
+      configuration = try YAMLDecoder().decode(StudyConfiguration.self, from: text)
+    } catch let error as DecodingError {
+      throw LadderError(.data, "\(config): \(Self.explain(error))")
+    }
+    let study = try AccuracyStudy(configuration, folder: out, model: model)
+    let table = try await interruptible { try study.run(launch: ChildProcess.run) { Terminal.progress($0) } }
+    Terminal.finishLine()
+    if json { return Terminal.output(try Terminal.json(table)) }
+    Terminal.output(table.markdown)
+    Terminal.note("\(out)/report.html has the plots")
+  }
+
+  private static func explain(_ error: DecodingError) -> String {
+    func place(_ context: DecodingError.Context) -> String {
+      let path = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: ".")
+      return path.isEmpty ? "the file" : path
+    }
+    switch error {
+    case .keyNotFound(let key, let context): return "\(place(context)) has no \(key.stringValue)"
+    case .typeMismatch(let type, let context), .valueNotFound(let type, let context): return "\(place(context)) is not a \(type)"
+    case .dataCorrupted(let context):
+      if let inner = context.underlyingError as? LadderError { return inner.message }
+      return "\(place(context)): \((context.underlyingError.map { "\($0)" } ?? context.debugDescription).split(separator: "\n").joined(separator: " "))"
+    @unknown default: return "\(error)"
+    }
+  }
+}

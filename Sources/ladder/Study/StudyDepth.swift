@@ -1,0 +1,53 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+struct StudyDepth: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "depth",
+    abstract: "Does depth in the side network replace written-out reasoning?",
+    discussion: """
+      Problems of 1 to --deepest arithmetic steps, each on the result of the one before, learned with none, half or all of the
+      results written out: LST against xLadders of equal parameters. What is finished is never run again. OUT/depth.html has the
+      plots; depth.md and depth.json the numbers.
+      """)
+
+  @Option(help: ArgumentHelp("The backbone.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"])) var model: String
+  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out: String
+  @Option(help: ArgumentHelp("Folder that keeps the model's activations.", valueName: "folder"), completion: .directory) var cache: String?
+  @Option(help: ArgumentHelp("The xLadders' climbs.", valueName: "P,P,…")) var passes = "2,3,4"
+  @Option(help: ArgumentHelp("Seeds.", valueName: "S,S,…")) var seeds = "0"
+  @Option(help: ArgumentHelp("Most steps of a problem.", valueName: "K")) var deepest = 8
+  @Option(help: ArgumentHelp("Problems of each depth to learn from.", valueName: "N")) var trainEach = 400
+  @Option(help: ArgumentHelp("Problems of each depth to be judged on.", valueName: "N")) var devEach = 40
+  @Option(help: ArgumentHelp("Passes over the problems.", valueName: "E")) var epochs = 4.0
+  @Option(help: ArgumentHelp("Peak learning rate (default: training's own).", valueName: "LR")) var learningRate: Float?
+  @Option(help: ArgumentHelp("Rungs, as in training.", valueName: "rungs")) var rungs: String?
+  @Option(help: ArgumentHelp("Device to run on.", valueName: "name")) var device: String?
+  @Flag(help: "Print the numbers as JSON, not as Markdown.") var json = false
+
+  func run() async throws {
+    var options = DepthStudy.Options()
+    options.passes = try numbers(passes, "--passes")
+    options.seeds = try numbers(seeds, "--seeds")
+    options.deepest = deepest
+    options.trainEach = trainEach
+    options.devEach = devEach
+    options.cache = cache
+    options.trainOptions["epochs"] = String(epochs)
+    if let learningRate { options.trainOptions["learning-rate"] = String(learningRate) }
+    if let rungs { options.trainOptions["rungs"] = rungs }
+    if let device { options.trainOptions["device"] = device }
+    let study = try DepthStudy(options, folder: out, model: model)
+    let rows = try await interruptible { try study.run(launch: ChildProcess.run) { Terminal.progress($0) } }
+    Terminal.finishLine()
+    Terminal.output(json ? "{\"rows\":\(try Terminal.json(rows))}" : DepthStudy.markdown(rows))
+    Terminal.note("\(out)/depth.html has the plots")
+  }
+
+  private func numbers(_ text: String, _ option: String) throws -> [Int] {
+    let parts = text.split(separator: ",").map { Int($0.trimmingCharacters(in: .whitespaces)) }
+    guard !parts.isEmpty, !parts.contains(nil) else { throw LadderError(.usage, "\(option) \(text): write numbers, as in 2,3,4") }
+    return parts.compactMap { $0 }
+  }
+}

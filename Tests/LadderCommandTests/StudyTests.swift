@@ -1,0 +1,90 @@
+import Foundation
+import LadderStudy
+import TestModels
+import Testing
+
+/// Studies with the real command, each run a real process.
+@Suite(.serialized) struct StudyTests {
+  let folder: TemporaryFolder
+  let model: String
+
+  init() throws {
+    folder = try TemporaryFolder()
+    model = try folder.model()
+  }
+
+  private static let yaml = """
+    seeds: [0, 1]
+    options: {rungs: "1,3", reduction: 2, batch-size: 4, device: CPU}
+    tasks:
+      - name: parity
+        train: TRAIN
+        dev: DEV
+        metric: choice
+        dev-limit: 6
+        template: {prompt: "{number} is", completion: " {label}", choices: [" even", " odd"]}
+    """
+
+  private func configuration(_ name: String = "study.yaml", _ change: (String) -> String = { $0 }) throws -> String {
+    let lines = (0..<24).map { "{\"number\": \($0), \"label\": \"\($0 % 2 == 0 ? "even" : "odd")\"}\n" }.joined()
+    let train = try folder.write("raw.train.jsonl", lines), dev = try folder.write("raw.dev.jsonl", lines)
+    return try folder.write(name, change(Self.yaml.replacingOccurrences(of: "TRAIN", with: train).replacingOccurrences(of: "DEV", with: dev)))
+  }
+
+  private func arguments(_ configuration: String, _ out: String) -> [String] {
+    ["study", "accuracy", "--config", configuration, "--model", model, "--out", folder.file(out)]
+  }
+
+  @Test func aStudyStoppedAndRunAgainWritesTheWholeTable() throws {
+    let configuration = try configuration()
+    let running = try Command.start(arguments(configuration, "study"), in: folder)
+    running.signal(SIGINT) { FileManager.default.fileExists(atPath: folder.file("study/results/parity/lst/seed-0.json")) }
+    let stopped = running.wait()
+    #expect(stopped.status == 130 || stopped.status == 0, "\(stopped.errors)")
+    let first = folder.file("study/results/parity/lst/seed-0.json")
+    let before = try FileManager.default.attributesOfItem(atPath: first)[.modificationDate] as? Date
+
+    let result = try Command.run(arguments(configuration, "study") + ["--json"], in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(try FileManager.default.attributesOfItem(atPath: first)[.modificationDate] as? Date == before, "what is done is not done again")
+    let rows = result.json["rows"] as? [[String: Any]] ?? []
+    #expect(rows.map { $0["method"] as? String } == ["base", "lst", "xladder"])
+    for row in rows {
+      #expect(row["examples"] as? Int == 6 && row["metric"] as? String == "choice")
+      #expect((row["values"] as? [Double])?.count == (row["method"] as? String == "base" ? 1 : 2))
+    }
+    let parameters = rows.dropFirst().compactMap { $0["parameters"] as? Int }
+    #expect(parameters.count == 2 && abs(parameters[0] - parameters[1]) * 100 <= parameters[0])
+    let markdown = try String(contentsOfFile: folder.file("study/table.md"), encoding: .utf8)
+    #expect(markdown.split(separator: "\n").count == 5 && markdown.contains("| parity | xladder |"))
+    let html = try String(contentsOfFile: folder.file("study/report.html"), encoding: .utf8)
+    #expect(html.components(separatedBy: "<svg").count == 3 && !html.contains("http://localhost"))
+  }
+
+  @Test func studiesThatCannotRunSayWhy() throws {
+    for (name, change, status) in [
+      ("misspelt", { $0.replacingOccurrences(of: "seeds", with: "sedes") }, 65), ("no task", { _ in "tasks: []\n" }, 64),
+      ("own option", { $0.replacingOccurrences(of: "batch-size", with: "out") }, 64), ("field", { $0.replacingOccurrences(of: "{number}", with: "{n}") }, 65),
+      ("bad option", { $0.replacingOccurrences(of: "rungs: \"1,3\"", with: "rungs: \"9\"") }, 64), ("no yaml", { _ in "a: [b" }, 65),
+    ] as [(String, (String) -> String, Int32)] {
+      let result = try Command.run(arguments(try configuration("\(name).yaml", change), name), in: folder)
+      #expect(result.status == status, "\(name): \(result.errors)")
+      #expect(result.lastError.hasPrefix("ladder: "), "\(result.errors)")
+    }
+    #expect(try Command.run(arguments(folder.file("none.yaml"), "x"), in: folder).status == 66)
+  }
+
+  @Test func theDepthStudyPlotsEveryWayOfWriting() throws {
+    let result = try Command.run(
+      [
+        "study", "depth", "--model", model, "--out", folder.file("depth"), "--deepest", "3", "--train-each", "6", "--dev-each", "2", "--epochs", "1",
+        "--passes", "2", "--rungs", "1,3", "--device", "CPU", "--json",
+      ], in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    let rows = result.json["rows"] as? [[String: Any]] ?? []
+    #expect(rows.count == 6)
+    for row in rows { #expect((row["accuracy"] as? [Double])?.count == 3) }
+    let html = try String(contentsOfFile: folder.file("depth/depth.html"), encoding: .utf8)
+    #expect(html.components(separatedBy: "<svg").count == 5)
+  }
+}
