@@ -24,8 +24,9 @@ let package = Package(
     .target(name: "LadderCompute", dependencies: ["CLlama"], swiftSettings: settings),
     .target(name: "LadderBackbone", dependencies: ["LadderCompute"], swiftSettings: settings),
     .target(name: "LadderSide", dependencies: ["LadderBackbone"], swiftSettings: settings),
+    .target(name: "LadderLoRA", dependencies: ["LadderBackbone"], swiftSettings: settings),
     .target(name: "LadderData", dependencies: ["LadderBackbone"], swiftSettings: settings),
-    .target(name: "LadderTrain", dependencies: ["LadderSide", "LadderData"], swiftSettings: settings),
+    .target(name: "LadderTrain", dependencies: ["LadderSide", "LadderLoRA", "LadderData"], swiftSettings: settings),
     .target(name: "LadderEval", dependencies: ["LadderTrain"], swiftSettings: settings),
 
     .target(name: "LadderStudy", dependencies: ["LadderEval"], swiftSettings: settings),
@@ -46,6 +47,7 @@ let package = Package(
     .testTarget(name: "LadderComputeTests", dependencies: ["LadderCompute"], swiftSettings: settings),
     .testTarget(name: "LadderBackboneTests", dependencies: ["LadderBackbone", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderSideTests", dependencies: ["LadderSide", "TestModels"], swiftSettings: settings),
+    .testTarget(name: "LadderLoRATests", dependencies: ["LadderEval", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderDataTests", dependencies: ["LadderData", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderTrainTests", dependencies: ["LadderTrain", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderEvalTests", dependencies: ["Ladder", "TestModels"], swiftSettings: settings),

@@ -3,6 +3,7 @@
 @_exported import LadderCompute
 @_exported import LadderData
 @_exported import LadderEval
+@_exported import LadderLoRA
 @_exported import LadderSide
 @_exported import LadderStudy
 @_exported import LadderTrain

@@ -38,6 +38,7 @@ package final class ForwardPass: TapSource {
   /// The most sequences at once.
   package let maxSequences: Int
   private let sharedLength: Int
+  private let adapter: EngineAdapter?
 
   /// - Parameters:
   ///   - maxTokens: the longest sample, and the KV cache's size.
@@ -47,9 +48,12 @@ package final class ForwardPass: TapSource {
   ///     bit for bit what llama.cpp gives for it.
   ///   - exactAttention: attention in F32 throughout, not in the engine's fused kernel on F16 keys and values, whose sums
   ///     depend on how many tokens a call holds: more memory and time, for stepwise results that agree with whole ones.
+  ///   - adapter: low-rank additions that llama.cpp applies to the model.
   package init(
-    _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96, exactAttention: Bool = false
+    _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96, exactAttention: Bool = false,
+    adapter: EngineAdapter? = nil
   ) throws {
+    self.adapter = adapter
     self.sharedLength = sharedLength
     self.backbone = backbone
     self.rungs = rungs
@@ -88,6 +92,10 @@ package final class ForwardPass: TapSource {
     }
     self.context = context
     llama_attach_threadpool(context, backbone.engine.threadpool, backbone.engine.threadpool)
+    if let adapter {
+      var adapters: [OpaquePointer?] = [adapter.pointer], scales: [Float] = [1]
+      guard llama_set_adapters_lora(context, &adapters, 1, &scales) == 0 else { throw LadderError(.engine, "llama.cpp could not apply the adapter") }
+    }
     batch = llama_batch_init(Int32(self.unit), 0, 1)
   }
 

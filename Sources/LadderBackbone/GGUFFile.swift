@@ -143,6 +143,24 @@ public struct GGUFFile: Sendable {
     }
   }
 
+  /// Reads a tensor into an engine's memory, quantised as it is.
+  package func load(_ info: TensorInfo, into pool: TensorPool) throws -> Tensor {
+    let tensor = try pool.make(ggmlType: info.ggmlType, info.shape)
+    ggml_set_name(tensor.pointer, info.name)
+    guard let handle = FileHandle(forReadingAtPath: path) else { throw LadderError(.inputOutput, "cannot read \(path)") }
+    defer { try? handle.close() }
+    try handle.seek(toOffset: UInt64(info.offset))
+    var offset = 0
+    while offset < info.bytes {
+      guard let part = try handle.read(upToCount: min(16 << 20, info.bytes - offset)), !part.isEmpty else {
+        throw LadderError(.inputOutput, "\(path): could not read \(info.name)")
+      }
+      part.withUnsafeBytes { tensor.write(bytes: $0, at: offset) }
+      offset += part.count
+    }
+    return tensor
+  }
+
   /// 64 bits (FNV-1a) over the header and over pages sampled evenly from the data: tells models apart in milliseconds,
   /// whatever their size. No protection against a forger.
   package func fingerprint() throws -> String {

@@ -9,6 +9,16 @@ public struct HeadDescription: Codable, Sendable, Equatable {
   public var inner: Float
   public var outer: Float
   public var capped: Bool
+
+  init(tensor: String, inner: Float, outer: Float, capped: Bool) {
+    self.tensor = tensor
+    self.inner = inner
+    self.outer = outer
+    self.capped = capped
+  }
+
+  /// A head whose logits are W·x as they stand.
+  package init(tensor: String) { self.init(tensor: tensor, inner: 1, outer: 1, capped: false) }
 }
 
 /// The frozen output head: logits = f(W·x), with W quantised as the file has it and f the model's own logit scale or soft-cap.
@@ -74,19 +84,7 @@ package struct Head: @unchecked Sendable {
       throw LadderError(.data, "\(file.path) has no head \(description.tensor), though its cache says so; remove the cache")
     }
     let pool = TensorPool(engine, tensors: 4)
-    let weight = try pool.make(ggmlType: info.ggmlType, info.shape)
-    ggml_set_name(weight.pointer, info.name)
-    guard let handle = FileHandle(forReadingAtPath: file.path) else { throw LadderError(.inputOutput, "cannot read \(file.path)") }
-    defer { try? handle.close() }
-    try handle.seek(toOffset: UInt64(info.offset))
-    var offset = 0
-    while offset < info.bytes {
-      guard let part = try handle.read(upToCount: min(16 << 20, info.bytes - offset)), !part.isEmpty else {
-        throw LadderError(.inputOutput, "\(file.path): could not read \(info.name)")
-      }
-      part.withUnsafeBytes { weight.write(bytes: $0, at: offset) }
-      offset += part.count
-    }
+    let weight = try file.load(info, into: pool)
     return Head(weight: weight, inner: description.inner, outer: description.outer, capped: description.capped, owner: pool)
   }
 

@@ -75,6 +75,8 @@ package final class Graph {
   package func subtract(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_sub(context, a.pointer, b.pointer)) }
   package func multiply(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_mul(context, a.pointer, b.pointer)) }
   package func scale(_ a: Tensor, _ factor: Float) -> Tensor { add(ggml_scale(context, a.pointer, factor)) }
+  /// factor · a + offset.
+  package func scaleAndShift(_ a: Tensor, _ factor: Float, _ offset: Float) -> Tensor { add(ggml_scale_bias(context, a.pointer, factor, offset)) }
   package func scaleInPlace(_ a: Tensor, _ factor: Float) -> Tensor { add(ggml_scale_inplace(context, a.pointer, factor)) }
   package func tanhInPlace(_ a: Tensor) -> Tensor { add(ggml_tanh_inplace(context, a.pointer)) }
   package func softmaxInPlace(_ a: Tensor) -> Tensor { add(ggml_soft_max_inplace(context, a.pointer)) }

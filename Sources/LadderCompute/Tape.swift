@@ -21,16 +21,26 @@ package final class Tape {
   let products: ElementType
   private let parameters: Parameters?
   private var transposes: [Tensor: Tensor] = [:]
+  private let results: KeptResults?
 
-  /// - Parameter parameters: those whose rounded twins enter products in the type `products`.
-  package init(_ graph: Graph, parameters: Parameters? = nil, products: ElementType = .float32) {
+  /// - Parameters:
+  ///   - parameters: those whose rounded twins enter products in the type `products`.
+  ///   - results: where operations that are dear to compute again keep what they give.
+  package init(_ graph: Graph, parameters: Parameters? = nil, products: ElementType = .float32, results: KeptResults? = nil) {
     self.graph = graph
+    self.results = results
     self.parameters = parameters
     self.products = products
   }
 
   /// What stands for a weight in a product.
   func operand(_ weight: Tensor) -> Tensor { parameters?.rounded(weight) ?? weight }
+
+  /// What an operation gives, from the results that were kept where there are any.
+  func kept(_ keeps: Bool = true, _ make: () -> Tensor) -> Tensor {
+    guard keeps, let results else { return make() }
+    return results.result(graph, make)
+  }
 
   /// `aᵀ`, contiguous, in the products' element type: the first operand of a backward product.
   ///

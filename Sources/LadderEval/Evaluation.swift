@@ -155,7 +155,7 @@ extension LadderModel {
     let prompts = try samples.map(encoder.prompt)
     let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)
     let slots = try backbone.takesOneSequence() ? 1 : max(1, min(options.parallelTexts, prompts.count))
-    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: slots * (longest + options.maxTokens))
+    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: slots * (longest + options.maxTokens), adapter: adapter)
     let decoder = try SideDecoder(network, forward, slots: min(slots, forward.maxSequences)), next = try NextToken(backbone)
     var right = 0, tokens = 0, finished = 0
     var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
@@ -185,10 +185,14 @@ extension LadderModel {
     let lengths = samples.map(\.tokens.count)
     // Like lengths together fill the engine's calls best; results go back to their places.
     let order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
-    let store = try options.cache.map {
-      try ActivationCache(directory: $0.directory, description: .init(backbone, rungs: rungs, format: $0.format), limit: $0.limit)
-    }
-    let source = try CachedTaps(backbone, rungs: rungs, maxTokens: lengths.max() ?? 1, cache: store)
+    // An adapter changes what would be kept.
+    let store =
+      try adapter != nil
+      ? nil
+      : options.cache.map {
+        try ActivationCache(directory: $0.directory, description: .init(backbone, rungs: rungs, format: $0.format), limit: $0.limit)
+      }
+    let source = try CachedTaps(backbone, rungs: rungs, maxTokens: lengths.max() ?? 1, cache: store, adapter: adapter)
     let step = try SideStep(network, backbone), loss = try CrossEntropy(backbone)
     var results = [[Float]](repeating: [], count: samples.count)
     var done = 0

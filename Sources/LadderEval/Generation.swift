@@ -37,7 +37,7 @@ extension LadderModel {
   public func generate(_ prompt: String, options: GenerationOptions = GenerationOptions(), onText: (String) -> Void = { _ in }) throws -> Generation {
     let tokens = backbone.tokenizer.tokens(prompt, beginning: true, special: options.parsesSpecial)
     guard !tokens.isEmpty else { throw LadderError(.usage, "the prompt is empty") }
-    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: tokens.count + options.maxTokens)
+    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: tokens.count + options.maxTokens, adapter: adapter)
     return try generate(tokens, try SideDecoder(network, forward), try NextToken(backbone), options: options, onText: onText)
   }
 

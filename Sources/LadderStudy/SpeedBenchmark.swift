@@ -82,18 +82,17 @@ public struct SpeedBenchmark: Sendable {
     try configuration.validate()
     let batches = try batches(samples)
     let longest = batches.joined().map(\.tokens.count).max() ?? 1, tokens = batches.joined().reduce(0) { $0 + $1.tokens.count }
-    let geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
+    let rungs = configuration.lora == nil ? try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks).rungs : []
 
     // Memory first: nothing but training has been in this process yet.
     report("training, for its peak memory")
-    let taps = try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: longest)
-    let session = try TrainingSession(backbone, configuration, taps)
+    let session = try TrainingSession(backbone, configuration, maxTokens: longest)
     try session.initialise(prefixes(Array(batches.joined())))
     for (index, batch) in batches.prefix(2).enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) }
     let peak = backbone.peakBytes
 
     // Engine and training in turn, batch by batch, so that a machine that slows down slows both.
-    let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest), tapped = try ForwardPass(backbone, rungs: geometry.rungs, maxTokens: longest)
+    let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest), tapped = try ForwardPass(backbone, rungs: rungs, maxTokens: longest)
     let pool = TensorPool(backbone.engine)
     let before = session.phases
     var engineSeconds = 0.0, tappedSeconds = 0.0, trainSeconds = 0.0
@@ -108,17 +107,17 @@ public struct SpeedBenchmark: Sendable {
     var result = Result(
       engineTokensPerSecond: Double(tokens) / engineSeconds, tappedTokensPerSecond: Double(tokens) / tappedSeconds,
       trainTokensPerSecond: Double(tokens) / trainSeconds, peakBytes: peak, weightsBytes: backbone.weightsBytes,
-      parameters: session.network.parameters.count, workspaceBytes: session.workspaceBytes, backboneShare: (phases.backbone - before.backbone) / total,
+      parameters: session.learner.parameters.count, workspaceBytes: session.workspaceBytes, backboneShare: (phases.backbone - before.backbone) / total,
       sideShare: (phases.side - before.side) / total, headShare: (phases.head - before.head) / total,
       optimiserShare: (phases.optimiser - before.optimiser) / total, tokens: tokens, device: backbone.deviceName)
-    if options.measuresCache {
+    if options.measuresCache, configuration.lora == nil {
       report("training from the activation cache")
-      result.cachedTokensPerSecond = Double(tokens) / (try cachedSeconds(batches, geometry, longest))
+      result.cachedTokensPerSecond = Double(tokens) / (try cachedSeconds(batches, rungs, longest))
     }
     if options.decodedTokens > 0 {
       report("decoding")
       result.decodeBaseTokensPerSecond = try decode(nil, batches[0][0].tokens)
-      result.decodeLadderTokensPerSecond = try decode(session.network, batches[0][0].tokens)
+      if let side = session.learner as? SideLearner { result.decodeLadderTokensPerSecond = try decode(side.network, batches[0][0].tokens) }
     }
     return result
   }
@@ -137,9 +136,8 @@ public struct SpeedBenchmark: Sendable {
   /// Trains for two steps and nothing else; the second is the one that is timed.
   public func twoSteps(report: (String) -> Void = { _ in }) throws -> TwoSteps {
     try configuration.validate()
-    let batches = try batches(nil), geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
-    let taps = try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: options.length)
-    let session = try TrainingSession(backbone, configuration, taps)
+    let batches = try batches(nil)
+    let session = try TrainingSession(backbone, configuration, maxTokens: options.length)
     report("step 1 of 2")
     try session.initialise(prefixes(batches[0]))
     _ = try session.take(batches[0], number: 0, learningRate: 1e-4)
@@ -187,11 +185,11 @@ public struct SpeedBenchmark: Sendable {
     }
   }
 
-  private func cachedSeconds(_ batches: [[EncodedSample]], _ geometry: SideGeometry, _ longest: Int) throws -> Double {
+  private func cachedSeconds(_ batches: [[EncodedSample]], _ rungs: [Int], _ longest: Int) throws -> Double {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-bench-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let cache = try ActivationCache(directory: folder, description: .init(backbone, rungs: geometry.rungs))
-    let session = try TrainingSession(backbone, configuration, try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: longest, cache: cache))
+    let cache = try ActivationCache(directory: folder, description: .init(backbone, rungs: rungs))
+    let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: cache)
     try session.initialise(Array(batches.joined()))
     for (index, batch) in batches.enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) }
     if let stopped = cache.stopped { throw LadderError(.inputOutput, "no room for the cache in \(folder): \(stopped)") }

@@ -1,12 +1,13 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderLoRA
 import LadderSide
 
 /// A run's folder:
 ///
 ///     ladder.json          configuration, and the backbone's fingerprint
-///     ladder.safetensors   the weights to use: the best validated, or the last
+///     ladder.safetensors   the weights to use: the best validated, or the last; with QLoRA adapter.gguf and PEFT's files hold them too
 ///     metrics.jsonl        one line a step
 ///     checkpoints/step-N/  what --resume continues from
 ///
@@ -20,10 +21,10 @@ public struct RunDirectory: Sendable {
     public var configuration: TrainingConfiguration
     /// Trainable numbers.
     public var parameters: Int
-    public var width: Int
-    /// Side layers: as many as rungs for each climb.
-    public var layers: Int
-    public var rungs: [Int]
+    /// Of the side network, and its layers, as many as rungs for each climb; nil for QLoRA.
+    public var width: Int?
+    public var layers: Int?
+    public var rungs: [Int]?
     /// The step whose weights `ladder.safetensors` holds, and its validation loss where there is one.
     public var step: Int
     public var validationLoss: Float?
@@ -63,9 +64,15 @@ public struct RunDirectory: Sendable {
     try DurableFile.write(manifestPath, [try Self.encoder.encode(manifest)])
   }
 
-  /// Loads the run's side network onto its backbone.
+  /// What a run trained, ready to use.
+  package enum Trained {
+    case side(SideNetwork)
+    case adapter(EngineAdapter)
+  }
+
+  /// Loads what the run trained onto its backbone.
   /// - Throws: `data` with both fingerprints where the backbone is another one.
-  package func load(_ backbone: Backbone) throws -> SideNetwork {
+  package func load(_ backbone: Backbone) throws -> Trained {
     let manifest = try manifest()
     guard manifest.backbone.fingerprint == backbone.fingerprint else {
       throw LadderError(
@@ -76,10 +83,11 @@ public struct RunDirectory: Sendable {
     guard FileManager.default.fileExists(atPath: weightsPath) else {
       throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with --resume")
     }
+    if manifest.configuration.lora != nil { return .adapter(try EngineAdapter(path: "\(path)/\(AdapterFiles.gguf)", backbone)) }
     let geometry = try SideGeometry(manifest.configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
     let network = try SideNetwork(manifest.configuration.side, geometry, backbone.engine, trainable: false)
     try network.restore(try Safetensors(path: weightsPath), from: weightsPath)
-    return network
+    return .side(network)
   }
 
   // MARK: - Checkpoints
@@ -103,7 +111,7 @@ public struct RunDirectory: Sendable {
     try? FileManager.default.removeItem(atPath: temporary)
     try DurableFile.makeFolder(temporary)
     do {
-      try session.network.export().write(temporary + "/ladder.safetensors")
+      try session.learner.export().write(temporary + "/ladder.safetensors")
       var moments = Safetensors()
       func add(_ name: String, _ state: [[Float]]) {
         for (index, values) in state.enumerated() { moments.tensors["\(name).\(index)"] = .init(shape: [values.count], values: values) }
@@ -139,7 +147,7 @@ public struct RunDirectory: Sendable {
     } catch is DecodingError {
       throw LadderError(.data, "\(folder)/state.json is broken; remove the folder and resume from an older checkpoint")
     }
-    try session.network.restore(try Safetensors(path: folder + "/ladder.safetensors"), from: folder + "/ladder.safetensors")
+    try session.learner.restore(try Safetensors(path: folder + "/ladder.safetensors"), from: folder + "/ladder.safetensors")
     let moments = try Safetensors(path: folder + "/optimiser.safetensors")
     func take(_ name: String, _ counts: [Int]) throws -> [[Float]] {
       try counts.enumerated().map { index, count in

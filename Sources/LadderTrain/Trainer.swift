@@ -2,9 +2,10 @@ import Foundation
 import LadderBackbone
 import LadderCompute
 import LadderData
+import LadderLoRA
 import LadderSide
 
-/// Trains a side network on a frozen backbone.
+/// Trains a side network on a frozen backbone, or low-rank additions inside it.
 ///
 /// The loop reads as the algorithm; the work of one step is `TrainingSession.take`.
 public struct Trainer: Sendable {
@@ -49,8 +50,10 @@ public struct Trainer: Sendable {
     report: (TrainingEvent) -> Void = { _ in }
   ) throws -> TrainingStep? {
     try configuration.validate()
-    let geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
-    try prepare(run, geometry, resume: resume)
+    if configuration.lora != nil, cache != nil {
+      throw LadderError(.usage, "--cache is for side networks: with --method qlora the model's activations change at every step")
+    }
+    try prepare(run, resume: resume)
 
     report(.stage("tokenising \(samples.count) samples"))
     let encoder = SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong)
@@ -60,10 +63,11 @@ public struct Trainer: Sendable {
     let lengths = encoded.map(\.tokens.count)
 
     let longest = max(lengths.max() ?? 1, held?.map(\.tokens.count).max() ?? 1)
-    let store = try cache.map {
-      try ActivationCache(directory: $0.directory, description: .init(backbone, rungs: geometry.rungs, format: $0.format), limit: $0.limit)
+    let store = try cache.map { cache in
+      let geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
+      return try ActivationCache(directory: cache.directory, description: .init(backbone, rungs: geometry.rungs, format: cache.format), limit: cache.limit)
     }
-    let session = try TrainingSession(backbone, configuration, try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: longest, cache: store))
+    let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: store)
     var cacheNote = CacheNote(store)
 
     var state = RunDirectory.CheckpointState(step: 0, tokens: 0, metricsBytes: 0)
@@ -71,7 +75,7 @@ public struct Trainer: Sendable {
       state = try run.loadCheckpoint(last, session)
       report(.resumed(step: last))
     } else {
-      report(.stage("measuring the taps' means and deviations"))
+      if configuration.lora == nil { report(.stage("measuring the taps' means and deviations")) }
       try session.initialise(encoded)
     }
     let metrics = try MetricsFile(run.metricsPath, keeping: state.metricsBytes)
@@ -95,7 +99,7 @@ public struct Trainer: Sendable {
       do {
         result = try session.take(batch.map { encoded[$0] }, number: state.step, learningRate: rate)
       } catch let error as LadderError where error.kind == .interrupted {
-        try saveInterrupted(run, state, session, metrics, geometry)
+        try saveInterrupted(run, state, session, metrics)
         throw LadderError(.interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
       }
       state.step += 1
@@ -119,7 +123,7 @@ public struct Trainer: Sendable {
         if isBest {
           state.bestLoss = validated
           state.bestStep = state.step
-          try session.export().write(run.weightsPath)
+          try session.write(to: run)
         }
         report(.validation(step: state.step, loss: validated, isBest: isBest))
       }
@@ -129,8 +133,8 @@ public struct Trainer: Sendable {
       }
     }
 
-    if state.bestStep == nil { try session.export().write(run.weightsPath) }
-    try run.write(manifest(geometry, state, finished: true))
+    if state.bestStep == nil { try session.write(to: run) }
+    try run.write(try manifest(state, finished: true))
     return last
   }
 
@@ -150,7 +154,7 @@ public struct Trainer: Sendable {
 
   // MARK: - The run's folder
 
-  private func prepare(_ run: RunDirectory, _ geometry: SideGeometry, resume: Bool) throws {
+  private func prepare(_ run: RunDirectory, resume: Bool) throws {
     let exists = FileManager.default.fileExists(atPath: run.manifestPath)
     if exists {
       let old = try run.manifest()
@@ -171,19 +175,21 @@ public struct Trainer: Sendable {
     }
     try DurableFile.makeFolder(run.checkpointsPath)
     let state = RunDirectory.CheckpointState(step: 0, tokens: 0, metricsBytes: 0)
-    try run.write(manifest(geometry, state, finished: false))
+    try run.write(try manifest(state, finished: false))
   }
 
-  private func manifest(_ geometry: SideGeometry, _ state: RunDirectory.CheckpointState, finished: Bool) -> RunDirectory.Manifest {
-    let specifications = SideNetwork.specifications(configuration.side, geometry)
+  private func manifest(_ state: RunDirectory.CheckpointState, finished: Bool) throws -> RunDirectory.Manifest {
+    let geometry = configuration.lora == nil ? try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks) : nil
+    let specifications =
+      try geometry.map { SideNetwork.specifications(configuration.side, $0) }
+      ?? LoRAModel.specifications(configuration.lora ?? LoRAConfiguration(), BlockShape(backbone.file))
     return RunDirectory.Manifest(
-      method: configuration.side.passes > 1 ? "xladder" : "lst",
+      method: configuration.method,
       backbone: .init(
         name: backbone.file.name ?? (backbone.path as NSString).lastPathComponent, fingerprint: backbone.fingerprint,
         architecture: backbone.file.architecture, blocks: backbone.blocks, width: backbone.width),
-      configuration: configuration, parameters: specifications.reduce(0) { $0 + $1.count }, width: geometry.width, layers: geometry.layers,
-      rungs: geometry.rungs,
-      step: state.bestStep ?? state.step, validationLoss: state.bestLoss, finished: finished)
+      configuration: configuration, parameters: specifications.reduce(0) { $0 + $1.count }, width: geometry?.width, layers: geometry?.layers,
+      rungs: geometry?.rungs, step: state.bestStep ?? state.step, validationLoss: state.bestLoss, finished: finished)
   }
 
   private func checkpoint(
@@ -195,13 +201,13 @@ public struct Trainer: Sendable {
 
   /// Saves the state before the step that was cut short, which is taken again from its start.
   private func saveInterrupted(
-    _ run: RunDirectory, _ state: RunDirectory.CheckpointState, _ session: TrainingSession, _ metrics: MetricsFile, _ geometry: SideGeometry
+    _ run: RunDirectory, _ state: RunDirectory.CheckpointState, _ session: TrainingSession, _ metrics: MetricsFile
   ) throws {
     if state.step == 0 { return }
     var state = state
     try checkpoint(run, &state, session, metrics)
-    if state.bestStep == nil { try session.export().write(run.weightsPath) }
-    try run.write(manifest(geometry, state, finished: false))
+    if state.bestStep == nil { try session.write(to: run) }
+    try run.write(try manifest(state, finished: false))
   }
 
   private func isValidationStep(_ step: Int, _ perEpoch: Int, _ total: Int) -> Bool {

@@ -1,11 +1,14 @@
 import Foundation
 import LadderCompute
 import LadderData
+import LadderLoRA
 import LadderSide
 
 /// Everything that decides what a run's weights become, given the backbone and the samples.
 public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var side = SideConfiguration()
+  /// Trains low-rank additions inside the model, QLoRA, instead of a side network.
+  public var lora: LoRAConfiguration? = nil
   public var epochs: Double = 1
   /// Optimiser steps; overrides `epochs`.
   public var steps: Int? = nil
@@ -38,6 +41,9 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
 
   public init() {}
 
+  /// `lst`, `xladder` or `qlora`.
+  public var method: String { lora != nil ? "qlora" : side.passes > 1 ? "xladder" : "lst" }
+
   /// - Throws: `usage` for the first setting that is out of range.
   package func validate() throws {
     func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
@@ -50,6 +56,7 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     try require((0..<1).contains(warmup), "--warmup is a share of the run, from 0 up to 1")
     try require((0...1).contains(averaging), "--average is a share of the run, from 0 to 1")
     try require(weightDecay >= 0 && clip >= 0, "--weight-decay and --clip cannot be negative")
+    try lora?.validate()
     try require((0..<1).contains(side.tapDropout), "--tap-dropout is a share, from 0 up to 1")
     try require(side.gateTemperature > 0, "--gate-temperature must be above 0")
     try require(checkpointEvery > 0 && validateEvery >= 0, "--checkpoint-every must be 1 or more, --validate-every 0 or more")

@@ -1,18 +1,19 @@
 import LadderBackbone
 import LadderCompute
 import LadderData
+import LadderLoRA
 import LadderSide
 
-/// One side network in training: its parameters, its optimiser, and the work of one step.
+/// One side network, or one adapter, in training: its parameters, its optimiser, and the work of one step.
 ///
 /// For each micro-batch: take the backbone's taps, run the side network, take the frozen head's cross-entropy, go back through
-/// the side network; then one AdamW step.
+/// the side network; then one AdamW step. An adapter takes no taps: it runs, and goes back through, the model itself.
 package final class TrainingSession {
   /// Seconds that each part of the work took since the session began.
   package struct PhaseTimes: Sendable, Equatable {
     /// The backbone's forward pass, or reading the cache.
     package var backbone = 0.0
-    /// The side network, forward and backward.
+    /// The side network, or the model with its adapter, forward and backward.
     package var side = 0.0
     /// The head's cross-entropy and its gradient.
     package var head = 0.0
@@ -22,51 +23,60 @@ package final class TrainingSession {
   }
 
   package let backbone: Backbone
-  package let network: SideNetwork
+  package let learner: any Learner
   package let optimiser: AdamW
-  package let taps: CachedTaps
   /// Nil where the configuration averages nothing.
   package let average: WeightAverage?
   package private(set) var phases = PhaseTimes()
   private let configuration: TrainingConfiguration
   private let loss: CrossEntropy
-  private let step: SideStep
   private let gradients: TensorPool
 
-  /// A network whose parameters are all zero: initialise it, or restore a checkpoint.
-  package init(_ backbone: Backbone, _ configuration: TrainingConfiguration, _ taps: CachedTaps) throws {
+  /// Parameters are all zero: initialise them, or restore a checkpoint.
+  /// - Parameters:
+  ///   - maxTokens: the longest sample.
+  ///   - cache: where a side network's taps are kept.
+  package init(_ backbone: Backbone, _ configuration: TrainingConfiguration, maxTokens: Int, cache: ActivationCache? = nil) throws {
     self.backbone = backbone
     self.configuration = configuration
-    self.taps = taps
-    let geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
-    network = try SideNetwork(configuration.side, geometry, backbone.engine, trainable: true)
+    if let lora = configuration.lora {
+      learner = try LoRALearner(lora, backbone)
+    } else {
+      let geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
+      let network = try SideNetwork(configuration.side, geometry, backbone.engine, trainable: true)
+      learner = try SideLearner(network, try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: maxTokens, cache: cache), backbone)
+    }
     var settings = AdamW.Settings()
     settings.weightDecay = configuration.weightDecay
     settings.clip = configuration.clip
     settings.eightBit = configuration.eightBitOptimiser
-    optimiser = try AdamW(network.parameters, settings, backbone.engine)
-    average = configuration.averaging > 0 ? try WeightAverage(network.parameters, backbone.engine) : nil
+    optimiser = try AdamW(learner.parameters, settings, backbone.engine)
+    average = configuration.averaging > 0 ? try WeightAverage(learner.parameters, backbone.engine) : nil
     loss = try CrossEntropy(backbone, filter: configuration.filtersGradient ? CrossEntropy.defaultFilter : nil)
-    step = try SideStep(network, backbone)
     gradients = TensorPool(backbone.engine)
   }
 
   /// Sets the parameters to their starting values and the taps' statistics to those of the first samples; both from another run
   /// where the configuration names one.
   package func initialise(_ samples: [EncodedSample]) throws {
-    try network.initialise(seed: configuration.seed, backbone: backbone)
     if let warm = configuration.warmStart {
       let weights = RunDirectory(warm).weightsPath
-      return try network.restore(try Safetensors(path: weights), from: weights)
+      return try learner.restore(try Safetensors(path: weights), from: weights)
     }
-    try network.setStatistics(try taps.statistics(samples.prefix(256).map(\.packed)))
+    try learner.initialise(seed: configuration.seed, samples.map(\.packed))
   }
 
-  /// The weights to use: averaged, where the configuration averages and a step was taken into the mean.
-  package func export() -> Safetensors { average?.used(network.export) ?? network.export() }
+  /// Writes the weights to use: averaged, where the configuration averages and a step was taken into the mean.
+  package func write(to run: RunDirectory) throws {
+    func write() throws {
+      try learner.export().write(run.weightsPath)
+      try learner.writeExtras(to: run.path)
+    }
+    try average?.used(write) ?? write()
+  }
 
   /// Bytes that the side network's activations and the head's chunks take, besides parameters and the optimiser's state.
-  package var workspaceBytes: Int { step.bytes + loss.bytes + gradients.capacity }
+  package var workspaceBytes: Int { learner.bytes + loss.bytes + gradients.capacity }
 
   /// Takes one optimiser step on a batch.
   /// - Parameters:
@@ -77,17 +87,17 @@ package final class TrainingSession {
   package func take(_ batch: [EncodedSample], number: Int, learningRate: Float) throws -> (loss: Float, gradientNorm: Float) {
     let rows = batch.reduce(0) { $0 + $1.lossRows.count }
     var sum = 0.0, isWhole = false
-    defer { if !isWhole { network.parameters.zeroGradients() } }
+    defer { if !isWhole { learner.parameters.zeroGradients() } }
     for (index, micro) in BatchPlan.pack(Array(batch.indices), lengths: batch.map(\.tokens.count), tokens: configuration.microBatchTokens).enumerated() {
       try Cancellation.check()
       let samples = micro.map { batch[$0] }, targets = samples.flatMap(\.targets)
-      try timed(\.backbone) { try step.read(samples.map(\.packed), from: taps) }
-      let corrected = try timed(\.side) { try step.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
+      try timed(\.backbone) { try learner.read(samples.map(\.packed)) }
+      let corrected = try timed(\.side) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
       try gradients.reset()
       let gradient = try gradients.make(.float32, [backbone.width, targets.count])
       let losses = try timed(\.head) { try loss.evaluate(corrected, targets: targets, gradient: gradient, scale: 1 / Float(rows)) }
       sum += losses.reduce(0.0) { $0 + Double($1) }
-      try timed(\.side) { try step.backward(gradient) }
+      try timed(\.side) { try learner.backward(gradient) }
     }
     guard sum.isFinite else {
       throw LadderError(.data, "the loss is not finite at step \(number + 1): lower --learning-rate; the last checkpoint is intact")
@@ -106,8 +116,8 @@ package final class TrainingSession {
     var sum = 0.0, rows = 0
     for micro in BatchPlan.pack(Array(samples.indices), lengths: samples.map(\.tokens.count), tokens: configuration.microBatchTokens) {
       try Cancellation.check()
-      try step.read(micro.map { samples[$0].packed }, from: taps)
-      let losses = try loss.evaluate(try step.forward(), targets: micro.flatMap { samples[$0].targets })
+      try learner.read(micro.map { samples[$0].packed })
+      let losses = try loss.evaluate(try learner.forward(dropout: nil), targets: micro.flatMap { samples[$0].targets })
       sum += losses.reduce(0.0) { $0 + Double($1) }
       rows += losses.count
     }

@@ -15,7 +15,7 @@ struct Bench: AsyncParsableCommand {
       """)
 
   @OptionGroup var options: ModelOptions
-  @OptionGroup var side: SideOptions
+  @OptionGroup var method: MethodOptions
   @Option(help: ArgumentHelp("Make a model of this shape: \(ModelShape.known.map(\.name).joined(separator: ", ")).", valueName: "name")) var shape: String?
   @Option(help: ArgumentHelp("Its quantisation: Q4_0 (default), Q8_0 or F16.", valueName: "type")) var quantisation = "Q4_0"
   @Option(help: ArgumentHelp("Samples to train on.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String?
@@ -34,7 +34,7 @@ struct Bench: AsyncParsableCommand {
       throw LadderError(.usage, "--max-length must be 2 or more, --steps, --batch-size and --loss-rows 1 or more, --decode 0 or more")
     }
     var settings = TrainingConfiguration()
-    settings.side = try side.configuration()
+    try method.apply(to: &settings)
     settings.maxLength = maxLength
     settings.batchSize = batchSize
     settings.microBatchTokens = max(settings.microBatchTokens, maxLength)
@@ -49,7 +49,7 @@ struct Bench: AsyncParsableCommand {
     let temporary = try shape.map { try TemporaryModel($0, quantisation) }
     defer { temporary?.remove() }
     if let lengths { return try memoryCurve(lengths, temporary?.path) }
-    let backbone = try options.load(path: temporary?.path)
+    let backbone = try options.load(path: temporary?.path, trainsInside: settings.lora != nil)
     let benchmark = SpeedBenchmark(backbone, settings, measured)
     let result = try await interruptible { try benchmark.run(samples) { Terminal.progress($0) } }
     Terminal.finishLine()
@@ -72,9 +72,9 @@ struct Bench: AsyncParsableCommand {
       Terminal.progress("measuring at \(length) tokens", always: true)
       var arguments = ["plan", "--measure", "--json", "--model", model, "--max-length", String(length)]
       if let lossRows { arguments += ["--loss-share", String(min(1, Double(lossRows) / Double(length)))] }
+      arguments += method.arguments
       for (name, value) in [
-        ("--rungs", side.rungs), ("--downsample", side.downsample), ("--reduction", side.reduction.map { String($0) }), ("--device", options.device),
-        ("--threads", options.threads.map { String($0) }),
+        ("--device", options.device), ("--threads", options.threads.map { String($0) }),
       ] { if let value { arguments += [name, value] } }
       let data = try ChildProcess.run(arguments)
       guard let result = try? JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: data) else {

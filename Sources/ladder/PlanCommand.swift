@@ -12,7 +12,7 @@ struct PlanCommand: AsyncParsableCommand {
       """)
 
   @OptionGroup var options: ModelOptions
-  @OptionGroup var side: SideOptions
+  @OptionGroup var method: MethodOptions
   @Option(help: ArgumentHelp("Plan for a model of this shape, before it is fetched.", valueName: "name")) var shape: String?
   @Option(help: ArgumentHelp("Longest sample to plan for (default: 512, 2048 and 8192).", valueName: "T")) var maxLength: Int?
   @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
@@ -35,8 +35,10 @@ struct PlanCommand: AsyncParsableCommand {
     planned.threads = options.threads
     planned.device = options.device
     planned.onlyOwn = only
-    let own = try side.configuration()
-    if only || own != SideConfiguration() { planned.own = own }
+    var own = TrainingConfiguration()
+    try method.apply(to: &own)
+    if own.lora != nil, !measure, only { throw LadderError(.usage, "--only plans a side network; with --method qlora take --measure") }
+    if only || own.side != SideConfiguration() { planned.own = own.side }
 
     let temporary = try shape.map { try TemporaryModel($0, "Q4_0", headerOnly: !measure) }
     defer { temporary?.remove() }
@@ -53,16 +55,15 @@ struct PlanCommand: AsyncParsableCommand {
     }
   }
 
-  private func measureSteps(_ path: String, _ own: SideConfiguration, _ planned: Plan.Options) async throws {
-    var settings = TrainingConfiguration()
-    settings.side = own
+  private func measureSteps(_ path: String, _ own: TrainingConfiguration, _ planned: Plan.Options) async throws {
+    var settings = own
     settings.maxLength = planned.lengths[planned.lengths.count / 2]
     settings.microBatchTokens = max(settings.microBatchTokens, settings.maxLength)
     var measured = SpeedBenchmark.Options()
     measured.length = settings.maxLength
     measured.lossRows = max(1, Int(Double(settings.maxLength) * lossShare))
     measured.steps = 2
-    let benchmark = SpeedBenchmark(try options.load(path: path), settings, measured)
+    let benchmark = SpeedBenchmark(try options.load(path: path, trainsInside: own.lora != nil), settings, measured)
     let result = try await interruptible { try benchmark.twoSteps { Terminal.progress($0) } }
     Terminal.finishLine()
     if json { return Terminal.output(try Terminal.json(result)) }
@@ -85,9 +86,6 @@ struct PlanCommand: AsyncParsableCommand {
       let widths = [8, 12, 11, 16]
       let columns = zip(cells, widths).map { String(repeating: " ", count: max(0, $1 - $0.count)) + $0 }.joined()
       Terminal.output(pad(r.method, 9) + pad(r.options, width + 2) + columns + fits)
-    }
-    if rows.contains(where: { $0.method == "qlora" }) {
-      Terminal.output("qlora: what back-propagation through the model would need on the same engine, for comparison; this version does not train it.")
     }
   }
 }

@@ -4,12 +4,13 @@ import Ladder
 
 struct Train: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Train a side network on a frozen model.",
+    abstract: "Train a side network on a frozen model, or low-rank matrices inside it.",
     discussion: """
       Every option can stand in a YAML file given by --config, by its long name (`learning-rate: 5e-4`); the command line wins.
 
       The run's folder holds ladder.json, ladder.safetensors (the best state by --valid, else the last), metrics.jsonl and the
-      last checkpoint. Stop with Ctrl-C and go on with --resume: the weights end bit for bit as if never stopped.
+      last checkpoint. With --method qlora it also holds the adapter for llama.cpp (adapter.gguf) and for PEFT
+      (adapter_model.safetensors, adapter_config.json). Stop with Ctrl-C and go on with --resume: the weights end bit for bit as if never stopped.
       """)
 
   @OptionGroup var options: ModelOptions
@@ -20,8 +21,7 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Folder for the run.", valueName: "folder"), completion: .directory) var out: String?
   @Flag(help: "Go on with the run in --out from its last checkpoint.") var resume = false
 
-  @Option(help: ArgumentHelp("lst (default), or xladder: --passes climbs (default 2).", valueName: "name")) var method: String?
-  @OptionGroup var side: SideOptions
+  @OptionGroup var method: MethodOptions
 
   @Option(
     help: ArgumentHelp("Folder that keeps the model's activations: later epochs and runs read them and never run the model.", valueName: "folder"),
@@ -58,7 +58,7 @@ struct Train: AsyncParsableCommand {
     let samples = try Sample.load(data)
     let validation = try valid.map { try Sample.load($0) }
     let cacheOptions = try cacheOptions()
-    let backbone = try options.load(cache: cacheOptions?.directory)
+    let backbone = try options.load(cache: cacheOptions?.directory, trainsInside: settings.lora != nil)
     Terminal.note(
       "\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), \(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"
     )
@@ -111,16 +111,7 @@ struct Train: AsyncParsableCommand {
 
   private func trainingConfiguration() throws -> TrainingConfiguration {
     var settings = TrainingConfiguration()
-    settings.side = try side.configuration()
-    switch method {
-    case nil: break
-    case "lst":
-      guard settings.side.passes == 1 else { throw LadderError(.usage, "--method lst climbs once; for --passes \(settings.side.passes) take --method xladder") }
-    case "xladder":
-      if side.passes == nil { settings.side.passes = 2 }
-      guard settings.side.passes > 1 else { throw LadderError(.usage, "--method xladder climbs more than once; take --passes 2 or more") }
-    case let other?: throw LadderError(.usage, "--method \(other): take lst or xladder")
-    }
+    try method.apply(to: &settings)
     func set<T>(_ path: WritableKeyPath<TrainingConfiguration, T>, _ value: T?) { if let value { settings[keyPath: path] = value } }
     set(\.epochs, epochs)
     settings.steps = steps

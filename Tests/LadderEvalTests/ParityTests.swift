@@ -108,7 +108,8 @@ import Testing
     change(&settings)
     let run = RunDirectory(folder.file("run"))
     try Trainer(backbone, settings).train(Self.samples, into: run)
-    return try run.load(backbone)
+    guard case .side(let network) = try run.load(backbone) else { throw LadderError(.engine, "no side network") }
+    return network
   }
 
   /// With weights and attention in F32 the engine's own batched and stepwise results agree, so a trained ladder's must: within

@@ -147,11 +147,10 @@ import Testing
       c.side.rungs = .every(2)
       c.side.reduction = 1
       change(&c.side)
-      let geometry = try SideGeometry(c.side, backboneWidth: backbone.width, blocks: backbone.blocks)
-      let session = try TrainingSession(backbone, c, try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: 512))
+      let session = try TrainingSession(backbone, c, maxTokens: 512)
       try session.initialise([sample])
       for number in 0..<2 { _ = try session.take([sample], number: number, learningRate: 1e-4) }
-      return (session.network.parameters.count, session.workspaceBytes)
+      return (session.learner.parameters.count, session.workspaceBytes)
     }
     let one = try measure { _ in }
     let more = try measure { c in

@@ -6,7 +6,7 @@ import LadderStudy
 /// Writes small GGUF models with random weights, of true architectures and with a byte-level tokenizer: any text tokenises,
 /// one token a byte.
 package struct TinyModel {
-  package enum Architecture: String { case qwen2, llama, gemma2, granite, bert }
+  package enum Architecture: String { case qwen2, qwen3, llama, gemma2, gemma3, granite, bert }
 
   package var architecture = Architecture.qwen2
   package var blocks = 4
@@ -16,6 +16,8 @@ package struct TinyModel {
   package var keyHeads = 2
   package var vocabulary = 512
   package var tied = false
+  /// Tokens that gemma3's windowed blocks see.
+  package var slidingWindow = 16
   package var type = GGML_TYPE_Q8_0
   package var seed: UInt64 = 1
   package var chatTemplate: String?
@@ -35,7 +37,7 @@ package struct TinyModel {
     gguf_set_val_u32(file, "\(a).attention.head_count", UInt32(heads))
     gguf_set_val_u32(file, "\(a).attention.head_count_kv", UInt32(keyHeads))
     gguf_set_val_u32(file, "\(a).rope.dimension_count", UInt32(head))
-    gguf_set_val_f32(file, "\(a).rope.freq_base", 10000)
+    gguf_set_val_f32(file, "\(a).rope.freq_base", architecture == .gemma3 ? 1_000_000 : 10000)
     gguf_set_val_f32(file, "\(a).attention.layer_norm_rms_epsilon", 1e-6)
     switch architecture {
     case .gemma2:
@@ -51,13 +53,21 @@ package struct TinyModel {
       gguf_set_val_f32(file, "\(a).attention.scale", 0.25)
     case .bert:
       gguf_set_val_bool(file, "\(a).attention.causal", false)
+    case .gemma3:
+      gguf_set_val_u32(file, "\(a).attention.key_length", UInt32(head))
+      gguf_set_val_u32(file, "\(a).attention.value_length", UInt32(head))
+      gguf_set_val_u32(file, "\(a).attention.sliding_window", UInt32(slidingWindow))
+      gguf_set_val_u32(file, "\(a).attention.sliding_window_pattern", 3)
+    case .qwen3:
+      gguf_set_val_u32(file, "\(a).attention.key_length", UInt32(head))
+      gguf_set_val_u32(file, "\(a).attention.value_length", UInt32(head))
     case .qwen2, .llama: break
     }
     ByteTokenizer.write(file, vocabulary: vocabulary)
     if let chatTemplate { gguf_set_val_str(file, "tokenizer.chat_template", chatTemplate) }
 
     var tensors: [(name: String, shape: [Int], matrix: Bool)] = [("token_embd.weight", [width, vocabulary], true), ("output_norm.weight", [width], false)]
-    if !tied, architecture != .gemma2 { tensors.append(("output.weight", [width, vocabulary], true)) }
+    if !tied, architecture != .gemma2, architecture != .gemma3 { tensors.append(("output.weight", [width, vocabulary], true)) }
     for block in 0..<blocks {
       let p = "blk.\(block)."
       tensors += [
@@ -69,7 +79,12 @@ package struct TinyModel {
       if architecture == .qwen2 {
         tensors += [(p + "attn_q.bias", [width], false), (p + "attn_k.bias", [head * keyHeads], false), (p + "attn_v.bias", [head * keyHeads], false)]
       }
-      if architecture == .gemma2 { tensors += [(p + "post_attention_norm.weight", [width], false), (p + "post_ffw_norm.weight", [width], false)] }
+      if architecture == .gemma3 || architecture == .qwen3 {
+        tensors += [(p + "attn_q_norm.weight", [head], false), (p + "attn_k_norm.weight", [head], false)]
+      }
+      if architecture == .gemma2 || architecture == .gemma3 {
+        tensors += [(p + "post_attention_norm.weight", [width], false), (p + "post_ffw_norm.weight", [width], false)]
+      }
     }
     let bytes = tensors.reduce(1 << 20) { $0 + 4 * $1.shape.reduce(1, *) + 1024 }
     guard let context = ggml_init(ggml_init_params(mem_size: bytes, mem_buffer: nil, no_alloc: false)) else { throw LadderError(.engine, "no memory") }

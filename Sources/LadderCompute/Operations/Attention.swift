@@ -25,18 +25,20 @@ package struct AttentionBlocks {
   /// - Parameters:
   ///   - lengths: tokens of each sample, in the order in which they are packed.
   ///   - rows: query rows of a block.
-  package init(lengths: [Int], rows: Int = 128, pool: TensorPool) throws {
+  ///   - window: a query sees this many tokens, itself the last; nil sees all before it.
+  package init(lengths: [Int], rows: Int = 128, window: Int? = nil, pool: TensorPool) throws {
     // For each row, where its sample starts.
     let starts = lengths.reduce(into: [Int]()) { starts, length in starts += repeatElement(starts.count, count: length) }
     let tokens = starts.count
     blocks = try stride(from: 0, to: tokens, by: rows).map { first in
       let queries = first..<min(first + rows, tokens)
-      let keys = (starts[first] / Self.step * Self.step)..<queries.upperBound
-      if starts[queries.upperBound - 1] == keys.lowerBound { return Block(queries: queries, keys: keys, mask: nil) }
+      func earliest(_ query: Int) -> Int { max(starts[query], window.map { query + 1 - $0 } ?? 0) }
+      let keys = (earliest(first) / Self.step * Self.step)..<queries.upperBound
+      if earliest(queries.upperBound - 1) == keys.lowerBound { return Block(queries: queries, keys: keys, mask: nil) }
       var values = [Float](repeating: -.infinity, count: keys.count * queries.count)
       for query in queries {
         let row = (query - queries.lowerBound) * keys.count
-        for key in starts[query]...query { values[row + key - keys.lowerBound] = 0 }
+        for key in earliest(query)...query { values[row + key - keys.lowerBound] = 0 }
       }
       return Block(queries: queries, keys: keys, mask: try pool.make(values, [keys.count, queries.count]))
     }
@@ -45,8 +47,9 @@ package struct AttentionBlocks {
 }
 
 extension Tape {
-  /// softmax(q·kᵀ·scale + mask)·v over packed samples. Shapes: q, k, v [head, heads, n] → [head, heads, n].
+  /// softmax(q·kᵀ·scale + mask)·v over packed samples. Shapes: q [head, heads, n]; k, v [head, key heads, n] → [head, heads, n].
   ///
+  /// Where there are fewer key heads, neighbouring query heads share one (Ainslie et al. 2023).
   /// The gradient computes each block's probabilities again instead of keeping them.
   package func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ blocks: AttentionBlocks, scale: Float) -> Tensor {
     let graph = graph
@@ -66,12 +69,22 @@ extension Tape {
       return graph.add(ggml_soft_max_ext(graph.context, scores.pointer, block.mask?.pointer, scale, 0))
     }
 
-    let values = channelsLast(v)  // [n, head, heads]
-    let parts = blocks.blocks.map { block in
-      let mixed = graph.matmul(graph.slice(values, 0, block.keys), probabilities(block))  // [head, queries, heads]
-      return graph.contiguous(graph.permute(mixed, [0, 2, 1, 3]))  // [head, heads, queries]
+    /// The key heads' gradient from the query heads'. Shapes: x [head, keys, heads] → [head, keys, key heads].
+    func shared(_ x: Tensor) -> Tensor {
+      let heads = q[1], keyHeads = k[1]
+      if heads == keyHeads { return x }
+      let groups = graph.reshape(x, [x[0] * x[1], heads / keyHeads, keyHeads])
+      return graph.reshape(graph.sumTo(groups, like: graph.slice(groups, 1, 0..<1)), [x[0], x[1], keyHeads])
     }
-    let output = graph.concatenate(parts, 2)
+
+    let output = kept {
+      let values = channelsLast(v)  // [n, head, key heads]
+      let parts = blocks.blocks.map { block in
+        let mixed = graph.matmul(graph.slice(values, 0, block.keys), probabilities(block))  // [head, queries, heads]
+        return graph.contiguous(graph.permute(mixed, [0, 2, 1, 3]))  // [head, heads, queries]
+      }
+      return graph.concatenate(parts, 2)
+    }
 
     return record(output, [q, k, v]) { dy in
       let queriesLast = channelsLast(q), keysLast = channelsLast(k), gradientsLast = channelsLast(dy)  // [n, head, heads]
@@ -81,8 +94,8 @@ extension Tape {
         let dp = graph.matmul(heads(v, block.keys), graph.contiguous(heads(dy, block.queries)))  // [keys, queries, heads]
         let ds = graph.add(ggml_soft_max_ext_back(graph.context, dp.pointer, p.pointer, scale, 0))
         let dqBlock = graph.matmul(graph.slice(keysLast, 0, block.keys), ds)  // [head, queries, heads]
-        let dkBlock = graph.matmul(graph.slice(queriesLast, 0, block.queries), graph.transposed(ds))  // [head, keys, heads]
-        let dvBlock = graph.matmul(graph.slice(gradientsLast, 0, block.queries), graph.transposed(p))
+        let dkBlock = shared(graph.matmul(graph.slice(queriesLast, 0, block.queries), graph.transposed(ds)))  // [head, keys, key heads]
+        let dvBlock = shared(graph.matmul(graph.slice(gradientsLast, 0, block.queries), graph.transposed(p)))
         dk = graph.accumulate(graph.contiguous(graph.permute(dkBlock, [0, 2, 1, 3])), into: dk, 2, at: block.keys.lowerBound)
         dv = graph.accumulate(graph.contiguous(graph.permute(dvBlock, [0, 2, 1, 3])), into: dv, 2, at: block.keys.lowerBound)
         return graph.contiguous(graph.permute(dqBlock, [0, 2, 1, 3]))  // [head, heads, queries]

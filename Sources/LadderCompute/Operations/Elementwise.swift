@@ -51,6 +51,30 @@ extension Tape {
     }
   }
 
+  /// a + b with a constant b that repeats along a's rows. Shapes: a [k, n], b [k] → [k, n].
+  package func shift(_ a: Tensor, by b: Tensor) -> Tensor { record(graph.add(a, b), [a]) { dy in [dy] } }
+
+  /// GeGLU: GELU(gate) ∘ up, both [k, n], with the tanh form of GELU (Shazeer 2020, eq. 6; Hendrycks & Gimpel 2016, §2).
+  ///
+  ///     u = √(2/π)·(x + 0.044715·x³),  GELU(x) = x/2·(1 + tanh u),
+  ///     GELU′(x) = (1 + tanh u)/2 + x/2·(1 − tanh² u)·√(2/π)·(1 + 3·0.044715·x²)
+  package func geglu(gate: Tensor, up: Tensor) -> Tensor {
+    record(graph.add(ggml_geglu_split(graph.context, gate.pointer, up.pointer)), [gate, up]) { [graph] dy in
+      let root: Float = 0.797_884_560_802_865_4, cubic: Float = 0.044715
+      var dGate: Tensor?
+      if self.needs(gate) {
+        let square = graph.square(gate)
+        let u = graph.multiply(gate, graph.scaleAndShift(square, root * cubic, root))
+        let t = graph.tanhInPlace(u)
+        let slope = graph.scaleAndShift(square, 1.5 * root * cubic, 0.5 * root)
+        let second = graph.multiply(graph.multiply(gate, slope), graph.scaleAndShift(graph.square(t), -1, 1))
+        let derivative = graph.add(graph.scaleAndShift(t, 0.5, 0.5), second)
+        dGate = graph.multiply(graph.multiply(dy, up), derivative)
+      }
+      return [dGate, self.needs(up) ? graph.multiply(dy, graph.add(ggml_gelu(graph.context, gate.pointer))) : nil]
+    }
+  }
+
   /// s + σ(a / τ)·(x − s): the gate of one side layer (Sung et al. 2022, §3.2). Shapes: x, s [k, n]; a [1].
   package func gate(_ x: Tensor, _ s: Tensor, _ a: Tensor, temperature: Float) -> Tensor {
     add(s, multiply(subtract(x, s), sigmoid(scale(a, 1 / temperature))))

@@ -5,9 +5,10 @@ extension Tape {
   ///
   /// The first operand of each product decides its kernel: the weight, or the transposed input, rounded where the tape rounds.
   /// dW = Σₙ x·dyᵀ and dx = Wᵀ·dy, both as `mul_mat` on transposed contiguous operands.
-  package func project(_ x: Tensor, _ weight: Tensor) -> Tensor {
+  /// - Parameter keeps: keep the result, where the tape keeps any.
+  package func project(_ x: Tensor, _ weight: Tensor, keeps: Bool = false) -> Tensor {
     let w = operand(weight)
-    return record(graph.matmul(w, x), [weight, x]) { [graph] dy in  // dy [m, n]
+    return record(kept(keeps) { graph.matmul(w, x) }, [weight, x]) { [graph] dy in  // dy [m, n]
       [
         self.needs(weight) ? graph.matmul(self.transposedOperand(x), graph.transposed(dy)) : nil,  // [n, k]·[n, m] → [k, m]
         self.needs(x) ? graph.matmul(graph.transposed(w), dy) : nil,  // [m, k]·[m, n] → [k, n]
@@ -29,6 +30,27 @@ extension Tape {
       [graph.matmul(self.transposedOperand(tap), graph.transposed(dy))]  // [n, k]·[n, m] → [k, m]
     }
   }
+
+  /// y = W·x through a frozen, quantised W. Shapes: W [k, m], x [k, n] → y [m, n]; W gets no gradient.
+  ///
+  /// dx = Wᵀ·dy, with some rows of W at a time dequantised and transposed, rounded where the tape rounds.
+  package func projectFrozen(_ x: Tensor, _ weight: Tensor, keeps: Bool = true) -> Tensor {
+    record(kept(keeps) { graph.matmul(weight, x) }, [x]) { [graph] dy in  // dy [m, n]
+      let rows = max(32, Self.dequantisedBytes / (4 * weight[0]) / 32 * 32)
+      var dx: Tensor?
+      for start in stride(from: 0, to: weight[1], by: rows) {
+        let range = start..<min(start + rows, weight[1])
+        let part = graph.cast(graph.slice(weight, 1, range), .float32)  // [k, rows]
+        let columns = self.products == .float32 ? graph.transposed(part) : graph.transposed(part, as: self.products)  // [rows, k]
+        let piece = graph.matmul(columns, range.count == weight[1] ? dy : graph.contiguous(graph.slice(dy, 0, range)))  // [k, n]
+        dx = dx.map { graph.addInPlace($0, piece) } ?? piece
+      }
+      return [dx]
+    }
+  }
+
+  /// The most bytes of a weight that are dequantised at a time.
+  private static var dequantisedBytes: Int { 32 << 20 }
 
   /// Mean over groups of neighbouring channels. Shapes: x [k, n] F32, `width` divides k → y [width, n].
   package func pool(_ x: Tensor, width: Int) -> Tensor {

@@ -116,8 +116,7 @@ public struct SpeedModel: Sendable {
   private static func measure(_ proxy: Backbone, _ side: SideConfiguration) throws -> (short: Phases, long: Phases, parameters: Int) {
     var configuration = TrainingConfiguration()
     configuration.side = side
-    let geometry = try SideGeometry(side, backboneWidth: proxy.width, blocks: proxy.blocks)
-    let session = try TrainingSession(proxy, configuration, try CachedTaps(proxy, rungs: geometry.rungs, maxTokens: lengths.1))
+    let session = try TrainingSession(proxy, configuration, maxTokens: lengths.1)
     var random = SeededRandom(seed: 3)
     func sample(_ length: Int) -> [EncodedSample] {
       let sequence = (0...length).map { _ in Int32(random.next() % 250) }
@@ -145,7 +144,7 @@ public struct SpeedModel: Sendable {
           optimiser: min(a.optimiser, b.optimiser))
       }
     }
-    return (fastest(shorts), fastest(longs), session.network.parameters.count)
+    return (fastest(shorts), fastest(longs), session.learner.parameters.count)
   }
 }
 

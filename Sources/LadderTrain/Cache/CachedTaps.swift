@@ -10,9 +10,12 @@ package final class CachedTaps: TapSource {
   package let cache: ActivationCache?
   private let backbone: Backbone
   private let maxTokens: Int
+  private let adapter: EngineAdapter?
   private var forward: ForwardPass?
 
-  package init(_ backbone: Backbone, rungs: [Int], maxTokens: Int, cache: ActivationCache? = nil) throws {
+  package init(_ backbone: Backbone, rungs: [Int], maxTokens: Int, cache: ActivationCache? = nil, adapter: EngineAdapter? = nil) throws {
+    precondition(cache == nil || adapter == nil, "the cache holds the model's own activations")
+    self.adapter = adapter
     self.backbone = backbone
     self.rungs = rungs
     self.maxTokens = maxTokens
@@ -40,7 +43,7 @@ package final class CachedTaps: TapSource {
 
   private func forwardPass() throws -> ForwardPass {
     if let forward { return forward }
-    let made = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens)
+    let made = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter)
     forward = made
     return made
   }

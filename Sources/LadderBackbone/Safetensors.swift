@@ -41,6 +41,15 @@ package struct Safetensors {
     try DurableFile.write(path, [length, json] + names.compactMap { tensors[$0].map { $0.values.withUnsafeBytes { Data($0) } } })
   }
 
+  /// The values of a tensor. Shapes: `shape` is in ggml's order, fastest first.
+  /// - Throws: `data` where it is missing or has another shape; `path` names the file.
+  package func values(_ name: String, shape: [Int], path: String) throws -> [Float] {
+    guard let entry = tensors[name], entry.shape == shape.reversed() else {
+      throw LadderError(.data, "\(path) holds no \(name) of shape \(shape.reversed()); it was written for other settings")
+    }
+    return entry.values
+  }
+
   /// - Throws: `missing`, or `data` where the file is not whole.
   package init(path: String) throws {
     let data = try DurableFile.read(path)
@@ -67,37 +76,5 @@ package struct Safetensors {
       }
       tensors[name] = Entry(shape: shape, values: values)
     }
-  }
-}
-
-extension SideNetwork {
-  /// The weights and the taps' statistics.
-  package func export() -> Safetensors {
-    var file = Safetensors(metadata: ["format": "ladder"])
-    for specification in parameters.specifications {
-      file.tensors[specification.name] = .init(shape: specification.shape.reversed(), values: parameters[specification.name].read())
-    }
-    for rung in geometry.rungs.indices {
-      file.tensors["taps.\(rung).mean"] = .init(shape: [geometry.backboneWidth], values: statistics.means[rung])
-      file.tensors["taps.\(rung).deviation"] = .init(shape: [geometry.backboneWidth], values: statistics.deviations[rung])
-    }
-    return file
-  }
-
-  /// - Throws: `data` where a tensor is missing or has another shape.
-  package func restore(_ file: Safetensors, from path: String) throws {
-    func take(_ name: String, _ shape: [Int]) throws -> [Float] {
-      guard let entry = file.tensors[name], entry.shape == shape.reversed() else {
-        throw LadderError(.data, "\(path) holds no \(name) of shape \(shape.reversed()); it was written for other settings")
-      }
-      return entry.values
-    }
-    for specification in parameters.specifications { parameters[specification.name].write(try take(specification.name, specification.shape)) }
-    var statistics = statistics
-    for rung in geometry.rungs.indices {
-      statistics.means[rung] = try take("taps.\(rung).mean", [geometry.backboneWidth])
-      statistics.deviations[rung] = try take("taps.\(rung).deviation", [geometry.backboneWidth])
-    }
-    try setStatistics(statistics)
   }
 }

@@ -1,0 +1,23 @@
+import CLlama
+import Foundation
+import LadderCompute
+
+/// A LoRA adapter in a GGUF file, which llama.cpp itself applies to the model.
+package final class EngineAdapter {
+  let pointer: OpaquePointer
+  /// The adapter lives no longer than its model.
+  private let backbone: Backbone
+
+  /// - Throws: `missing`; `data` where llama.cpp refuses the file.
+  package init(path: String, _ backbone: Backbone) throws {
+    guard FileManager.default.fileExists(atPath: path) else { throw LadderError(.missing, "no adapter at \(path)") }
+    Log.clearError()
+    guard let pointer = llama_adapter_lora_init(try backbone.model(), path) else {
+      throw LadderError(.data, "\(path) is no adapter of this model: \(Log.takeError())")
+    }
+    self.pointer = pointer
+    self.backbone = backbone
+  }
+
+  deinit { llama_adapter_lora_free(pointer) }
+}
