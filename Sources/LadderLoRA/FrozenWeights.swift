@@ -7,9 +7,12 @@ import LadderCompute
 package final class FrozenWeights {
   private let pool: TensorPool
   private var tensors: [String: Tensor] = [:]
+  /// Its weight may be the embedding.
+  private let head: Head
 
   package init(_ backbone: Backbone) throws {
     let file = backbone.file, head = backbone.head
+    self.head = head
     pool = TensorPool(backbone.engine, tensors: file.tensors.count + 8)
     for info in file.tensors {
       if info.name == head.description.tensor {

@@ -14,6 +14,8 @@ public struct SpeedBenchmark: Sendable {
     public var length = 512
     /// Its last rows that carry loss; nil takes all.
     public var lossRows: Int?
+    /// Made-up sequences of one step.
+    public var sequences = 1
     /// Batches that are measured.
     public var steps = 8
     /// Tokens that are decoded; 0 leaves decoding out.
@@ -160,8 +162,10 @@ public struct SpeedBenchmark: Sendable {
     let length = options.length, bound = UInt64(min(backbone.vocabulary, 250))
     let first = length - min(length, max(1, options.lossRows ?? length))
     return (0..<options.steps).map { _ in
-      let sequence = (0...length).map { _ in Int32(random.next() % bound) }
-      return [EncodedSample(sequence: sequence, learned: sequence.indices.map { $0 > first })].compactMap { $0 }
+      (0..<options.sequences).compactMap { _ in
+        let sequence = (0...length).map { _ in Int32(random.next() % bound) }
+        return EncodedSample(sequence: sequence, learned: sequence.indices.map { $0 > first })
+      }
     }
   }
 

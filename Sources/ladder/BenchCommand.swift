@@ -123,8 +123,13 @@ struct Bench: AsyncParsableCommand {
 struct TemporaryModel {
   let path: String
 
-  init(_ shape: String, _ quantisation: String, headerOnly: Bool = false) throws {
-    let shape = try ModelShape.named(shape)
+  /// - Parameter blocks: so many instead of the shape's own.
+  init(_ shape: String, _ quantisation: String, headerOnly: Bool = false, blocks: Int? = nil) throws {
+    var shape = try ModelShape.named(shape)
+    if let blocks {
+      guard blocks >= 2 else { throw LadderError(.usage, "--blocks must be 2 or more") }
+      shape.blocks = blocks
+    }
     guard let type = RandomModel.Quantisation(rawValue: quantisation.uppercased()) else {
       throw LadderError(.usage, "--quantisation \(quantisation): take Q4_0, Q8_0 or F16")
     }

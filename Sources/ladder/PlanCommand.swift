@@ -20,6 +20,7 @@ struct PlanCommand: AsyncParsableCommand {
   @Flag(help: "Predict memory alone, at once.") var noTime = false
   @Flag(help: "Plan only for the side network that the options describe.") var only = false
   @Flag(help: "Load the model and take two real steps with these options.") var measure = false
+  @Option(help: ArgumentHelp("With --measure: sequences of a step, all at once in memory.", valueName: "B")) var sequences = 1
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
@@ -58,11 +59,13 @@ struct PlanCommand: AsyncParsableCommand {
   private func measureSteps(_ path: String, _ own: TrainingConfiguration, _ planned: Plan.Options) async throws {
     var settings = own
     settings.maxLength = planned.lengths[planned.lengths.count / 2]
-    settings.microBatchTokens = max(settings.microBatchTokens, settings.maxLength)
+    guard sequences >= 1 else { throw LadderError(.usage, "--sequences must be 1 or more") }
+    settings.microBatchTokens = max(settings.microBatchTokens, sequences * settings.maxLength)
     var measured = SpeedBenchmark.Options()
     measured.length = settings.maxLength
     measured.lossRows = max(1, Int(Double(settings.maxLength) * lossShare))
     measured.steps = 2
+    measured.sequences = sequences
     let benchmark = SpeedBenchmark(try options.load(path: path, trainsInside: own.lora != nil), settings, measured)
     let result = try await interruptible { try benchmark.twoSteps { Terminal.progress($0) } }
     Terminal.finishLine()

@@ -74,6 +74,36 @@ import Testing
     #expect(try Command.run(arguments(folder.file("none.yaml"), "x"), in: folder).status == 66)
   }
 
+  @Test func theMemoryStudyMeasuresWhatFitsAndNamesWhatDoesNot() throws {
+    let result = try Command.run(
+      [
+        "study", "memory", "--model", model, "--out", folder.file("memory"), "--lengths", "64,128,100000", "--batches", "1,2", "--batch-length", "32",
+        "--rungs", "1,3", "--memory", "400MB", "--device", "CPU", "--json",
+      ], in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    let rows = result.json["rows"] as? [[String: Any]] ?? []
+    #expect(rows.count == 4 * 5)
+    for row in rows {
+      let isLong = row["length"] as? Int == 100000
+      #expect((row["peak_bytes"] == nil) == isLong && (row["fits"] as? Bool) == !isLong, "\(row)")
+    }
+    #expect(FileManager.default.fileExists(atPath: folder.file("memory/memory-length.svg")))
+  }
+
+  @Test func theScalingStudyFitsBothMethods() throws {
+    let lines = (0..<64).map { "{\"prompt\": \"item \($0 % 9) is\", \"completion\": \" \($0 % 9 * 3) units\"}\n" }.joined()
+    let data = try folder.write("items.jsonl", lines)
+    let arguments = [
+      "study", "scaling", "--model", model, "--data", data, "--dev", data, "--out", folder.file("scaling"), "--reductions", "4,2", "--ranks", "2,4",
+      "--budgets", "16,32,64", "--dev-limit", "16", "--device", "CPU", "--json",
+    ]
+    let result = try Command.run(arguments, in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect((result.json["points"] as? [Any])?.count == 12 && (result.json["fits"] as? [String: Any])?.count == 2)
+    let again = try Command.run(arguments, in: folder)
+    #expect(again.output == result.output, "what is done is not done again")
+  }
+
   @Test func theDepthStudyPlotsEveryWayOfWriting() throws {
     let result = try Command.run(
       [

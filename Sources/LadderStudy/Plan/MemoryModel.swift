@@ -59,12 +59,16 @@ public struct MemoryModel: Sendable {
     var b = common(length: length, lossRows: lossRows)
     let perBlock = rank * ((d + q) + 2 * (d + k) + (q + d) + 2 * (d + f) + (f + d))
     b.parameters = 16 * model.blocks * perBlock
-    // Inputs of the norms, products and non-linearities, F32: two norms in and out, q k v before and after RoPE, attention, gate, up, product.
-    let inside = 4 * tokens * (5 * d + 3 * q + 3 * k + 3 * f)
-    b.activations = checkpointing ? 4 * tokens * d * model.blocks + inside : inside * model.blocks
-    b.activations += 2 * 4 * d * lossRows
-    // Gradients of one block, and its largest matrix dequantised to BF16.
-    b.workspace = 4 * tokens * (2 * d + 3 * f) + 2 * d * f + 4 * 4 * model.heads * 128 * length
+    // Each block's input in F32; without checkpointing the results of its products and of attention in BF16.
+    b.activations = 4 * tokens * d * (model.blocks + 1) + 3 * 4 * d * lossRows
+    if !checkpointing { b.activations += 2 * tokens * (2 * q + 2 * k + d + 2 * f + 7 * rank) * model.blocks }
+    // One block in the backward pass: its results again and their gradients in F32, some of a weight in F32 and BF16, and a block of
+    // attention's rows.
+    let dequantised = min(d * f, 8 << 20) * 6
+    b.workspace = 4 * tokens * (8 * d + 4 * q + 4 * k + 6 * f) + dequantised + 4 * 5 * model.heads * 128 * length
+    b.process += (length / 128 * 60 + 400) * 1800
+    // The head is packed as for a side network; llama.cpp's engine is not there.
+    b.engine = 0
     return b
   }
 

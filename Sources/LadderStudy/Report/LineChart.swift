@@ -23,6 +23,8 @@ public struct LineChart: Sendable {
   public var series: [Series]
   /// Start the axes at zero.
   public var fromZero = true
+  /// Both axes by their logarithm; all numbers are above zero then.
+  public var isLogarithmic = false
 
   public init(title: String, x: String, y: String, _ series: [Series], fromZero: Bool = true) {
     self.title = title
@@ -36,9 +38,10 @@ public struct LineChart: Sendable {
 
   public func svg(width: Double = 760, height: Double = 440) -> String {
     let left = 78.0, right = 24.0, top = 46.0, bottom = 58.0
+    func place(_ v: Double) -> Double { isLogarithmic ? log10(v) : v }
     let all = series.flatMap(\.points)
-    let (x0, x1) = range(all.map(\.x)), (y0, y1) = range(all.map(\.y))
-    let xTicks = Self.ticks(x0, x1), yTicks = Self.ticks(y0, y1)
+    let (x0, x1) = range(all.map { place($0.x) }), (y0, y1) = range(all.map { place($0.y) })
+    let xTicks = ticks(x0, x1), yTicks = ticks(y0, y1)
     let xLow = min(x0, xTicks.first ?? x0), xHigh = max(x1, xTicks.last ?? x1), yLow = min(y0, yTicks.first ?? y0), yHigh = max(y1, yTicks.last ?? y1)
     func px(_ x: Double) -> Double { left + (x - xLow) / max(1e-12, xHigh - xLow) * (width - left - right) }
     func py(_ y: Double) -> Double { height - bottom - (y - yLow) / max(1e-12, yHigh - yLow) * (height - top - bottom) }
@@ -52,11 +55,11 @@ public struct LineChart: Sendable {
       """
     for tick in xTicks {
       out += "<line x1=\"\(f(px(tick)))\" y1=\"\(f(top))\" x2=\"\(f(px(tick)))\" y2=\"\(f(height - bottom))\" stroke=\"#e4e4e4\"/>"
-      out += "<text x=\"\(f(px(tick)))\" y=\"\(f(height - bottom + 18))\" text-anchor=\"middle\">\(Self.label(tick))</text>\n"
+      out += "<text x=\"\(f(px(tick)))\" y=\"\(f(height - bottom + 18))\" text-anchor=\"middle\">\(label(tick))</text>\n"
     }
     for tick in yTicks {
       out += "<line x1=\"\(f(left))\" y1=\"\(f(py(tick)))\" x2=\"\(f(width - right))\" y2=\"\(f(py(tick)))\" stroke=\"#e4e4e4\"/>"
-      out += "<text x=\"\(f(left - 8))\" y=\"\(f(py(tick) + 4))\" text-anchor=\"end\">\(Self.label(tick))</text>\n"
+      out += "<text x=\"\(f(left - 8))\" y=\"\(f(py(tick) + 4))\" text-anchor=\"end\">\(label(tick))</text>\n"
     }
     out += "<path d=\"M\(f(left)) \(f(top))V\(f(height - bottom))H\(f(width - right))\" fill=\"none\" stroke=\"#444\"/>\n"
     out += "<text x=\"\(f((left + width - right) / 2))\" y=\"\(f(height - 14))\" text-anchor=\"middle\">\(Self.escaped(xLabel))</text>\n"
@@ -64,10 +67,10 @@ public struct LineChart: Sendable {
     for (index, s) in series.enumerated() {
       let colour = Self.colours[index % Self.colours.count]
       if s.showsLine, s.points.count > 1 {
-        let path = s.points.map { "\(f(px($0.x))),\(f(py($0.y)))" }.joined(separator: " ")
+        let path = s.points.map { "\(f(px(place($0.x)))),\(f(py(place($0.y))))" }.joined(separator: " ")
         out += "<polyline points=\"\(path)\" fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2\"/>\n"
       }
-      if s.showsPoints { for p in s.points { out += "<circle cx=\"\(f(px(p.x)))\" cy=\"\(f(py(p.y)))\" r=\"4\" fill=\"\(colour)\"/>" } }
+      if s.showsPoints { for p in s.points { out += "<circle cx=\"\(f(px(place(p.x))))\" cy=\"\(f(py(place(p.y))))\" r=\"4\" fill=\"\(colour)\"/>" } }
       let y = top + 16 + 18 * Double(index)
       out += "\n<rect x=\"\(f(left + 14))\" y=\"\(f(y - 9))\" width=\"12\" height=\"10\" fill=\"\(colour)\"/>"
       out += "<text x=\"\(f(left + 32))\" y=\"\(f(y))\">\(Self.escaped(s.name))</text>\n"
@@ -77,6 +80,7 @@ public struct LineChart: Sendable {
 
   private func range(_ values: [Double]) -> (Double, Double) {
     let low = values.min() ?? 0, high = values.max() ?? 1
+    if isLogarithmic { return (low, high > low ? high : low + 0.1) }
     return (fromZero ? min(0, low) : low, high > low || fromZero ? max(high, low + 1e-9) : low + 1)
   }
 
@@ -86,6 +90,23 @@ public struct LineChart: Sendable {
     let step = [1, 2, 5, 10].map { $0 * magnitude }.first { $0 >= rough } ?? magnitude
     let first = Int((low / step).rounded(.down)), last = Int((high / step).rounded(.up))
     return (first...last).map { Double($0) * step }
+  }
+
+  /// Ticks at 1, 2 and 5 times each power of ten on logarithmic axes, closer ones where these are fewer than three.
+  private func ticks(_ low: Double, _ high: Double) -> [Double] {
+    guard isLogarithmic else { return Self.ticks(low, high) }
+    for digits in [[1.0], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 8], (10..<100).map { Double($0) / 10 }] {
+      let all = (Int(low.rounded(.down))...Int(high.rounded(.up))).flatMap { power in digits.map { log10($0) + Double(power) } }
+      let inside = all.filter { $0 >= low - 1e-9 && $0 <= high + 1e-9 }
+      if inside.count >= 3 { return inside.count > 12 ? inside.enumerated().filter { $0.offset % (inside.count / 6) == 0 }.map(\.element) : inside }
+    }
+    return [low, high]
+  }
+
+  private func label(_ tick: Double) -> String {
+    guard isLogarithmic else { return Self.label(tick) }
+    let value = pow(10, tick)
+    return value >= 1e5 || value < 1e-3 ? String(format: "%.3g", value) : Self.label((value * 1e4).rounded() / 1e4)
   }
 
   private static func label(_ value: Double) -> String {

@@ -2,5 +2,6 @@ import ArgumentParser
 
 struct StudyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "study", abstract: "Compare methods: accuracy on tasks, and what depth is good for.", subcommands: [StudyAccuracy.self, StudyDepth.self])
+    commandName: "study", abstract: "Compare methods: accuracy on tasks, what depth is good for, memory, and loss over compute.",
+    subcommands: [StudyAccuracy.self, StudyDepth.self, StudyMemory.self, StudyScaling.self])
 }

@@ -28,8 +28,8 @@ struct StudyDepth: AsyncParsableCommand {
 
   func run() async throws {
     var options = DepthStudy.Options()
-    options.passes = try numbers(passes, "--passes")
-    options.seeds = try numbers(seeds, "--seeds")
+    options.passes = try numberList(passes, "--passes")
+    options.seeds = try numberList(seeds, "--seeds")
     options.deepest = deepest
     options.trainEach = trainEach
     options.devEach = devEach
@@ -43,11 +43,5 @@ struct StudyDepth: AsyncParsableCommand {
     Terminal.finishLine()
     Terminal.output(json ? "{\"rows\":\(try Terminal.json(rows))}" : DepthStudy.markdown(rows))
     Terminal.note("\(out)/depth.html has the plots")
-  }
-
-  private func numbers(_ text: String, _ option: String) throws -> [Int] {
-    let parts = text.split(separator: ",").map { Int($0.trimmingCharacters(in: .whitespaces)) }
-    guard !parts.isEmpty, !parts.contains(nil) else { throw LadderError(.usage, "\(option) \(text): write numbers, as in 2,3,4") }
-    return parts.compactMap { $0 }
   }
 }

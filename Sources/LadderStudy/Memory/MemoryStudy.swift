@@ -1,0 +1,167 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderSide
+import LadderTrain
+
+/// Peak memory of the methods over the context length and over the batch, each point a training of two steps in a process of its own.
+///
+/// A point that the plan, corrected by the measured smaller ones, expects above the limit is not run: its row says so.
+public struct MemoryStudy: Sendable {
+  public struct Options: Sendable {
+    /// Tokens of the one sequence of a step.
+    public var lengths = [512, 1024, 2048]
+    /// Sequences of a step, all in one micro-batch, each of `batchLength` tokens.
+    public var batches = [1, 2, 4, 8]
+    public var batchLength = 256
+    /// Rows that carry loss, as a share of the tokens.
+    public var lossShare = 1.0
+    /// Bytes to fit in.
+    public var memory = 12_000_000_000
+    /// Options of the side networks.
+    public var sideOptions: [String] = []
+    public var device: String?
+    public var threads: Int?
+
+    public init() {}
+  }
+
+  public struct Row: Codable, Sendable {
+    public var method: String
+    public var length: Int
+    public var batch: Int
+    /// Nil where it was not run.
+    public var peakBytes: Int?
+    public var secondsPerThousandTokens: Double?
+    /// From the plan, corrected by the smaller points that were measured.
+    public var predictedBytes: Int
+    public var fits: Bool
+
+    enum CodingKeys: String, CodingKey {
+      case method, length, batch
+      case peakBytes = "peak_bytes"
+      case secondsPerThousandTokens = "seconds_per_1000_tokens"
+      case predictedBytes = "predicted_bytes"
+      case fits
+    }
+  }
+
+  /// What is compared.
+  private struct Method: Sendable {
+    var name: String
+    var arguments: [String]
+    /// Bytes at a length and a batch.
+    var plan: @Sendable (Int, Int) -> Int
+  }
+
+  public let options: Options
+  private let model: String
+  private let methods: [Method]
+
+  /// - Parameters:
+  ///   - model: the GGUF's path.
+  ///   - side: what `options.sideOptions` describe.
+  public init(model: String, side: SideConfiguration, _ options: Options = Options()) throws {
+    guard options.lengths.allSatisfy({ $0 >= 2 }), options.batches.allSatisfy({ $0 >= 1 }), options.batchLength >= 2, options.lossShare > 0,
+      options.lossShare <= 1
+    else { throw LadderError(.usage, "the memory study wants lengths of 2 or more, batches of 1 or more, and a --loss-share above 0 and at most 1") }
+    self.model = model
+    self.options = options
+    let dimensions = try ModelDimensions(GGUFFile(path: model)), plan = MemoryModel(dimensions), share = options.lossShare
+    @Sendable func rows(_ tokens: Int) -> Int { max(1, Int(Double(tokens) * share)) }
+    var one = side, more = side
+    one.passes = 1
+    one.cross = .reclimb
+    more.passes = max(2, side.passes)
+    let geometries = try [one, more].map { try SideGeometry($0, backboneWidth: dimensions.width, blocks: dimensions.blocks) }
+    func ladder(_ configuration: SideConfiguration, _ geometry: SideGeometry) -> @Sendable (Int, Int) -> Int {
+      { plan.ladder(configuration, geometry, length: $0, tokens: $0 * $1, lossRows: rows($0 * $1)).total }
+    }
+    func qlora(_ checkpointing: Bool) -> @Sendable (Int, Int) -> Int {
+      { plan.qlora(rank: 16, checkpointing: checkpointing, length: $0, tokens: $0 * $1, lossRows: rows($0 * $1)).total }
+    }
+    methods = [
+      Method(name: "lst", arguments: ["--method", "lst"] + options.sideOptions, plan: ladder(one, geometries[0])),
+      Method(
+        name: "xladder", arguments: ["--method", "xladder", "--passes", String(more.passes)] + options.sideOptions, plan: ladder(more, geometries[1])),
+      Method(name: "qlora", arguments: ["--method", "qlora"], plan: qlora(false)),
+      Method(name: "qlora, checkpointing", arguments: ["--method", "qlora", "--checkpointing", "on"], plan: qlora(true)),
+    ]
+  }
+
+  /// - Parameter launch: runs `ladder` in a process of its own.
+  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> [Row] {
+    var rows: [Row] = []
+    for method in methods {
+      var correction = 1.0
+      for (length, batch) in options.lengths.sorted().map({ ($0, 1) }) + options.batches.sorted().map({ (options.batchLength, $0) }) {
+        try Cancellation.check()
+        let place = "\(method.name), \(batch) × \(length) tokens"
+        let predicted = Int(correction * Double(method.plan(length, batch)))
+        guard predicted <= options.memory else {
+          report("\(place): not run, \(predicted / 1_000_000) MB expected")
+          rows.append(
+            Row(method: method.name, length: length, batch: batch, peakBytes: nil, secondsPerThousandTokens: nil, predictedBytes: predicted, fits: false))
+          continue
+        }
+        report(place)
+        var arguments = ["plan", "--measure", "--json", "--model", model, "--max-length", String(length), "--sequences", String(batch)] + method.arguments
+        arguments += ["--loss-share", String(options.lossShare)]
+        if let device = options.device { arguments += ["--device", device] }
+        if let threads = options.threads { arguments += ["--threads", String(threads)] }
+        let measured = try JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: try launch(arguments) { report("\(place): \($0)") })
+        correction = Double(measured.peakBytes) / Double(method.plan(length, batch))
+        rows.append(
+          Row(
+            method: method.name, length: length, batch: batch, peakBytes: measured.peakBytes, secondsPerThousandTokens: measured.secondsPerThousandTokens,
+            predictedBytes: predicted, fits: measured.peakBytes <= options.memory))
+      }
+    }
+    return rows
+  }
+
+  // MARK: - Findings
+
+  /// The rows as text, a heading first.
+  public func cells(_ rows: [Row]) -> [[String]] {
+    func gigabytes(_ bytes: Int) -> String { String(format: "%.2f GB", Double(bytes) / 1e9) }
+    let limit = String(format: "%g GB", Double(options.memory) / 1e9)
+    return [["method", "batch", "tokens each", "peak memory", "tokens/s", "fits \(limit)"]]
+      + rows.map { row in
+        [
+          row.method, String(row.batch), String(row.length), row.peakBytes.map(gigabytes) ?? "\(gigabytes(row.predictedBytes)) expected, not run",
+          row.secondsPerThousandTokens.map { String(format: "%.0f", 1000 / $0) } ?? "–", row.fits ? "yes" : "no",
+        ]
+      }
+  }
+
+  public func markdown(_ rows: [Row]) -> String { AccuracyTable.markdown(cells(rows)) }
+
+  /// Writes `memory.md`, `memory.json`, `memory.html` and the plots.
+  public func write(_ rows: [Row], to folder: String) throws {
+    try DurableFile.makeFolder(folder)
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+    try DurableFile.write(folder + "/memory.json", [try encoder.encode(rows)])
+    try DurableFile.write(folder + "/memory.md", [Data(markdown(rows).utf8)])
+    var report = HTMLReport(title: "Memory study")
+    report.add("Peak memory of training", table: cells(rows))
+    let charts = [
+      chart("Peak memory over the length", "tokens of the one sequence", rows.filter { $0.batch == 1 && options.lengths.contains($0.length) }) { $0.length },
+      chart("Peak memory over the batch", "sequences of \(options.batchLength) tokens", rows.filter { $0.length == options.batchLength }) { $0.batch },
+    ]
+    for (name, chart) in zip(["length", "batch"], charts) {
+      report.add(chart)
+      try DurableFile.write("\(folder)/memory-\(name).svg", [Data(chart.svg().utf8)])
+    }
+    try DurableFile.write(folder + "/memory.html", [Data(report.html.utf8)])
+  }
+
+  private func chart(_ title: String, _ x: String, _ rows: [Row], _ place: (Row) -> Int) -> LineChart {
+    let series = methods.map { method in
+      LineChart.Series(
+        method.name, rows.filter { $0.method == method.name && $0.peakBytes != nil }.map { (x: Double(place($0)), y: Double($0.peakBytes ?? 0) / 1e9) })
+    }
+    return LineChart(title: title, x: x, y: "peak memory, GB", series.filter { !$0.points.isEmpty })
+  }
+}

@@ -1,0 +1,219 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderData
+import LadderEval
+import LadderLoRA
+import LadderSide
+import LadderTrain
+
+/// Loss over training compute for LST and QLoRA: a grid of sizes and budgets, each point a training of its own, and a power law
+/// through each method's best points.
+public struct ScalingStudy: Sendable {
+  public struct Options: Sendable {
+    public var train: String
+    public var dev: String
+    /// Reductions of LST, and ranks of QLoRA.
+    public var reductions: [Double] = [10, 5, 2.5]
+    public var ranks = [4, 16, 64]
+    /// Training samples of each budget.
+    public var budgets = [250, 500, 1000, 2000]
+    public var devLimit = 200
+    public var maxLength = 512
+    public var learningRates = (lst: Float(3e-4), qlora: Float(3e-4))
+    public var cache: String?
+    public var device: String?
+    public var threads: Int?
+
+    public init(train: String, dev: String) {
+      self.train = train
+      self.dev = dev
+    }
+  }
+
+  public struct Point: Codable, Sendable {
+    public var method: String
+    /// `width 256` or `rank 16`.
+    public var size: String
+    public var samples: Int
+    public var tokens: Int
+    public var compute: Double
+    public var loss: Double
+    public var seconds: Double
+  }
+
+  public struct Findings: Codable, Sendable {
+    public var points: [Point]
+    public var fits: [String: PowerLaw]
+    /// Whether the intervals of the slopes overlap; nil where a fit is missing.
+    public var slopesOverlap: Bool?
+
+    enum CodingKeys: String, CodingKey {
+      case points, fits
+      case slopesOverlap = "slopes_overlap"
+    }
+  }
+
+  public let options: Options
+  public let folder: String
+  private let model: String
+  private let compute: TrainingCompute
+
+  public init(model: String, folder: String, _ options: Options) throws {
+    guard !options.budgets.isEmpty, options.budgets.allSatisfy({ $0 >= 1 }), options.devLimit >= 1 else {
+      throw LadderError(.usage, "the scaling study wants budgets of 1 sample or more")
+    }
+    self.options = options
+    self.folder = folder
+    self.model = model
+    compute = TrainingCompute(try ModelDimensions(GGUFFile(path: model)))
+  }
+
+  /// Runs what is not done yet.
+  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> Findings {
+    let sizes: [(method: String, name: String, arguments: [String], configuration: TrainingConfiguration)] =
+      options.reductions.map { reduction in
+        var c = TrainingConfiguration()
+        c.side.reduction = reduction
+        return (
+          "lst", "reduction \(reduction.formatted())", ["--method", "lst", "--reduction", "\(reduction)", "--learning-rate", "\(options.learningRates.lst)"], c
+        )
+      }
+      + options.ranks.map { rank in
+        var c = TrainingConfiguration(), lora = LoRAConfiguration()
+        lora.rank = rank
+        lora.alpha = Float(2 * rank)
+        c.lora = lora
+        return (
+          "qlora", "rank \(rank)", ["--method", "qlora", "--rank", "\(rank)", "--alpha", "\(2 * rank)", "--learning-rate", "\(options.learningRates.qlora)"], c
+        )
+      }
+    let samples = try Sample.load(options.train)
+    guard let most = options.budgets.max(), most <= samples.count else {
+      throw LadderError(.usage, "\(options.train) has \(samples.count) samples; take smaller --budgets")
+    }
+    let backbone = try Backbone(path: model, threads: options.threads, device: options.device)
+    let encoded = try SampleEncoder(backbone, maxLength: options.maxLength).encode(samples, name: options.train).samples
+    try DurableFile.makeFolder(folder + "/data")
+    try writeFirst(options.devLimit, of: options.dev, to: folder + "/data/dev.jsonl")
+
+    var points: [Point] = [], done = 0
+    for budget in options.budgets.sorted() {
+      let data = "\(folder)/data/train-\(budget).jsonl", part = encoded.prefix(budget)
+      try writeFirst(budget, of: options.train, to: data)
+      let tokens = part.reduce(0) { $0 + $1.tokens.count }, rows = part.reduce(0) { $0 + $1.lossRows.count }
+      for size in sizes {
+        try Cancellation.check()
+        done += 1
+        let place = "[\(done)/\(sizes.count * options.budgets.count)] \(size.method), \(size.name), \(budget) samples"
+        report(place)
+        let (loss, seconds) = try measure(size.method, size.name, size.arguments, data, budget, launch) { report("\(place): \($0)") }
+        let flops = try compute.floatingPointOperations(
+          size.configuration, tokens: tokens, lossRows: rows, length: Double(tokens) / Double(max(1, part.count)))
+        points.append(Point(method: size.method, size: size.name, samples: budget, tokens: tokens, compute: flops, loss: loss, seconds: seconds))
+      }
+    }
+    let findings = Self.findings(points)
+    try write(findings)
+    return findings
+  }
+
+  private func measure(
+    _ method: String, _ name: String, _ arguments: [String], _ data: String, _ budget: Int, _ launch: @escaping AccuracyStudy.Launch,
+    _ progress: @escaping (String) -> Void
+  ) throws -> (loss: Double, seconds: Double) {
+    struct Result: Codable {
+      var loss: Double
+      var seconds: Double
+    }
+    let place = "\(folder)/runs/\(method)-\(name.replacingOccurrences(of: " ", with: "-"))-\(budget)", result = place + ".json"
+    if FileManager.default.fileExists(atPath: result), let known = try? JSONDecoder().decode(Result.self, from: try DurableFile.read(result)) {
+      return (known.loss, known.seconds)
+    }
+    var common = ["--model", model, "--max-length", String(options.maxLength)]
+    if let device = options.device { common += ["--device", device] }
+    if let threads = options.threads { common += ["--threads", String(threads)] }
+    let cache = method == "lst" ? options.cache.map { ["--cache", $0] } ?? [] : []
+    _ = try launch(["train", "--data", data, "--out", place, "--resume"] + common + cache + arguments, progress)
+    let run = RunDirectory(place)
+    let lines = try DurableFile.read(run.metricsPath).split(separator: UInt8(ascii: "\n"))
+    guard let last = lines.last else { throw LadderError(.engine, "\(place) has no metrics") }
+    let step = try JSONDecoder().decode(TrainingStep.self, from: Data(last))
+    let evaluation = try JSONDecoder().decode(
+      Evaluation.self,
+      from: try launch(["eval", "--json", "--metric", "loss", "--data", folder + "/data/dev.jsonl", "--adapter", place] + common + cache, progress))
+    let found = Result(loss: evaluation.loss, seconds: Double(step.tokens) / max(1e-9, step.tokensPerSecond))
+    try DurableFile.write(result, [try JSONEncoder().encode(found)])
+    return (found.loss, found.seconds)
+  }
+
+  private func writeFirst(_ count: Int, of source: String, to target: String) throws {
+    let lines = try DurableFile.read(source).split(separator: UInt8(ascii: "\n")).prefix(count)
+    try DurableFile.write(target, lines.map { Data($0) + Data("\n".utf8) })
+  }
+
+  // MARK: - Findings
+
+  static func findings(_ points: [Point]) -> Findings {
+    var fits: [String: PowerLaw] = [:]
+    for method in Set(points.map(\.method)) {
+      let own = points.filter { $0.method == method }
+      if let law = PowerLaw(own.map { ($0.compute, $0.loss) }) { fits[method] = law }
+    }
+    let overlap = fits["lst"].flatMap { lst in fits["qlora"].map { lst.low <= $0.high && $0.low <= lst.high } }
+    return Findings(points: points, fits: fits, slopesOverlap: overlap)
+  }
+
+  /// The points as text, a heading first.
+  static func cells(_ findings: Findings) -> [[String]] {
+    [["method", "size", "samples", "tokens", "TFLOP", "loss on dev", "seconds", "GFLOP/s"]]
+      + findings.points.map { p in
+        [
+          p.method, p.size, String(p.samples), String(p.tokens), String(format: "%.1f", p.compute / 1e12), String(format: "%.4f", p.loss),
+          String(format: "%.0f", p.seconds), String(format: "%.0f", p.compute / max(1e-9, p.seconds) / 1e9),
+        ]
+      }
+  }
+
+  static func sentences(_ findings: Findings) -> [String] {
+    findings.fits.sorted { $0.key < $1.key }.map { method, law in
+      String(
+        format: "%@: L = %.3g · C^(−%.3f) + %.3f; slope b %.3f, the middle 90%% of resampled fits from %.3f to %.3f; residual %.4f", method, law.a, law.b,
+        law.c,
+        law.b, law.low, law.high, law.residual)
+    } + (findings.slopesOverlap.map { [$0 ? "The slopes' intervals overlap." : "The slopes' intervals do not overlap."] } ?? [])
+  }
+
+  public static func markdown(_ findings: Findings) -> String {
+    AccuracyTable.markdown(cells(findings)) + "\n" + sentences(findings).map { $0 + "\n" }.joined()
+  }
+
+  private func write(_ findings: Findings) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+    try DurableFile.write(folder + "/scaling.json", [try encoder.encode(findings)])
+    try DurableFile.write(folder + "/scaling.md", [Data(Self.markdown(findings).utf8)])
+    var report = HTMLReport(title: "Scaling study")
+    for sentence in Self.sentences(findings) { report.add(paragraph: sentence) }
+    let chart = Self.chart(findings)
+    report.add(chart)
+    report.add("Points", table: Self.cells(findings))
+    try DurableFile.write(folder + "/scaling.svg", [Data(chart.svg().utf8)])
+    try DurableFile.write(folder + "/scaling.html", [Data(report.html.utf8)])
+  }
+
+  static func chart(_ findings: Findings) -> LineChart {
+    var series: [LineChart.Series] = []
+    for method in ["lst", "qlora"] {
+      let own = findings.points.filter { $0.method == method }.sorted { $0.compute < $1.compute }
+      if own.isEmpty { continue }
+      series.append(.init(method, own.map { (x: $0.compute, y: $0.loss) }, line: false))
+      guard let law = findings.fits[method], let first = own.first?.compute, let last = own.last?.compute else { continue }
+      let curve = (0...24).map { first * pow(last / first, Double($0) / 24) }.map { (x: $0, y: law.value($0)) }
+      series.append(.init(String(format: "%@: C^(−%.3f) + %.2f", method, law.b, law.c), curve, markers: false))
+    }
+    var chart = LineChart(title: "Loss over training compute", x: "floating-point operations", y: "loss on dev, nats a token", series, fromZero: false)
+    chart.isLogarithmic = true
+    return chart
+  }
+}

@@ -1,0 +1,46 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+struct StudyScaling: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "scaling",
+    abstract: "Loss over training compute for LST and QLoRA, with fitted slopes.",
+    discussion: """
+      Trains every size on every budget, judges each on --dev, and fits L = a·C^(-b) + c to each method's points, with intervals for
+      b by resampling. What is finished is never run again. OUT/scaling.html has the plot.
+      """)
+
+  @Option(help: ArgumentHelp("The backbone.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"])) var model: String
+  @Option(help: ArgumentHelp("Training samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String
+  @Option(help: ArgumentHelp("Samples to judge by.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var dev: String
+  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out: String
+  @Option(help: ArgumentHelp("LST's reductions.", valueName: "N,N,…")) var reductions = "10,5,2.5"
+  @Option(help: ArgumentHelp("QLoRA's ranks.", valueName: "R,R,…")) var ranks = "4,16,64"
+  @Option(help: ArgumentHelp("Training samples of each budget.", valueName: "N,N,…")) var budgets = "250,500,1000,2000"
+  @Option(help: ArgumentHelp("Samples of --dev that are judged.", valueName: "N")) var devLimit = 200
+  @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 512
+  @Option(help: ArgumentHelp("Folder that keeps the model's activations for LST.", valueName: "folder"), completion: .directory) var cache: String?
+  @Option(help: ArgumentHelp("CPU threads.", valueName: "N")) var threads: Int?
+  @Option(help: ArgumentHelp("Device to run on.", valueName: "name")) var device: String?
+  @Flag(help: "Print the findings as JSON, not as Markdown.") var json = false
+
+  func run() async throws {
+    var options = ScalingStudy.Options(train: data, dev: dev)
+    let parsed = reductions.split(separator: ",").map { Double($0) }
+    guard !parsed.isEmpty, !parsed.contains(nil) else { throw LadderError(.usage, "--reductions \(reductions): write numbers, as in 10,5,2.5") }
+    options.reductions = parsed.compactMap { $0 }
+    options.ranks = try numberList(ranks, "--ranks")
+    options.budgets = try numberList(budgets, "--budgets")
+    options.devLimit = devLimit
+    options.maxLength = maxLength
+    options.cache = cache
+    options.threads = threads
+    options.device = device
+    let study = try ScalingStudy(model: model, folder: out, options)
+    let findings = try await interruptible { try study.run(launch: ChildProcess.run) { Terminal.progress($0) } }
+    Terminal.finishLine()
+    Terminal.output(json ? try Terminal.json(findings) : ScalingStudy.markdown(findings))
+    Terminal.note("\(out)/scaling.html has the plot")
+  }
+}
