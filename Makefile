@@ -14,7 +14,7 @@ STATIC := --static-swift-stdlib
 endif
 LADDER := .build/release/ladder
 
-.PHONY: help bootstrap build demo test lint format bench clean
+.PHONY: help bootstrap build demo test lint format bench study clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,11 @@ bench:  ## speed and memory against the engine's own; FULL=1 adds a 7B shape, DA
 	scripts/bootstrap
 	$(MAKE) --no-print-directory build
 	Benchmarks/run $(DATA)
+
+study:  ## the studies of docs/ (hours): DATA=folder with the samples, OUT=folder, STUDY="accuracy depth …"
+	scripts/bootstrap
+	$(MAKE) --no-print-directory build
+	Benchmarks/study "$(DATA)" "$(or $(OUT),study)" $(STUDY)
 
 lint:  ## check the format of the sources
 	swift format lint --strict --recursive Package.swift Sources Tests
