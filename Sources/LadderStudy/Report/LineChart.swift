@@ -1,6 +1,6 @@
 import Foundation
 
-/// A line chart as SVG, self-contained: axes with round ticks, one polyline and its points per series, a legend.
+/// A line chart as SVG, self-contained: axes with round ticks, one polyline and its points per series, a legend beside them.
 public struct LineChart: Sendable {
   public struct Series: Sendable {
     public var name: String
@@ -34,10 +34,15 @@ public struct LineChart: Sendable {
     self.fromZero = fromZero
   }
 
-  private static let colours = ["#1f6fb2", "#c8501e", "#2f8f4e", "#7a4fa3", "#9a7d0a", "#4d4d4d"]
+  private static let colours = [
+    "#1f6fb2", "#c8501e", "#2f8f4e", "#7a4fa3", "#9a7d0a", "#4d4d4d", "#3aa6b9", "#d16ba5", "#8c5a2b", "#6b8e23", "#00205b", "#b22222",
+  ]
 
-  public func svg(width: Double = 760, height: Double = 440) -> String {
-    let left = 78.0, right = 24.0, top = 46.0, bottom = 58.0
+  /// - Parameter height: at least; a long legend makes it more.
+  public func svg(width: Double = 820, height: Double = 440) -> String {
+    let legend = 44 + 7.2 * Double(series.map(\.name.count).max() ?? 0)
+    let left = 78.0, right = min(legend, width / 2) + 12, top = 46.0, bottom = 58.0
+    let height = max(height, top + 18 * Double(series.count) + 24)
     func place(_ v: Double) -> Double { isLogarithmic ? log10(v) : v }
     let all = series.flatMap(\.points)
     let (x0, x1) = range(all.map { place($0.x) }), (y0, y1) = range(all.map { place($0.y) })
@@ -50,7 +55,7 @@ public struct LineChart: Sendable {
     var out = """
       <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(Int(width)) \(Int(height))" width="\(Int(width))" height="\(Int(height))" font-family="system-ui, sans-serif" font-size="13">
       <rect width="100%" height="100%" fill="white"/>
-      <text x="\(f(width / 2))" y="26" text-anchor="middle" font-size="16">\(Self.escaped(title))</text>
+      <text x="\(f((left + width - right) / 2))" y="26" text-anchor="middle" font-size="16">\(Self.escaped(title))</text>
 
       """
     for tick in xTicks {
@@ -72,8 +77,8 @@ public struct LineChart: Sendable {
       }
       if s.showsPoints { for p in s.points { out += "<circle cx=\"\(f(px(place(p.x))))\" cy=\"\(f(py(place(p.y))))\" r=\"4\" fill=\"\(colour)\"/>" } }
       let y = top + 16 + 18 * Double(index)
-      out += "\n<rect x=\"\(f(left + 14))\" y=\"\(f(y - 9))\" width=\"12\" height=\"10\" fill=\"\(colour)\"/>"
-      out += "<text x=\"\(f(left + 32))\" y=\"\(f(y))\">\(Self.escaped(s.name))</text>\n"
+      out += "\n<rect x=\"\(f(width - right + 14))\" y=\"\(f(y - 9))\" width=\"12\" height=\"10\" fill=\"\(colour)\"/>"
+      out += "<text x=\"\(f(width - right + 32))\" y=\"\(f(y))\">\(Self.escaped(s.name))</text>\n"
     }
     return out + "</svg>\n"
   }
