@@ -192,9 +192,12 @@ package struct SideGeometry: Sendable, Equatable {
   /// The shortest interval with which what is kept, what a run of layers holds while it is computed again, and what one layer's
   /// backward pass holds, is at most `limit` numbers a token; the one that holds least where none is.
   private static func interval(layers: Int, width: Int, limit: Int) -> Int {
-    func held(_ interval: Int) -> Int { width * ((layers - 1) / interval + interval + rowsOfOneLayer) }
-    return (1...layers).first { held($0) <= limit } ?? (1...layers).min { held($0) < held($1) } ?? 1
+    func bytes(_ interval: Int) -> Int { width * held(layers: layers, interval: interval) / 2 }
+    return (1...layers).first { bytes($0) <= limit } ?? (1...layers).min { bytes($0) < bytes($1) } ?? 1
   }
+
+  /// Half rows of the width: what attention gave is kept for each layer in half as many bytes as the states.
+  private static func held(layers: Int, interval: Int) -> Int { 2 * ((layers - 1) / interval + interval + rowsOfOneLayer) + layers }
 
   /// The xLadder of the same parameter count: P times the layers, narrower.
   ///
@@ -211,7 +214,7 @@ package struct SideGeometry: Sendable, Equatable {
       func with(_ f: Int) -> SideGeometry {
         SideGeometry(
           backboneWidth: backboneWidth, width: w, feedForward: f, rungs: rungs, layers: layers, headSize: configuration.headSize,
-          interval: Self.interval(layers: layers, width: w, limit: (rungs.count + Self.rowsOfOneLayer) * width))
+          interval: Self.interval(layers: layers, width: w, limit: Self.held(layers: self.layers, interval: 1) * width / 2))
       }
       // The count is linear in f.
       let base = count(with(0)), slope = count(with(1)) - base, exact = Double(target - base) / Double(slope)

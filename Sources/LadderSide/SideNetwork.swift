@@ -76,8 +76,10 @@ package final class SideNetwork {
 
   // MARK: - Forward
 
-  /// A tape whose products are in the configured precision.
-  package func tape(_ graph: Graph) -> Tape { Tape(graph, parameters: parameters, products: configuration.precision.elementType) }
+  /// A tape whose products are in the configured precision, and which keeps what `results` keeps.
+  package func tape(_ graph: Graph, _ results: KeptResults? = nil) -> Tape {
+    Tape(graph, parameters: parameters, products: configuration.precision.elementType, results: results)
+  }
 
   /// z(rms(h)), with dropout where a mask is given. Shapes: tap [d, n] BF16; mask [d, n] F32 → [d, n] F32.
   package func standardised(_ graph: Graph, _ tap: Tensor, rung: Int, mask: Tensor?) -> Tensor {

@@ -3,7 +3,7 @@ import LadderCompute
 
 /// One micro-batch through the backbone and a side network: forward over packed samples, and backward layer by layer.
 ///
-/// Forward keeps the standardised taps and layers' outputs: every layer's, or with xLadder every second or third, so that no more
+/// Forward keeps the standardised taps, what attention gave, and layers' outputs: every layer's, or with xLadder every second or third, so that no more
 /// is kept than one climb would. Backward computes what was not kept again, and a layer's inside before it differentiates it, so
 /// that no more than one layer's activations exist at a time.
 package final class SideStep {
@@ -19,6 +19,7 @@ package final class SideStep {
   private var top: Tensor?  // the last layer's s at the loss rows [w, rows]
   private var gradientOfState: Tensor?  // with respect to the state that the backward pass has come to [w, n]
   private var final: Tensor?  // n [d, rows]
+  private var attended: [KeptResults] = []  // attention's result in each layer [w, n]
   private var positions: Tensor?
   private var lossRows: Tensor?
   private var blocks: AttentionBlocks?
@@ -70,10 +71,17 @@ package final class SideStep {
     try standardise(network, dropout)
     graph.reset()
     network.parameters.round(graph)
+    attended = []
     let tape = network.tape(graph)
     var s: Tensor?
     for run in runs(network) {
-      for j in run { s = layer(network, tape, j, previous: s, positions, blocks) }
+      for j in run {
+        // Attention is the dearest part of a layer; only training comes back for it.
+        let kept = dropout == nil ? nil : KeptResults(pool, network.configuration.precision.elementType)
+        s = layer(network, network.tape(graph, kept), j, previous: s, positions, blocks)
+        try kept?.check()
+        if let kept { attended.append(kept) }
+      }
       if let output = s, run.upperBound < network.geometry.layers {
         // A graph of its own for each run: its size does not grow with the depth.
         let kept = states[run.upperBound / network.geometry.interval - 1]
@@ -92,6 +100,8 @@ package final class SideStep {
 
   /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward` returned.
   package func backward(_ gradient: Tensor) throws {
+    attended.forEach { $0.replay() }
+    func tape(_ network: SideNetwork, _ j: Int) -> Tape { network.tape(graph, j < attended.count ? attended[j] : nil) }
     guard let network, let positions, let lossRows, let blocks, let top else { preconditionFailure("forward() comes first") }
     graph.reset()
     let correction = network.tape(graph)
@@ -105,9 +115,9 @@ package final class SideStep {
     for run in runs(network).reversed() {
       // The inputs of this run's layers: the first is kept, the others are computed again.
       var inputs = [run.lowerBound > 0 ? states[run.lowerBound / network.geometry.interval - 1] : nil]
-      for j in run.dropLast() { inputs.append(layer(network, network.tape(graph), j, previous: inputs[j - run.lowerBound], positions, blocks)) }
+      for j in run.dropLast() { inputs.append(layer(network, tape(network, j), j, previous: inputs[j - run.lowerBound], positions, blocks)) }
       for (j, previous) in zip(run, inputs).reversed() {
-        let tape = network.tape(graph), names = network.layerNames(j)
+        let tape = tape(network, j), names = network.layerNames(j)
         names.forEach { tape.watch(network.parameters[$0]) }
         if let previous { tape.watch(previous) }
         let output = layer(network, tape, j, previous: previous, positions, blocks)

@@ -5,9 +5,8 @@ import LadderCompute
 /// Cross-entropy through the frozen, quantised head, in chunks of rows so that rows × vocabulary is never held.
 ///
 /// The gradient with respect to the head's input is Wᵀ·(softmax − onehot). It is worked over the vocabulary entries that
-/// matter: those whose softmax reaches `filter` in some row of the chunk, and the targets (Cut Cross-Entropy: Wijmans et
-/// al. 2024, §4.3). What is left out of a row is at most Σ p_v‖W_v‖ over entries with p_v < `filter`. `filter` nil works
-/// over the whole vocabulary: exact.
+/// matter: those whose softmax reaches `filter`, and the targets (Cut Cross-Entropy: Wijmans et al. 2024, §4.3). What is left out
+/// of a row is at most Σ p_v‖W_v‖ over entries with p_v < `filter`. `filter` nil works over the whole vocabulary: exact.
 package final class CrossEntropy {
   package static let defaultFilter: Float = 0x1p-12
 
@@ -79,7 +78,15 @@ package final class CrossEntropy {
       if let inspect {
         for row in 0..<n { inspect(chunk.lowerBound + row, UnsafeBufferPointer(rebasing: p[(row * vocabulary)..<((row + 1) * vocabulary)])) }
       }
-      guard gradient != nil else { return }
+      guard let gradient else { return }
+      if let filter, backbone.engine.isCPU {
+        let sparse = SparseHeadGradient(head: head, filter: filter, scale: scale, threads: backbone.engine.threads)
+        gradient.withHostBytes(4 * head.width * chunk.lowerBound, count: 4 * head.width * n) { target in
+          guard let own = target.bindMemory(to: Float.self).baseAddress, let p = p.baseAddress else { return }
+          sparse.fill(own, .init(probabilities: p, targets: targets, targetLogits: logit, losses: losses))
+        }
+        return
+      }
       selected = select(p, n, targets)
       let perBlock = max(32, blockBytes / (4 * head.width))
       for start in stride(from: 0, to: selected.count, by: perBlock) {
@@ -90,7 +97,7 @@ package final class CrossEntropy {
         parts.append((ids, coefficients(p, n, ids, real, targets, logit, losses, scale)))
       }
     }
-    if let gradient { try write(parts, to: gradient, chunk) }
+    if let gradient, !parts.isEmpty { try write(parts, to: gradient, chunk) }
     // −ln of a probability below the smallest normal Float says nothing: such rows go through their logits.
     if let most = losses.max(), most > 87 {
       let exact = try lossesFromLogits(rows, chunk, targets)

@@ -17,6 +17,7 @@ struct Bench: AsyncParsableCommand {
   @OptionGroup var options: ModelOptions
   @OptionGroup var method: MethodOptions
   @Option(help: ArgumentHelp("Make a model of this shape: \(ModelShape.known.map(\.name).joined(separator: ", ")).", valueName: "name")) var shape: String?
+  @Option(help: ArgumentHelp("Make it with so many blocks, to look at a part of a large model.", valueName: "N")) var blocks: Int?
   @Option(help: ArgumentHelp("Its quantisation: Q4_0 (default), Q8_0 or F16.", valueName: "type")) var quantisation = "Q4_0"
   @Option(help: ArgumentHelp("Samples to train on.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String?
   @Option(help: ArgumentHelp("Tokens of a made-up sequence, or of the longest sample.", valueName: "T")) var maxLength = 512
@@ -46,7 +47,7 @@ struct Bench: AsyncParsableCommand {
     measured.measuresCache = !noCache
     let samples = try data.map { try Sample.load($0) }
 
-    let temporary = try shape.map { try TemporaryModel($0, quantisation) }
+    let temporary = try shape.map { try TemporaryModel($0, quantisation, blocks: blocks) }
     defer { temporary?.remove() }
     if let lengths { return try memoryCurve(lengths, temporary?.path) }
     let backbone = try options.load(path: temporary?.path, trainsInside: settings.lora != nil)

@@ -112,6 +112,7 @@ import Testing
     configuration.headSize = 16
     configuration.downsampler = downsampler
     configuration.precision = .float32
+    configuration.tapDropout = 0
     climb.apply(&configuration)
     let geometry = try SideGeometry(configuration, backboneWidth: backbone.width, blocks: backbone.blocks)
     let network = try SideNetwork(configuration, geometry, backbone.engine, trainable: true)
@@ -132,7 +133,8 @@ import Testing
       return try head.evaluate(try step.forward(), targets: targets).reduce(0.0) { $0 + Double($1) }
     }
     try step.read(samples, from: forward)
-    let rows = try step.forward()
+    // As in training, which keeps what attention gave.
+    let rows = try step.forward(dropout: SeededRandom(seed: 0))
     let gradient = try pool.make(.float32, [backbone.width, rowsCount])
     _ = try head.evaluate(rows, targets: targets, gradient: gradient)
     try step.backward(gradient)

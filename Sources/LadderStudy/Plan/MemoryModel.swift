@@ -43,6 +43,8 @@ public struct MemoryModel: Sendable {
     // BF16 taps; final rows, corrected in place, and their gradient; F32 states of the side layers, and the gradient of one.
     b.activations = 2 * geometry.rungs.count * d * n + 2 * 4 * d * lossRows
     b.activations += 4 * w * (n * ((geometry.layers - 1) / geometry.interval + geometry.interval + 1) + lossRows)
+    // What attention gave.
+    b.activations += (configuration.precision == .float32 ? 4 : 2) * w * n * geometry.layers
     // Standardising some rows of a tap holds F32 copies of them, and dropout's mask.
     let standardising = 4 * (2 << 20)
     // One layer differentiated: its rows of the side width, the tap transposed, and a block of attention's rows.

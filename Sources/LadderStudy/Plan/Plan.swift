@@ -1,6 +1,7 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderLoRA
 import LadderSide
 import LadderTrain
 
@@ -65,13 +66,14 @@ public struct Plan: Sendable {
         rows.append(row(method, text, length, parameters, parts, seconds.map { 1000 * $0 / Double(tokens) }, options))
       }
     }
-    if !options.onlyOwn {
+    // A family that QLoRA cannot go back through has no such rows.
+    if !options.onlyOwn, (try? BlockShape(file)) != nil {
       for checkpointing in [false, true] {
         for length in options.lengths {
           let lossRows = max(1, Int(Double(length) * options.lossShare))
           let parts = memory.qlora(rank: 16, checkpointing: checkpointing, length: length, tokens: length, lossRows: lossRows)
           let seconds = speed?.qlora(checkpointing: checkpointing, length: length, tokens: length, lossRows: lossRows)
-          let text = checkpointing ? "rank 16, checkpointing" : "rank 16"
+          let text = checkpointing ? "--rank 16 --checkpointing on" : "--rank 16"
           rows.append(row("qlora", text, length, parts.parameters / 16, parts, seconds.map { 1000 * $0 / Double(length) }, options))
         }
       }
