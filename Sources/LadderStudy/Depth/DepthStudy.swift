@@ -46,16 +46,19 @@ public struct DepthStudy: Sendable {
     dev = StepProblem.draw(options.devEach, deepest: options.deepest, seed: 1)
     train = StepProblem.draw(options.trainEach, deepest: options.deepest, seed: 2, except: Set(dev))
     let problems = folder + "/problems"
+    // The limits cut nothing off: they tell a study of other problems apart from one that goes on.
+    let counts = (train.count, dev.count)
     let tasks = StepProblem.Written.allCases.map { written in
       StudyConfiguration.Task(
         name: written.rawValue, train: "\(problems)/\(written.rawValue).train.jsonl", dev: "\(problems)/\(written.rawValue).dev.jsonl", metric: .exact,
-        maxTokens: 4 * options.deepest + 12)
+        trainLimit: counts.0, devLimit: counts.1, maxTokens: 4 * options.deepest + 12)
     }
     let methods =
       [StudyConfiguration.Method(name: "lst", options: ["method": "lst"])]
       + options.passes.map { StudyConfiguration.Method(name: "xladder-\($0)", options: ["method": "xladder", "passes": String($0)]) }
     study = try AccuracyStudy(
-      StudyConfiguration(model: model, seeds: options.seeds, cache: options.cache, options: options.trainOptions, tasks: tasks, methods: methods),
+      StudyConfiguration(
+        model: model, seeds: options.seeds, cache: options.cache, measuresCost: false, options: options.trainOptions, tasks: tasks, methods: methods),
       folder: folder)
   }
 
