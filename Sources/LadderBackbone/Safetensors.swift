@@ -78,3 +78,19 @@ package struct Safetensors {
     }
   }
 }
+
+extension Parameters {
+  /// Every parameter by its name.
+  package func export() -> Safetensors {
+    var file = Safetensors(metadata: ["format": "ladder"])
+    for specification in specifications {
+      file.tensors[specification.name] = .init(shape: specification.shape.reversed(), values: self[specification.name].read())
+    }
+    return file
+  }
+
+  /// - Throws: `data` where a parameter is missing or has another shape.
+  package func restore(_ file: Safetensors, from path: String) throws {
+    for specification in specifications { self[specification.name].write(try file.values(specification.name, shape: specification.shape, path: path)) }
+  }
+}

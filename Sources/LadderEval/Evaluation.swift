@@ -186,12 +186,7 @@ extension LadderModel {
     // Like lengths together fill the engine's calls best; results go back to their places.
     let order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
     // An adapter changes what would be kept.
-    let store =
-      try adapter != nil
-      ? nil
-      : options.cache.map {
-        try ActivationCache(directory: $0.directory, description: .init(backbone, rungs: rungs, format: $0.format), limit: $0.limit)
-      }
+    let store = adapter == nil ? try options.cache?.open(backbone, rungs: rungs) : nil
     let source = try CachedTaps(backbone, rungs: rungs, maxTokens: lengths.max() ?? 1, cache: store, adapter: adapter)
     let step = try SideStep(network, backbone), loss = try CrossEntropy(backbone)
     var results = [[Float]](repeating: [], count: samples.count)

@@ -23,9 +23,6 @@ package final class FrozenWeights {
     }
   }
 
-  /// Bytes held, the head's own aside.
-  package var bytes: Int { pool.capacity }
-
   package subscript(name: String) -> Tensor? { tensors[name] }
 
   /// - Throws: `data` where the model has no such tensor.

@@ -12,7 +12,6 @@ package final class LoRAStep {
   private let graph: Graph
 
   // The micro-batch at hand.
-  private var samples: [PackedSample] = []
   private var states: [Tensor] = []  // each block's input [d, n]
   private var last: Tensor?  // the last block's output at the loss rows [d, rows]
   private var final: Tensor?  // after the final norm [d, rows]
@@ -32,28 +31,20 @@ package final class LoRAStep {
   /// Bytes held for activations and graphs.
   package var bytes: Int { pool.capacity + masks.capacity + graph.workspace }
 
-  /// Takes samples in; they lie one after another, rounded up to a multiple of 32 rows, as in a side network's step.
+  /// Takes samples in.
   package func read(_ samples: [PackedSample]) throws {
-    self.samples = samples
     try pool.reset()
-    let shape = model.shape, lengths = samples.map(\.tokens.count), count = lengths.reduce(0, +), n = AttentionBlocks.rounded(count)
-    let padded = lengths + [n - count]
-    var start: Int32 = 0, ids: [Int32] = []
-    for sample in samples {
-      ids += sample.lossRows.map { start + Int32($0) }
-      start += Int32(sample.tokens.count)
-    }
-    tokens = try pool.make(samples.flatMap(\.tokens) + [Int32](repeating: 0, count: n - count))
-    lossRows = try pool.make(ids)
-    let whole = try AttentionBlocks(lengths: padded, pool: pool)
-    let needsWindow = shape.window.map { window in lengths.contains { $0 > window } } ?? false
+    let shape = model.shape, batch = try MicroBatch(samples, pool: pool), n = batch.rows
+    tokens = try pool.make(samples.flatMap(\.tokens) + [Int32](repeating: 0, count: n - batch.tokens))
+    lossRows = batch.lossRows
+    let needsWindow = shape.window.map { window in samples.contains { $0.tokens.count > window } } ?? false
     places = LoRAModel.Places(
-      positions: try pool.make(padded.flatMap { (0..<Int32($0)).map { $0 } }), whole: whole,
-      windowed: needsWindow ? try AttentionBlocks(lengths: padded, window: shape.window, pool: pool) : nil)
+      positions: batch.positions, whole: try AttentionBlocks(lengths: batch.lengths, pool: pool),
+      windowed: needsWindow ? try AttentionBlocks(lengths: batch.lengths, window: shape.window, pool: pool) : nil)
     states = try (0..<shape.blocks).map { _ in try pool.make(.float32, [shape.width, n]) }
     gradientOfState = try pool.make(.float32, [shape.width, n])
-    last = try pool.make(.float32, [shape.width, ids.count])
-    final = try pool.make(.float32, [shape.width, ids.count])
+    last = try pool.make(.float32, [shape.width, batch.lossRows.count])
+    final = try pool.make(.float32, [shape.width, batch.lossRows.count])
   }
 
   /// - Parameters:

@@ -3,9 +3,9 @@ import LadderCompute
 
 /// One micro-batch through the backbone and a side network: forward over packed samples, and backward layer by layer.
 ///
-/// Forward keeps the standardised taps, what attention gave, and layers' outputs: every layer's, or with xLadder every second or third, so that no more
-/// is kept than one climb would. Backward computes what was not kept again, and a layer's inside before it differentiates it, so
-/// that no more than one layer's activations exist at a time.
+/// Forward keeps the standardised taps, what attention gave, and layers' outputs: every layer's, or with xLadder every second or
+/// third, so that no more is kept than one climb would. Backward computes what was not kept again, and a layer's inside before it
+/// differentiates it, so that no more than one layer's activations exist at a time.
 package final class SideStep {
   /// Nil leaves the backbone as it is.
   private let network: SideNetwork?
@@ -35,32 +35,22 @@ package final class SideStep {
   package var bytes: Int { pool.capacity + graph.workspace }
 
   /// Takes the samples' taps and final rows from the backbone or from where they are kept.
-  ///
-  /// Samples lie one after another. The micro-batch, not each sample, is rounded up to a multiple of 32 rows, the step of the
-  /// fast matrix kernels: the at most 31 rows at its end belong to no sample, and no gradient reaches them.
   package func read(_ samples: [PackedSample], from source: any TapSource) throws {
     try pool.reset()
-    let lengths = samples.map(\.tokens.count), d = backbone.width, tokens = lengths.reduce(0, +)
-    let n = AttentionBlocks.rounded(tokens)
-    let rows = samples.reduce(0) { $0 + $1.lossRows.count }
+    let batch = try MicroBatch(samples, pool: pool), d = backbone.width, n = batch.rows, rows = batch.lossRows.count
     taps = try source.rungs.map { _ in try pool.make(.bfloat16, [d, n]) }
     let final = try pool.make(.float32, [d, rows])
     try source.run(samples, taps: taps, final: final)
     self.final = final
     guard let network else { return }
-    for tap in taps { tap.zero(from: tokens * tap.stride(1)) }
+    for tap in taps { tap.zero(from: batch.tokens * tap.stride(1)) }
     let g = network.geometry
     states = try (0..<(g.layers - 1) / g.interval).map { _ in try pool.make(.float32, [g.width, n]) }
     top = try pool.make(.float32, [g.width, rows])
     gradientOfState = try pool.make(.float32, [g.width, n])
-    positions = try pool.make((lengths + [n - tokens]).flatMap { (0..<Int32($0)).map { $0 } })
-    var start: Int32 = 0, ids: [Int32] = []
-    for sample in samples {
-      ids += sample.lossRows.map { start + Int32($0) }
-      start += Int32(sample.tokens.count)
-    }
-    lossRows = try pool.make(ids)
-    blocks = try AttentionBlocks(lengths: lengths + [n - tokens], pool: pool)
+    positions = batch.positions
+    lossRows = batch.lossRows
+    blocks = try AttentionBlocks(lengths: batch.lengths, pool: pool)
   }
 
   /// - Parameter dropout: the stream that drops tap channels while training; nil drops none.

@@ -192,7 +192,7 @@ public struct SpeedBenchmark: Sendable {
   private func cachedSeconds(_ batches: [[EncodedSample]], _ rungs: [Int], _ longest: Int) throws -> Double {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-bench-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let cache = try ActivationCache(directory: folder, description: .init(backbone, rungs: rungs))
+    let cache = try Trainer.CacheOptions(directory: folder).open(backbone, rungs: rungs)
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: cache)
     try session.initialise(Array(batches.joined()))
     for (index, batch) in batches.enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) }

@@ -74,19 +74,8 @@ package final class LoRALearner: Learner {
   package func forward(dropout: SeededRandom?) throws -> Tensor { try step.forward(dropout: dropout, keeps: dropout != nil) }
   package func backward(_ gradient: Tensor) throws { try step.backward(gradient) }
 
-  package func export() -> Safetensors {
-    var file = Safetensors(metadata: ["format": "ladder"])
-    for specification in parameters.specifications {
-      file.tensors[specification.name] = .init(shape: specification.shape.reversed(), values: parameters[specification.name].read())
-    }
-    return file
-  }
-
-  package func restore(_ file: Safetensors, from path: String) throws {
-    for specification in parameters.specifications {
-      parameters[specification.name].write(try file.values(specification.name, shape: specification.shape, path: path))
-    }
-  }
+  package func export() -> Safetensors { parameters.export() }
+  package func restore(_ file: Safetensors, from path: String) throws { try parameters.restore(file, from: path) }
 
   package func writeExtras(to folder: String) throws { try AdapterFiles(model).write(to: folder, modelName: modelName) }
 }

@@ -60,8 +60,13 @@ public struct RunDirectory: Sendable {
     }
   }
 
+  /// The run's steps so far.
+  package func metrics() throws -> [TrainingStep] {
+    try DurableFile.read(metricsPath).split(separator: UInt8(ascii: "\n")).map { try JSONDecoder().decode(TrainingStep.self, from: Data($0)) }
+  }
+
   package func write(_ manifest: Manifest) throws {
-    try DurableFile.write(manifestPath, [try Self.encoder.encode(manifest)])
+    try DurableFile.write(manifestPath, json: manifest)
   }
 
   /// What a run trained, ready to use.
@@ -119,7 +124,7 @@ public struct RunDirectory: Sendable {
       add("moments", session.optimiser.state())
       add("average", session.average?.state() ?? [])
       try moments.write(temporary + "/optimiser.safetensors")
-      try DurableFile.write(temporary + "/state.json", [try Self.encoder.encode(state)])
+      try DurableFile.write(temporary + "/state.json", json: state)
       try? FileManager.default.removeItem(atPath: final)
       guard rename(temporary, final) == 0 else {
         throw LadderError(.inputOutput, "cannot write \(final): \(String(cString: strerror(errno)))")
@@ -161,12 +166,6 @@ public struct RunDirectory: Sendable {
     if let average = session.average { average.restore(try take("average", average.stateCounts), count: state.averaged ?? 0) }
     return state
   }
-
-  static let encoder: JSONEncoder = {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
-    return encoder
-  }()
 }
 
 /// Appends lines to `metrics.jsonl`.

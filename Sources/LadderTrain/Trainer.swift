@@ -21,6 +21,11 @@ public struct Trainer: Sendable {
       self.format = format
       self.limit = limit
     }
+
+    /// The cache of these taps.
+    package func open(_ backbone: Backbone, rungs: [Int]) throws -> ActivationCache {
+      try ActivationCache(directory: directory, description: .init(backbone, rungs: rungs, format: format), limit: limit)
+    }
   }
 
   public let backbone: Backbone
@@ -65,7 +70,7 @@ public struct Trainer: Sendable {
     let longest = max(lengths.max() ?? 1, held?.map(\.tokens.count).max() ?? 1)
     let store = try cache.map { cache in
       let geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
-      return try ActivationCache(directory: cache.directory, description: .init(backbone, rungs: geometry.rungs, format: cache.format), limit: cache.limit)
+      return try cache.open(backbone, rungs: geometry.rungs)
     }
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: store)
     var cacheNote = CacheNote(store)

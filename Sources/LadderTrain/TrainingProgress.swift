@@ -34,6 +34,9 @@ public struct TrainingStep: Codable, Sendable, Equatable {
   public var gradientNorm: Float
   public var secondsLeft: Double
 
+  /// Of training, from the speed: at the last step those of the run.
+  package var seconds: Double { Double(tokens) / max(1e-9, tokensPerSecond) }
+
   enum CodingKeys: String, CodingKey {
     case step
     case totalSteps = "total_steps"

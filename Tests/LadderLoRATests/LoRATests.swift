@@ -103,17 +103,7 @@ private struct Fixture {
       let analytic = try #require(f.model.parameters.gradient(specification.name)).read(), largest = analytic.map(abs).max() ?? 0
       #expect(largest > 0, "\(specification.name) gets no gradient")
       for i in analytic.indices.sorted(by: { abs(analytic[$0]) > abs(analytic[$1]) }).prefix(2) {
-        var values = tensor.read()
-        let x = values[i], h: Float = family == .gemma3 ? 0.02 : 0.004
-        values[i] = x + h
-        tensor.write(values)
-        let above = try value()
-        values[i] = x - h
-        tensor.write(values)
-        let below = try value()
-        values[i] = x
-        tensor.write(values)
-        let numeric = Float((above - below) / Double(2 * h))
+        let numeric = try tensor.centralDifference(i, h: family == .gemma3 ? 0.02 : 0.004, value)
         // ggml's GELU is a table over F16: its differences are coarse.
         #expect(abs(numeric - analytic[i]) < (family == .gemma3 ? 0.06 : 0.02) * largest, "\(specification.name)[\(i)]: \(analytic[i]) against \(numeric)")
       }

@@ -148,17 +148,7 @@ import Testing
       let chosen = analytic.indices.sorted { abs(analytic[$0]) > abs(analytic[$1]) }.prefix(3)
       let h: Float = specification.name.hasSuffix("gate") && specification.count == 1 ? 0.01 : 0.03
       for i in chosen {
-        var values = tensor.read()
-        let x = values[i]
-        values[i] = x + h
-        tensor.write(values)
-        let above = try value()
-        values[i] = x - h
-        tensor.write(values)
-        let below = try value()
-        values[i] = x
-        tensor.write(values)
-        let numeric = Float((above - below) / Double(2 * h))
+        let numeric = try tensor.centralDifference(i, h: h, value)
         #expect(abs(numeric - analytic[i]) < 0.08 * largest + 0.01, "\(specification.name)[\(i)]: \(analytic[i]) against \(numeric)")
       }
     }

@@ -15,6 +15,13 @@ package enum DurableFile {
     syncFolder((path as NSString).deletingLastPathComponent)
   }
 
+  /// Writes a value as JSON, its keys in order.
+  package static func write(_ path: String, json value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+    try write(path, [try encoder.encode(value)])
+  }
+
   package static func makeFolder(_ path: String) throws {
     do {
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)

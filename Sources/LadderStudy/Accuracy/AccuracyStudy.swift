@@ -93,10 +93,10 @@ public struct AccuracyStudy: Sendable {
       _ = try launch(arguments + options(task, method), progress)
     }
     let evaluation = try evaluate(task, adapter: run.path, predictions: predictionsPath(task.name, method.name, "seed-\(seed)"), launch, progress)
-    let metrics = try Self.metrics(run.metricsPath), last = metrics.last
+    let metrics = try run.metrics(), last = metrics.last
     try write(
       Outcome(
-        evaluation: evaluation, seconds: last.map { Double($0.tokens) / max(1e-9, $0.tokensPerSecond) } ?? 0, tokens: last?.tokens ?? 0,
+        evaluation: evaluation, seconds: last?.seconds ?? 0, tokens: last?.tokens ?? 0,
         peakBytes: metrics.map(\.peakBytes).max() ?? 0, parameters: try run.manifest().parameters), to: result)
   }
 
@@ -126,7 +126,7 @@ public struct AccuracyStudy: Sendable {
     var arguments = ["train", "--model", model, "--data", dataPath(task, "train"), "--out", run.path] + options(task, method, except: ["epochs", "steps"])
     arguments += ["--steps", String(Self.costSteps)]
     _ = try launch(arguments, progress)
-    guard let last = try Self.metrics(run.metricsPath).last else { throw LadderError(.engine, "\(run.path) has no metrics") }
+    guard let last = try run.metrics().last else { throw LadderError(.engine, "\(run.path) has no metrics") }
     try? FileManager.default.removeItem(atPath: run.path)
     try write(last, to: result)
   }
@@ -164,7 +164,7 @@ public struct AccuracyStudy: Sendable {
 
   private func write(_ table: AccuracyTable) throws {
     try DurableFile.write(folder + "/table.md", [Data(table.markdown.utf8)])
-    try DurableFile.write(folder + "/table.json", [try Self.encoder.encode(table)])
+    try DurableFile.write(folder + "/table.json", json: table)
     try DurableFile.write(folder + "/report.html", [Data(try report(table).html.utf8)])
   }
 
@@ -176,7 +176,7 @@ public struct AccuracyStudy: Sendable {
       for method in configuration.methods {
         let seed = configuration.seeds.first { FileManager.default.fileExists(atPath: RunDirectory(runPath(task.name, method.name, $0)).metricsPath) }
         guard let seed else { continue }
-        let metrics = try Self.metrics(RunDirectory(runPath(task.name, method.name, seed)).metricsPath)
+        let metrics = try RunDirectory(runPath(task.name, method.name, seed)).metrics()
         curves.append(.init(method.name, Self.smoothed(metrics), markers: false))
       }
       if !curves.isEmpty {
@@ -253,10 +253,6 @@ public struct AccuracyStudy: Sendable {
     }
   }
 
-  private static func metrics(_ path: String) throws -> [TrainingStep] {
-    try DurableFile.read(path).split(separator: UInt8(ascii: "\n")).map { try JSONDecoder().decode(TrainingStep.self, from: Data($0)) }
-  }
-
   private func read<T: Decodable>(_ path: String) -> T? {
     guard FileManager.default.fileExists(atPath: path), let data = try? DurableFile.read(path) else { return nil }
     return try? JSONDecoder().decode(T.self, from: data)
@@ -264,12 +260,6 @@ public struct AccuracyStudy: Sendable {
 
   private func write(_ value: some Encodable, to path: String) throws {
     try DurableFile.makeFolder((path as NSString).deletingLastPathComponent)
-    try DurableFile.write(path, [try Self.encoder.encode(value)])
+    try DurableFile.write(path, json: value)
   }
-
-  private static let encoder: JSONEncoder = {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
-    return encoder
-  }()
 }

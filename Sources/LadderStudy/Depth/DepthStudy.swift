@@ -112,9 +112,7 @@ public struct DepthStudy: Sendable {
   public static func markdown(_ rows: [Row]) -> String { AccuracyTable.markdown(cells(rows)) }
 
   private func write(_ rows: [Row]) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-    try DurableFile.write(folder + "/depth.json", [try encoder.encode(rows)])
+    try DurableFile.write(folder + "/depth.json", json: rows)
     try DurableFile.write(folder + "/depth.md", [Data(Self.markdown(rows).utf8)])
     var report = HTMLReport(title: "Depth study")
     report.add(

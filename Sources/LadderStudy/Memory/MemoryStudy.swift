@@ -140,9 +140,7 @@ public struct MemoryStudy: Sendable {
   /// Writes `memory.md`, `memory.json`, `memory.html` and the plots.
   public func write(_ rows: [Row], to folder: String) throws {
     try DurableFile.makeFolder(folder)
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-    try DurableFile.write(folder + "/memory.json", [try encoder.encode(rows)])
+    try DurableFile.write(folder + "/memory.json", json: rows)
     try DurableFile.write(folder + "/memory.md", [Data(markdown(rows).utf8)])
     var report = HTMLReport(title: "Memory study")
     report.add("Peak memory of training", table: cells(rows))

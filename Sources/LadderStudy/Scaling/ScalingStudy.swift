@@ -66,7 +66,7 @@ public struct ScalingStudy: Sendable {
     self.options = options
     self.folder = folder
     self.model = model
-    compute = TrainingCompute(try ModelDimensions(GGUFFile(path: model)))
+    compute = try TrainingCompute(GGUFFile(path: model))
   }
 
   /// Runs what is not done yet.
@@ -136,14 +136,12 @@ public struct ScalingStudy: Sendable {
     let cache = method == "lst" ? options.cache.map { ["--cache", $0] } ?? [] : []
     _ = try launch(["train", "--data", data, "--out", place, "--resume"] + common + cache + arguments, progress)
     let run = RunDirectory(place)
-    let lines = try DurableFile.read(run.metricsPath).split(separator: UInt8(ascii: "\n"))
-    guard let last = lines.last else { throw LadderError(.engine, "\(place) has no metrics") }
-    let step = try JSONDecoder().decode(TrainingStep.self, from: Data(last))
+    guard let last = try run.metrics().last else { throw LadderError(.engine, "\(place) has no metrics") }
     let evaluation = try JSONDecoder().decode(
       Evaluation.self,
       from: try launch(["eval", "--json", "--metric", "loss", "--data", folder + "/data/dev.jsonl", "--adapter", place] + common + cache, progress))
-    let found = Result(loss: evaluation.loss, seconds: Double(step.tokens) / max(1e-9, step.tokensPerSecond))
-    try DurableFile.write(result, [try JSONEncoder().encode(found)])
+    let found = Result(loss: evaluation.loss, seconds: last.seconds)
+    try DurableFile.write(result, json: found)
     return (found.loss, found.seconds)
   }
 
@@ -189,9 +187,7 @@ public struct ScalingStudy: Sendable {
   }
 
   private func write(_ findings: Findings) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-    try DurableFile.write(folder + "/scaling.json", [try encoder.encode(findings)])
+    try DurableFile.write(folder + "/scaling.json", json: findings)
     try DurableFile.write(folder + "/scaling.md", [Data(Self.markdown(findings).utf8)])
     var report = HTMLReport(title: "Scaling study")
     for sentence in Self.sentences(findings) { report.add(paragraph: sentence) }

@@ -10,8 +10,12 @@ import LadderTrain
 /// Attention of T tokens costs 2·T·d forward a token and block, on average. Norms and non-linearities are left out.
 public struct TrainingCompute: Sendable {
   private let model: ModelDimensions
+  private let file: GGUFFile
 
-  public init(_ model: ModelDimensions) { self.model = model }
+  public init(_ file: GGUFFile) throws {
+    self.file = file
+    model = try ModelDimensions(file)
+  }
 
   /// Numbers in the matrices of all blocks.
   var blockNumbers: Int {
@@ -31,9 +35,7 @@ public struct TrainingCompute: Sendable {
     // The head's gradient is worked over the few entries that matter, and left out.
     let head = 2 * Double(model.width * model.vocabulary) * Double(lossRows)
     if let lora = configuration.lora {
-      let q = model.heads * model.headSize, k = model.keyHeads * model.headSize, d = model.width, f = model.feedForward
-      let shapes: [LoRAConfiguration.Target: (Int, Int)] = [.q: (d, q), .k: (d, k), .v: (d, k), .o: (q, d), .gate: (d, f), .up: (d, f), .down: (f, d)]
-      let own = model.blocks * lora.targets.reduce(0) { $0 + lora.rank * ((shapes[$1]?.0 ?? 0) + (shapes[$1]?.1 ?? 0)) }
+      let own = LoRAModel.specifications(lora, try BlockShape(file)).reduce(0) { $0 + $1.count }
       // Forward, the gradient of the inputs, attention's twice over; with checkpointing the forward pass again.
       let backward = 2 * Double(blockNumbers) + 2.5 * attention(length)
       return t * (forward * (lora.checkpointing ? 2 : 1) + backward + 6 * Double(own)) + head

@@ -93,7 +93,7 @@ public final class ActivationCache: @unchecked Sendable {
         throw LadderError(.data, "\(path) belongs to another backbone or version; remove the folder, or pass another --cache")
       }
     } else {
-      try DurableFile.write(manifest, [try RunDirectory.encoder.encode(description)])
+      try DurableFile.write(manifest, json: description)
     }
     data = open(path + "/activations", O_RDWR | O_CREAT, 0o644)
     index = open(path + "/index", O_RDWR | O_CREAT, 0o644)
