@@ -98,7 +98,9 @@ package final class Graph {
   package func cast(_ a: Tensor, _ type: ElementType) -> Tensor { add(ggml_cast(context, a.pointer, type.ggml)) }
 
   /// `aᵀ`, contiguous: [k, n, …] → [n, k, …].
-  package func transposed(_ a: Tensor) -> Tensor { contiguous(add(ggml_transpose(context, a.pointer))) }
+  package func transposed(_ a: Tensor) -> Tensor {
+    BlockedTranspose.serves(a, engine) ? BlockedTranspose.add(a, to: self) : contiguous(add(ggml_transpose(context, a.pointer)))
+  }
 
   /// The same, rounded to another element type on the way.
   package func transposed(_ a: Tensor, as type: ElementType) -> Tensor { cast(add(ggml_transpose(context, a.pointer)), type) }

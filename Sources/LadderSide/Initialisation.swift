@@ -32,7 +32,7 @@ extension SideNetwork {
   /// Copies each side layer from the block at its rung, pruned to the channels of largest weight norm (LST, §3.3).
   private func pruneBackbone(_ backbone: Backbone) throws {
     let byName = Dictionary(uniqueKeysWithValues: backbone.file.tensors.map { ($0.name, $0) })
-    let w = geometry.width, f = geometry.feedForward
+    let w = geometry.width, a = geometry.attentionWidth, f = geometry.feedForward
     for j in 0..<geometry.layers {
       let block = geometry.rungs[geometry.rung(ofLayer: j)] - 1
       func matrix(_ name: String) throws -> Matrix {
@@ -47,12 +47,11 @@ extension SideNetwork {
       let channels = Matrix.largest(w, of: Matrix.columnNorms([q, k, v, gate, up]))
       let inner = Matrix.largest(f, of: Matrix.rowNorms(up))
       func set(_ name: String, _ values: [Float]) { parameters["layers.\(j).\(name)"].write(values) }
-      set("q", q.pruned(rows: Matrix.largest(w, of: Matrix.rowNorms(q)), columns: channels, to: w))
-      set("k", k.pruned(rows: Matrix.largest(w, of: Matrix.rowNorms(k)), columns: channels, to: w))
-      let valueRows = Matrix.largest(w, of: Matrix.rowNorms(v))
-      set("v", v.pruned(rows: valueRows, columns: channels, to: w))
+      set("q", q.pruned(rows: Matrix.largest(a, of: Matrix.rowNorms(q)), columns: channels, to: a))
+      set("k", k.pruned(rows: Matrix.largest(a, of: Matrix.rowNorms(k)), columns: channels, to: a))
+      set("v", v.pruned(rows: Matrix.largest(a, of: Matrix.rowNorms(v)), columns: channels, to: a))
       // With grouped queries several heads read one value row; take the columns of o that carry most.
-      set("o", o.pruned(rows: channels, columns: Matrix.largest(w, of: Matrix.columnNorms([o])), to: w))
+      set("o", o.pruned(rows: channels, columns: Matrix.largest(a, of: Matrix.columnNorms([o])), to: w))
       set("feed_forward_gate", gate.pruned(rows: inner, columns: channels, to: f))
       set("feed_forward_up", up.pruned(rows: inner, columns: channels, to: f))
       set("feed_forward_down", down.pruned(rows: channels, columns: inner, to: w))

@@ -101,7 +101,7 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   public var gateTemperature: Float = 0.1
   /// The share of tap channels that training sets to zero.
   public var tapDropout: Float = 0.2
-  /// The width of one attention head.
+  /// The width of one attention head. A side layer has as many as come nearest to its width.
   public var headSize: Int = 64
   public var ropeBase: Float = 10000
   public var precision: Precision = .bfloat16
@@ -122,7 +122,9 @@ package struct SideGeometry: Sendable, Equatable {
   package let rungs: [Int]
   /// Side layers M: as many as rungs for each climb.
   package let layers: Int
-  package var heads: Int { width / headSize }
+  package let heads: Int
+  /// Channels of a layer's queries, keys and values: whole heads, so not always the width itself.
+  package var attentionWidth: Int { heads * headSize }
   /// Training keeps the output of every `interval`-th layer, so that an xLadder keeps no more than one climb of the wider LST.
   package let interval: Int
 
@@ -181,9 +183,10 @@ package struct SideGeometry: Sendable, Equatable {
     self.rungs = rungs
     self.layers = layers
     self.interval = interval
-    // Products over a head's channels are fast where these are a multiple of 32, or of 16.
-    let sizes = stride(from: min(headSize, width), through: 2, by: -1).filter { width % $0 == 0 && $0 % 2 == 0 }
-    self.headSize = sizes.first { $0 % 32 == 0 } ?? sizes.first { $0 % 16 == 0 } ?? sizes.first ?? 2
+    // Scores cost time by the head, whatever its size: a width that whole heads do not fill is rounded to the nearest number of
+    // them, half a head down, rather than cut into more and smaller ones.
+    self.headSize = min(headSize, width) / 2 * 2
+    heads = max(1, Int((Double(width) / Double(self.headSize) - 0.5).rounded(.up)))
   }
 
   /// Rows of the side network's width that the backward pass of one layer holds at a time, attention's blocks aside.

@@ -40,7 +40,7 @@ package final class SideNetwork {
 
   package static func specifications(_ configuration: SideConfiguration, _ geometry: SideGeometry) -> [Parameters.Specification] {
     typealias S = Parameters.Specification
-    let d = geometry.backboneWidth, w = geometry.width, f = geometry.feedForward
+    let d = geometry.backboneWidth, w = geometry.width, a = geometry.attentionWidth, f = geometry.feedForward
     var list: [S] = []
     for rung in geometry.rungs.indices {
       switch configuration.downsampler {
@@ -54,7 +54,7 @@ package final class SideNetwork {
       if j > 0 { list.append(S(p + "gate", [1], decays: false)) }
       if configuration.cross == .mixture { list.append(S(p + "mixture", [geometry.rungs.count], decays: false)) }
       list += [
-        S(p + "attention_norm", [w], decays: false), S(p + "q", [w, w]), S(p + "k", [w, w]), S(p + "v", [w, w]), S(p + "o", [w, w]),
+        S(p + "attention_norm", [w], decays: false), S(p + "q", [w, a]), S(p + "k", [w, a]), S(p + "v", [w, a]), S(p + "o", [a, w]),
         S(p + "feed_forward_norm", [w], decays: false), S(p + "feed_forward_gate", [w, f]), S(p + "feed_forward_up", [w, f]),
         S(p + "feed_forward_down", [f, w]),
       ]
@@ -115,7 +115,7 @@ package final class SideNetwork {
   package func layer(
     _ tape: Tape, _ j: Int, previous: Tensor?, taps: [Tensor], positions: Tensor, attend: (Tensor, Tensor, Tensor) -> Tensor
   ) -> Tensor {
-    let w = geometry.width, n = taps[0][1], epsilon = configuration.normEpsilon
+    let n = taps[0][1], epsilon = configuration.normEpsilon
     func parameter(_ name: String) -> Tensor { parameters["layers.\(j).\(name)"] }
     let x = input(tape, j, taps)  // [w, n]
     // s_0 = x_1: the first layer's mixture is x_1 whatever its gate, so it has none.
@@ -127,7 +127,7 @@ package final class SideNetwork {
     }
     let q = tape.rope(heads("q"), positions: positions, base: configuration.ropeBase)
     let k = tape.rope(heads("k"), positions: positions, base: configuration.ropeBase)
-    let mixed = tape.reshape(attend(q, k, heads("v")), [w, n])
+    let mixed = tape.reshape(attend(q, k, heads("v")), [geometry.attentionWidth, n])
     let v = tape.add(u, tape.project(mixed, parameter("o")))  // [w, n]
 
     let b = tape.multiply(tape.rmsNorm(v, epsilon: epsilon), parameter("feed_forward_norm"))

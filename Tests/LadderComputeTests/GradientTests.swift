@@ -158,3 +158,25 @@ import LadderCompute
     for (a, b) in zip(packed.read(), expected) { #expect(abs(a - b) < 1e-5) }
   }
 }
+
+@Suite struct TransposeTests {
+  /// Sizes with and without whole tiles, whole matrices and slices of them, in both types.
+  @Test func transposesAreExact() throws {
+    let d = try Differences()
+    for (k, n, batch) in [(64, 32, 1), (70, 45, 3), (33, 131, 2), (31, 40, 1), (2048, 129, 1)] {
+      let a = try d.random([k, n, batch], seed: 1), values = a.read()
+      let graph = try Graph(d.engine)
+      let whole = graph.keep(graph.transposed(a))
+      let part = graph.keep(graph.transposed(graph.slice(a, 1, 5..<n)))
+      let rounded = graph.cast(a, .bfloat16)
+      let short = graph.keep(graph.cast(graph.transposed(rounded), .float32)), back = graph.keep(graph.cast(rounded, .float32))
+      try graph.compute()
+      func expected(_ values: [Float], _ rows: Range<Int>) -> [Float] {
+        (0..<batch).flatMap { b in (0..<k).flatMap { i in rows.map { values[(b * n + $0) * k + i] } } }
+      }
+      #expect(whole.read() == expected(values, 0..<n))
+      #expect(part.read() == expected(values, 5..<n))
+      #expect(short.read() == expected(back.read(), 0..<n))
+    }
+  }
+}

@@ -177,4 +177,18 @@ struct Fixture {
     #expect(SideConfiguration.Downsampler("lowrank:4") == .lowRank(4))
     #expect(SideConfiguration.Downsampler("lowrank:0") == nil)
   }
+
+  /// Scores cost time by the head: heads keep their size, and a width gets the nearest number of them.
+  @Test func headsKeepTheirSizeAtAnyWidth() throws {
+    var c = SideConfiguration()
+    c.rungs = .all
+    for (width, heads) in [(256, 4), (224, 3), (192, 3), (160, 2), (96, 1), (64, 1)] {
+      c.reduction = 3584 / Double(width)
+      let g = try SideGeometry(c, backboneWidth: 3584, blocks: 28)
+      #expect(g.width == width && g.headSize == 64 && g.heads == heads && g.attentionWidth == 64 * heads)
+    }
+    c.reduction = 64
+    let narrow = try SideGeometry(c, backboneWidth: 3072, blocks: 28)
+    #expect(narrow.width == 32 && narrow.headSize == 32 && narrow.heads == 1)
+  }
 }

@@ -44,7 +44,7 @@ public struct MemoryModel: Sendable {
     b.activations = 2 * geometry.rungs.count * d * n + 2 * 4 * d * lossRows
     b.activations += 4 * w * (n * ((geometry.layers - 1) / geometry.interval + geometry.interval + 1) + lossRows)
     // What attention gave.
-    b.activations += (configuration.precision == .float32 ? 4 : 2) * w * n * geometry.layers
+    b.activations += (configuration.precision == .float32 ? 4 : 2) * geometry.attentionWidth * n * geometry.layers
     // Standardising some rows of a tap holds F32 copies of them, and dropout's mask.
     let standardising = 4 * (2 << 20)
     // One layer differentiated: its rows of the side width, the tap transposed, and a block of attention's rows.
