@@ -17,6 +17,12 @@ package struct TapStatistics: Codable, Sendable, Equatable {
       deviations: Array(repeating: [Float](repeating: 1, count: width), count: rungs))
   }
 
+  /// Those of some rungs alone.
+  /// - Parameter rungs: places among the rungs at hand, from 0.
+  package func selecting(_ rungs: [Int]) -> TapStatistics {
+    TapStatistics(means: rungs.map { means[$0] }, deviations: rungs.map { deviations[$0] })
+  }
+
   /// Runs the backbone over samples.
   /// - Parameter tokenLimit: the pass ends once it has seen this many tokens.
   package static func measure(_ samples: [[Int32]], _ forward: ForwardPass, tokenLimit: Int = 8192) throws -> TapStatistics {

@@ -66,6 +66,17 @@ import Testing
     #expect(!other.loadedBlocks)
   }
 
+  /// A cache of all rungs serves every choice of them, to the last bit and without the model's blocks.
+  @Test func aCacheOfMoreRungsServesFewer() throws {
+    let plain = try train("plain") { $0.side.rungs = .list([1, 3]) }
+    _ = try train("all", cache: options) { $0.side.rungs = .all }
+    let few = try train("few", cache: options, known: true) { $0.side.rungs = .list([1, 3]) }
+    #expect(few.losses == plain.losses && few.weights == plain.weights)
+    #expect(!few.loadedBlocks)
+    let own = try #require(ActivationCache.summaries(in: folder.file("cache")).first { $0.description.rungs == [1, 3] })
+    #expect(own.entries == 0, "what the wider one holds is not stored again")
+  }
+
   @Test func aTornIndexAndADamagedEntryAreNotRead() throws {
     let plain = try train("plain")
     _ = try train("cold", cache: options)

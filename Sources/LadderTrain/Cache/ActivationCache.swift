@@ -12,7 +12,8 @@ import LadderSide
 ///     DIR/KEY/statistics-N.json  the taps' means and deviations over a set of samples
 ///
 /// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any moment
-/// leaves no entry that is read by half. One process writes at a time; others read.
+/// leaves no entry that is read by half. One process writes at a time; others read. What a cache of more rungs in the same folder
+/// holds is read from there: fill one with all rungs, and every choice of them is free.
 public final class ActivationCache: @unchecked Sendable {
   /// How taps are stored.
   public enum Format: String, Codable, Sendable, CaseIterable {
@@ -78,14 +79,38 @@ public final class ActivationCache: @unchecked Sendable {
   private var totalBytes = 0
   private var writable = false
   private var mapping: UnsafeRawBufferPointer?
+  private var wider: [WiderCache] = []
   private static let recordBytes = 64
+
+  /// A cache that holds more rungs of the same backbone in the same format.
+  private struct WiderCache {
+    let cache: ActivationCache
+    /// Where among its rungs those of the narrower one are.
+    let places: [Int]
+  }
 
   /// Opens or makes the cache of one backbone, tap set and format in `directory`.
   /// - Throws: `inputOutput` where the folder cannot be made; `data` where it belongs to something else.
-  public init(directory: String, description: Description, limit: Int? = nil) throws {
+  public convenience init(directory: String, description: Description, limit: Int? = nil) throws {
+    try self.init(path: directory + "/" + Self.folderName(description), description: description, limit: limit, writes: true)
+    totalBytes = Self.bytes(of: directory)
+    let others = Self.summaries(in: directory).map(\.description).filter { other in
+      var narrowed = other
+      narrowed.rungs = description.rungs
+      return other.rungs.count > description.rungs.count && narrowed == description
+    }
+    wider = others.compactMap { other in
+      let places = description.rungs.compactMap(other.rungs.firstIndex)
+      guard places.count == description.rungs.count, let cache = try? Self(path: directory + "/" + Self.folderName(other), description: other, limit: nil, writes: false)
+      else { return nil }
+      return WiderCache(cache: cache, places: places)
+    }
+  }
+
+  private init(path: String, description: Description, limit: Int?, writes: Bool) throws {
     self.description = description
     self.limit = limit
-    path = directory + "/" + Self.folderName(description)
+    self.path = path
     try DurableFile.makeFolder(path)
     let manifest = path + "/cache.json"
     if FileManager.default.fileExists(atPath: manifest) {
@@ -98,10 +123,9 @@ public final class ActivationCache: @unchecked Sendable {
     data = open(path + "/activations", O_RDWR | O_CREAT, 0o644)
     index = open(path + "/index", O_RDWR | O_CREAT, 0o644)
     guard data >= 0, index >= 0 else { throw LadderError(.inputOutput, "cannot open the cache in \(path): \(String(cString: strerror(errno)))") }
-    writable = flock(index, LOCK_EX | LOCK_NB) == 0
-    if !writable { stopped = "another process is writing to it" }
+    writable = writes && flock(index, LOCK_EX | LOCK_NB) == 0
+    if writes, !writable { stopped = "another process is writing to it" }
     readIndex()
-    totalBytes = Self.bytes(of: directory)
   }
 
   deinit {
@@ -119,6 +143,12 @@ public final class ActivationCache: @unchecked Sendable {
   ///   - taps: one BF16 [width, tokens of all samples] per rung.
   ///   - final: F32 [width, loss rows of all samples].
   func read(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) -> Bool {
+    read(samples, places: Array(taps.indices), taps: taps, final: final)
+      || wider.contains { $0.cache.read(samples, places: $0.places, taps: taps, final: final) }
+  }
+
+  /// - Parameter places: where among this cache's rungs each tap is.
+  private func read(_ samples: [PackedSample], places: [Int], taps: [Tensor], final: Tensor?) -> Bool {
     let d = description.width, row = description.format.elementType.bytes(d)
     var token = 0, lossRow = 0
     for sample in samples {
@@ -135,7 +165,7 @@ public final class ActivationCache: @unchecked Sendable {
         records[key] = record
       }
       let n = sample.tokens.count
-      for (rung, tap) in taps.enumerated() {
+      for (rung, tap) in zip(places, taps) {
         let source = UnsafeRawBufferPointer(rebasing: entry[(rung * n * row)..<((rung + 1) * n * row)])
         if description.format == .bf16 {
           tap.write(bytes: source, at: token * row)
@@ -144,7 +174,7 @@ public final class ActivationCache: @unchecked Sendable {
         }
       }
       if let final, record.rows > 0 {
-        let start = taps.count * n * row
+        let start = description.rungs.count * n * row
         final.write(bytes: UnsafeRawBufferPointer(rebasing: entry[start..<(start + 4 * d * record.rows)]), at: 4 * d * lossRow)
       }
       release(entry)
@@ -198,6 +228,14 @@ public final class ActivationCache: @unchecked Sendable {
   // MARK: - Statistics
 
   func statistics(over samples: [PackedSample]) -> TapStatistics? {
+    if let own = ownStatistics(over: samples) { return own }
+    for other in wider {
+      if let all = other.cache.ownStatistics(over: samples) { return all.selecting(other.places) }
+    }
+    return nil
+  }
+
+  private func ownStatistics(over samples: [PackedSample]) -> TapStatistics? {
     (try? DurableFile.read(statisticsPath(samples))).flatMap { try? JSONDecoder().decode(TapStatistics.self, from: $0) }
   }
 
