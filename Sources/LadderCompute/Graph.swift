@@ -5,46 +5,59 @@ import CLlama
 /// Intermediate results share memory by liveness; a result that is read after `compute` is copied to a pool's tensor with
 /// `store`, or marked with `keep`.
 package final class Graph {
-  package let engine: Engine
   let context: OpaquePointer
   private var graph: OpaquePointer?
-  private let scheduler: OpaquePointer
-  private let nodes: Int
+  private let memory: GraphMemory
+  /// Where the results lie, once they were given memory.
+  private var place: GraphMemory.Place?
+  let nodes: Int
 
-  package init(_ engine: Engine, nodes: Int = 16384) throws {
-    self.engine = engine
+  /// A graph with memory of its own.
+  package convenience init(_ engine: Engine, nodes: Int = 16384) throws { try self.init(GraphMemory(engine), nodes: nodes) }
+
+  /// A graph of at most `nodes` nodes whose results lie in memory that it shares with others: theirs are lost when it runs.
+  package init(_ memory: GraphMemory, nodes: Int) throws {
+    self.memory = memory
     self.nodes = nodes
     let size = ggml_tensor_overhead() * nodes * 2 + ggml_graph_overhead_custom(nodes, false)
     context = ggml_init(ggml_init_params(mem_size: size, mem_buffer: nil, no_alloc: true))
-    var backends: [ggml_backend_t?] = engine.backends
-    guard let scheduler = ggml_backend_sched_new(&backends, nil, Int32(backends.count), nodes, false, false) else {
-      throw LadderError(.engine, "the scheduler for \(engine.name) did not start")
-    }
-    self.scheduler = scheduler
+    try memory.reserve(nodes: nodes)
     reset()
   }
 
-  deinit {
-    ggml_backend_sched_free(scheduler)
-    ggml_free(context)
-  }
+  deinit { ggml_free(context) }
+
+  package var engine: Engine { memory.engine }
 
   /// Bytes that intermediate results take.
-  package var workspace: Int {
-    engine.backends.reduce(0) { $0 + ggml_backend_sched_get_buffer_size(scheduler, $1) }
-  }
+  package var workspace: Int { memory.bytes }
+
+  /// Bytes of the tables that describe the nodes.
+  var tableBytes: Int { ggml_used_mem(context) }
 
   package func reset() {
+    place = nil
     ggml_reset(context)
     graph = ggml_new_graph_custom(context, nodes, false)
   }
 
   package func compute() throws(LadderError) {
+    let scheduler = memory.scheduler
     ggml_backend_sched_reset(scheduler)
     guard ggml_backend_sched_alloc_graph(scheduler, graph) else {
       throw LadderError(.engine, "no memory for the side network's graph on \(engine.name): use a smaller --micro-batch")
     }
-    let status = ggml_backend_sched_graph_compute(scheduler, graph)
+    try check(ggml_backend_sched_graph_compute(scheduler, graph))
+    place = memory.place
+  }
+
+  /// Whether `computeAgain` may follow: on the CPU, as long as the results' memory is where it was.
+  var stands: Bool { engine.isCPU && place == memory.place }
+
+  /// Runs the same nodes again.
+  func computeAgain() throws(LadderError) { try check(ggml_backend_graph_compute(engine.main, graph)) }
+
+  private func check(_ status: ggml_status) throws(LadderError) {
     guard status == GGML_STATUS_SUCCESS else {
       throw LadderError(.engine, "the side network's graph failed on \(engine.name): \(String(cString: ggml_status_to_string(status)))")
     }

@@ -6,7 +6,8 @@ package final class KeptResults {
   private let pool: TensorPool
   private let type: ElementType
   private var tensors: [Tensor] = []
-  private var next: Int?
+  private var next = 0
+  private var replays = false
   private var failure: (any Error)?
 
   /// - Parameter type: F32, or BF16 for half the memory.
@@ -15,22 +16,32 @@ package final class KeptResults {
     self.type = type
   }
 
+  /// From here on results are kept, in the place of those of an earlier pass.
+  package func record() {
+    next = 0
+    replays = false
+  }
+
   /// From here on results are handed out.
-  package func replay() { next = 0 }
+  package func replay() {
+    next = 0
+    replays = true
+  }
 
   /// - Throws: what recording could not get memory for.
   package func check() throws { if let failure { throw failure } }
 
   func result(_ graph: Graph, _ make: () -> Tensor) -> Tensor {
-    if let index = next {
-      next = index + 1 < tensors.count ? index + 1 : 0
-      return type == .float32 ? tensors[index] : graph.cast(tensors[index], .float32)
+    if replays {
+      let kept = tensors[next]
+      next = next + 1 < tensors.count ? next + 1 : 0
+      return type == .float32 ? kept : graph.cast(kept, .float32)
     }
     let y = make()
     do {
-      let kept = try pool.make(type, y.shape)
-      graph.store(y, in: kept)
-      tensors.append(kept)
+      if next == tensors.count { tensors.append(try pool.make(type, y.shape)) }
+      graph.store(y, in: tensors[next])
+      next += 1
     } catch { failure = error }
     return y
   }

@@ -36,6 +36,9 @@ package final class SideNetwork {
     inverseDeviations = try statistics.deviations.map { try constants.make($0.map { 1 / $0 }, [geometry.backboneWidth]) }
   }
 
+  /// The tensors that a rung is standardised by.
+  func statisticsTensors(rung: Int) -> [Tensor] { [means[rung], inverseDeviations[rung]] }
+
   // MARK: - Parameters
 
   package static func specifications(_ configuration: SideConfiguration, _ geometry: SideGeometry) -> [Parameters.Specification] {

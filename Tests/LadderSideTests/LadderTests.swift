@@ -108,6 +108,36 @@ struct Fixture {
     #expect(one != other)
   }
 
+  /// Micro-batches of one layout run the first one's graphs; results and gradients are those of graphs built for each alone.
+  @Test(arguments: Climb.all) func graphsAreBuiltOnceForEachLayout(_ climb: Climb) throws {
+    let f = try Fixture(path) { climb.apply(&$0) }, pool = TensorPool(f.backbone.engine), d = f.backbone.width
+    let kept = try SideStep(f.network, f.backbone)
+    func batch(_ i: Int, _ lengths: [Int]) -> [PackedSample] {
+      lengths.enumerated().map { PackedSample(tokens: Fixture.text($1, seed: 10 * i + $0), lossRows: Array(($1 / 2)..<$1)) }
+    }
+    func run(_ step: SideStep, _ samples: [PackedSample], _ i: Int, trains: Bool = true) throws -> [Float] {
+      f.network.parameters.zeroGradients()
+      try step.read(samples, from: f.forward)
+      let rows = try step.forward(dropout: trains ? SeededRandom(seed: UInt64(i)) : nil)
+      let result = rows.read(), gradient = try pool.make(.float32, [d, rows[1]])
+      gradient.write((0..<gradient.count).map { sin(Float($0 + i)) })
+      try step.backward(gradient)
+      return f.network.parameters.specifications.reduce(into: result) { all, p in
+        if let own = f.network.parameters.gradient(p.name) { all += own.read() }
+      }
+    }
+    var built: [Int] = []
+    // The second pass may build anew what the growing memory of the first displaced; each gradient lies elsewhere.
+    for (i, lengths) in [[30, 12], [30, 12], [30, 12], [30, 12], [12, 30], [30, 12]].enumerated() {
+      let samples = batch(i, lengths), trains = i != 3
+      let alone = try run(SideStep(f.network, f.backbone), samples, i, trains: trains)
+      #expect(try run(kept, samples, i, trains: trains) == alone)
+      built.append(kept.graphsBuilt)
+    }
+    #expect(built[2] - built[1] == 1, "only the graph that reads the displaced gradient")
+    #expect(built[3] - built[2] > 1 && built[4] - built[3] > 1 && built[5] - built[4] > 1)
+  }
+
   @Test func standardisedTapsHaveMeanZeroAndDeviationOne() throws {
     let f = try Fixture(path), text = Fixture.text(40, seed: 9)
     let pool = TensorPool(f.backbone.engine), graph = try Graph(f.backbone.engine)

@@ -20,6 +20,7 @@ package struct AttentionBlocks {
   package static func rounded(_ count: Int) -> Int { (count + step - 1) / step * step }
 
   let blocks: [Block]
+  package var count: Int { blocks.count }
   package let tokens: Int
 
   /// - Parameters:

@@ -38,8 +38,10 @@ public struct MemoryModel: Sendable {
     let count = SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count }
     // Value, gradient and two moments in F32, and the rounded twin.
     b.parameters = count * (16 + (configuration.precision == .float32 ? 0 : 2))
-    // The graphs' own tables: some 60 nodes for each block of attention's rows.
-    b.process += geometry.interval * (n / 128 * 60 + 150) * 1800
+    // The graphs' own tables: some 60 nodes for each block of attention's rows, in the scheduler and, kept for the next micro-batch
+    // of the same layout, for each layer.
+    b.process += geometry.interval * (n / 128 * 60 + 150) * 1400
+    b.process += min(GraphSeries.tablesLimit, geometry.layers * (n / 128 * 60 + 300) * 420)
     // BF16 taps; final rows, corrected in place, and their gradient; F32 states of the side layers, and the gradient of one.
     b.activations = 2 * geometry.rungs.count * d * n + 2 * 4 * d * lossRows
     b.activations += 4 * w * (n * ((geometry.layers - 1) / geometry.interval + geometry.interval + 1) + lossRows)
