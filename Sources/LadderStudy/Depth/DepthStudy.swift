@@ -7,13 +7,15 @@ import LadderEval
 public struct DepthStudy: Sendable {
   public struct Options: Sendable {
     public var seeds = [0]
-    /// Problems of each depth to learn from, and to be judged on; of one step there are 210 in all, a fifth of which are kept back.
-    public var trainEach = 400
-    public var devEach = 40
+    /// Results are digits below this prime: 3, 5 or 7.
+    public var modulus = 5
+    /// Problems of each depth to learn from, and to be judged on; a fifth at most of all there are is kept back.
+    public var trainEach = 300
+    public var devEach = 20
     public var deepest = 8
     /// P of the xLadders.
     public var passes = [2, 3, 4]
-    public var trainOptions: StudyConfiguration.TrainOptions = ["epochs": "4", "max-length": "128"]
+    public var trainOptions: StudyConfiguration.TrainOptions = ["epochs": "1", "batch-size": "8", "learning-rate": "1e-3", "max-length": "128"]
     public var cache: String?
 
     public init() {}
@@ -41,17 +43,18 @@ public struct DepthStudy: Sendable {
     guard options.trainEach >= 1, options.devEach >= 1, (1...32).contains(options.deepest), options.passes.allSatisfy({ $0 >= 2 }) else {
       throw LadderError(.usage, "the depth study wants 1 or more problems of each depth, 1 to 32 steps, and passes of 2 or more")
     }
+    guard StepProblem.moduli.contains(options.modulus) else { throw LadderError(.usage, "the depth study's modulus is 3, 5 or 7") }
     self.options = options
     self.folder = folder
-    dev = StepProblem.draw(options.devEach, deepest: options.deepest, seed: 1)
-    train = StepProblem.draw(options.trainEach, deepest: options.deepest, seed: 2, except: Set(dev))
+    dev = StepProblem.draw(options.devEach, deepest: options.deepest, modulus: options.modulus, seed: 1, share: 0.2)
+    train = StepProblem.draw(options.trainEach, deepest: options.deepest, modulus: options.modulus, seed: 2, except: Set(dev))
     let problems = folder + "/problems"
     // The limits cut nothing off: they tell a study of other problems apart from one that goes on.
     let counts = (train.count, dev.count)
     let tasks = StepProblem.Written.allCases.map { written in
       StudyConfiguration.Task(
         name: written.rawValue, train: "\(problems)/\(written.rawValue).train.jsonl", dev: "\(problems)/\(written.rawValue).dev.jsonl", metric: .exact,
-        trainLimit: counts.0, devLimit: counts.1, maxTokens: 4 * options.deepest + 12)
+        trainLimit: counts.0, devLimit: counts.1, maxTokens: 6 * options.deepest + 12)
     }
     let methods =
       [StudyConfiguration.Method(name: "lst", options: ["method": "lst"])]
@@ -116,8 +119,8 @@ public struct DepthStudy: Sendable {
     try DurableFile.write(folder + "/depth.md", [Data(Self.markdown(rows).utf8)])
     var report = HTMLReport(title: "Depth study")
     report.add(
-      paragraph: "Problems of k steps modulo ten, each on the result of the one before. "
-        + "A guess is right one time in ten. All methods have the same number of trained parameters.")
+      paragraph: "Problems of k steps modulo \(options.modulus), each on the result of the one before. "
+        + "A guess is right one time in \(options.modulus). All methods have the same number of trained parameters.")
     report.add("Right answers", table: Self.cells(rows))
     for (index, chart) in Self.charts(rows).enumerated() {
       report.add(chart)

@@ -1,20 +1,33 @@
 import Foundation
 import LadderCompute
 
-/// Problems of k arithmetic steps, each on the result of the one before: a lone digit, modulo ten.
+/// Problems of k arithmetic steps, each on the result of the one before, from left to right and modulo a prime.
 ///
-///     Modulo 10. Start with 7. Then +4, *3, -5.
-///     Answer: 1 3 8 #### 8
+///     Modulo 5: 4+2*3
+///     Answer: 4+2=1 1*3=3 #### 3
+///
+/// Sums and products take turns at random, so that the steps can't be reordered; no factor is 0, so that none loses information.
 public struct StepProblem: Sendable, Hashable {
   /// How much of the way is written out before the answer.
   public enum Written: String, Sendable, Codable, CaseIterable {
     /// The answer alone.
     case none
-    /// Every second result.
+    /// Two steps at a time.
     case half
+    /// One step at a time.
     case all
+
+    /// Steps that one written equation takes; nil writes none.
+    var stride: Int? {
+      switch self {
+      case .none: nil
+      case .half: 2
+      case .all: 1
+      }
+    }
   }
 
+  public var modulus: Int
   public var start: Int
   public var steps: [Step]
 
@@ -22,25 +35,24 @@ public struct StepProblem: Sendable, Hashable {
     public var operation: Character
     public var operand: Int
 
-    func apply(_ value: Int) -> Int {
-      switch operation {
-      case "+": (value + operand) % 10
-      case "-": (value - operand + 10) % 10
-      default: value * operand % 10
-      }
-    }
+    func apply(_ value: Int, modulus: Int) -> Int { (operation == "+" ? value + operand : value * operand) % modulus }
+    var text: String { "\(operation)\(operand)" }
   }
 
-  /// Draws a problem of `count` steps. Factors are 3, 7 and 9: they lose no information modulo ten.
-  init(steps count: Int, _ random: inout SeededRandom) {
+  /// The primes that a digit stays below.
+  static let moduli = [3, 5, 7]
+
+  /// Different steps: adding 1 … m − 1, and taking 2 … m − 1 times.
+  private static func kinds(_ modulus: Int) -> Int { 2 * modulus - 3 }
+
+  /// Draws a problem of `count` steps.
+  init(steps count: Int, modulus: Int, _ random: inout SeededRandom) {
     func draw(_ bound: Int) -> Int { Int(random.next() % UInt64(bound)) }
-    start = draw(10)
+    self.modulus = modulus
+    start = draw(modulus)
     steps = (0..<count).map { _ in
-      switch draw(3) {
-      case 0: Step(operation: "+", operand: 1 + draw(9))
-      case 1: Step(operation: "-", operand: 1 + draw(9))
-      default: Step(operation: "*", operand: [3, 7, 9][draw(3)])
-      }
+      let kind = draw(Self.kinds(modulus))
+      return kind < modulus - 1 ? Step(operation: "+", operand: 1 + kind) : Step(operation: "*", operand: kind - modulus + 3)
     }
   }
 
@@ -48,24 +60,23 @@ public struct StepProblem: Sendable, Hashable {
   public var results: [Int] {
     var value = start
     return steps.map { step in
-      value = step.apply(value)
+      value = step.apply(value, modulus: modulus)
       return value
     }
   }
 
-  public var prompt: String {
-    "Modulo 10. Start with \(start). Then \(steps.map { "\($0.operation)\($0.operand)" }.joined(separator: ", ")).\nAnswer:"
-  }
+  public var prompt: String { "Modulo \(modulus): \(start)\(steps.map(\.text).joined())\nAnswer:" }
 
   public func completion(_ written: Written) -> String {
-    let results = results
-    let shown =
-      switch written {
-      case .none: [Int]()
-      case .half: results.enumerated().filter { $0.offset % 2 == 1 }.map(\.element)
-      case .all: results
+    let values = [start] + results
+    var text = ""
+    if let stride = written.stride {
+      for first in Swift.stride(from: 0, to: steps.count, by: stride) {
+        let part = first..<min(first + stride, steps.count)
+        text += " \(values[first])\(steps[part].map(\.text).joined())=\(values[part.upperBound])"
       }
-    return shown.map { " \($0)" }.joined() + " #### \(results.last ?? start)"
+    }
+    return text + " #### \(values[steps.count])"
   }
 
   /// A line of a JSONL file.
@@ -75,13 +86,14 @@ public struct StepProblem: Sendable, Hashable {
   }
 
   /// Different problems of 1…`deepest` steps, `each` of every depth where there are as many, none of them in `known`.
-  static func draw(_ each: Int, deepest: Int, seed: UInt64, except known: Set<StepProblem> = []) -> [StepProblem] {
+  /// - Parameter share: the most that is taken of all problems of one depth.
+  static func draw(_ each: Int, deepest: Int, modulus: Int, seed: UInt64, share: Double = 1, except known: Set<StepProblem> = []) -> [StepProblem] {
     var random = SeededRandom(seed: seed, 41), taken = known
     return (1...deepest).flatMap { depth in
-      // Of one step there are only 210 problems: some depths may stay short.
+      let all = Double(modulus) * pow(Double(kinds(modulus)), Double(depth)), wanted = min(each, max(1, Int(min(1e6, share * all))))
       var found: [StepProblem] = []
-      for _ in 0..<(20 * each) where found.count < each {
-        let problem = StepProblem(steps: depth, &random)
+      for _ in 0..<(20 * wanted) where found.count < wanted {
+        let problem = StepProblem(steps: depth, modulus: modulus, &random)
         if taken.insert(problem).inserted { found.append(problem) }
       }
       return found

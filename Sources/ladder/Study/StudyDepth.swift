@@ -18,10 +18,12 @@ struct StudyDepth: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The xLadders' climbs.", valueName: "P,P,…")) var passes = "2,3,4"
   @Option(help: ArgumentHelp("Seeds.", valueName: "S,S,…")) var seeds = "0"
   @Option(help: ArgumentHelp("Most steps of a problem.", valueName: "K")) var deepest = 8
-  @Option(help: ArgumentHelp("Problems of each depth to learn from.", valueName: "N")) var trainEach = 400
-  @Option(help: ArgumentHelp("Problems of each depth to be judged on.", valueName: "N")) var devEach = 40
-  @Option(help: ArgumentHelp("Passes over the problems.", valueName: "E")) var epochs = 4.0
-  @Option(help: ArgumentHelp("Peak learning rate (default: training's own).", valueName: "LR")) var learningRate: Float?
+  @Option(help: ArgumentHelp("Problems of each depth to learn from.", valueName: "N")) var trainEach = 300
+  @Option(help: ArgumentHelp("Problems of each depth to be judged on.", valueName: "N")) var devEach = 20
+  @Option(help: ArgumentHelp("Passes over the problems.", valueName: "E")) var epochs = 1.0
+  @Option(help: ArgumentHelp("Peak learning rate.", valueName: "LR")) var learningRate: Float = 1e-3
+  @Option(help: ArgumentHelp("Samples of a step.", valueName: "N")) var batchSize = 8
+  @Option(help: ArgumentHelp("Results are digits below this prime: 3, 5 or 7.", valueName: "M")) var modulus = 5
   @Option(help: ArgumentHelp("Rungs, as in training.", valueName: "rungs")) var rungs: String?
   @Option(help: ArgumentHelp("Device to run on.", valueName: "name")) var device: String?
   @Flag(help: "Print the numbers as JSON, not as Markdown.") var json = false
@@ -35,7 +37,9 @@ struct StudyDepth: AsyncParsableCommand {
     options.devEach = devEach
     options.cache = cache
     options.trainOptions["epochs"] = String(epochs)
-    if let learningRate { options.trainOptions["learning-rate"] = String(learningRate) }
+    options.trainOptions["learning-rate"] = String(learningRate)
+    options.trainOptions["batch-size"] = String(batchSize)
+    options.modulus = modulus
     if let rungs { options.trainOptions["rungs"] = rungs }
     if let device { options.trainOptions["device"] = device }
     let study = try DepthStudy(options, folder: out, model: model)
