@@ -101,8 +101,8 @@ public final class ActivationCache: @unchecked Sendable {
     }
     wider = others.compactMap { other in
       let places = description.rungs.compactMap(other.rungs.firstIndex)
-      guard places.count == description.rungs.count, let cache = try? Self(path: directory + "/" + Self.folderName(other), description: other, limit: nil, writes: false)
-      else { return nil }
+      let path = directory + "/" + Self.folderName(other)
+      guard places.count == description.rungs.count, let cache = try? Self(path: path, description: other, limit: nil, writes: false) else { return nil }
       return WiderCache(cache: cache, places: places)
     }
   }
