@@ -34,14 +34,25 @@ package final class Engine: @unchecked Sendable {
   let backends: [ggml_backend_t]
   package let threadpool: ggml_threadpool_t
 
+  /// Processors that this process may run on: threads that wait for each other must not share one.
+  package static var processors: Int {
+    // Linux says them as a mask in hexadecimal digits: "Cpus_allowed:\tff".
+    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+    if let line = status.split(separator: "\n").first(where: { $0.hasPrefix("Cpus_allowed:") }) {
+      let count = line.dropFirst("Cpus_allowed:".count).reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) }
+      if count > 0 { return min(count, ProcessInfo.processInfo.activeProcessorCount) }
+    }
+    return ProcessInfo.processInfo.activeProcessorCount
+  }
+
   /// - Parameters:
-  ///   - threads: CPU threads; nil takes one per core.
+  ///   - threads: CPU threads; nil takes one per core that the process may use.
   ///   - deviceName: one of `Device.all`; nil takes the first accelerator, or the CPU.
   /// - Throws: `usage` for a device that is not there, `engine` where a backend does not start.
   package init(threads: Int? = nil, device deviceName: String? = nil) throws {
     Log.install()
     llama_backend_init()
-    let threads = max(1, threads ?? ProcessInfo.processInfo.activeProcessorCount)
+    let threads = max(1, threads ?? Self.processors)
     guard let cpuDevice = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) else {
       throw LadderError(.engine, "this llama.cpp has no CPU backend; build it with one")
     }

@@ -49,7 +49,8 @@ public struct AccuracyStudy: Sendable {
   public func run(launch: @escaping Launch, report: @escaping (String) -> Void = { _ in }) throws -> AccuracyTable {
     try claimFolder()
     for task in configuration.tasks { try writeData(task) }
-    let total = configuration.tasks.count * (1 + configuration.methods.count * (configuration.seeds.count + (configuration.measuresCost ? 1 : 0)))
+    let runs = configuration.methods.count * (configuration.seeds.count + (configuration.measuresCost ? 1 : 0))
+    let total = configuration.tasks.count * (runs + (configuration.measuresBase ? 1 : 0))
     var done = 0
     func step(_ what: String, _ work: (@escaping (String) -> Void) throws -> Void) throws {
       try Cancellation.check()
@@ -59,7 +60,7 @@ public struct AccuracyStudy: Sendable {
       try work { report("\(place): \($0)") }
     }
     for task in configuration.tasks {
-      try step("\(task.name), base") { try evaluateBase(task, launch, $0) }
+      if configuration.measuresBase { try step("\(task.name), base") { try evaluateBase(task, launch, $0) } }
       for method in configuration.methods {
         for seed in configuration.seeds { try step("\(task.name), \(method.name), seed \(seed)") { try trainAndEvaluate(task, method, seed, launch, $0) } }
         if configuration.measuresCost { try step("\(task.name), \(method.name), cost") { try measureCost(task, method, launch, $0) } }

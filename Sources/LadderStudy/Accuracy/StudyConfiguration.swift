@@ -55,7 +55,7 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     }
   }
 
-  /// One way to train. The model as it is, named `base`, is always measured too.
+  /// One way to train. The model as it is, named `base`, is measured too.
   public struct Method: Codable, Sendable, Equatable {
     public var name: String
     public var options: TrainOptions
@@ -79,19 +79,23 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
   public var cache: String?
   /// Measure each method's speed and peak memory on a few steps that run the backbone, once a task.
   public var measuresCost: Bool
+  /// Judge the model as it is too.
+  public var measuresBase: Bool
   /// For every training.
   public var options: TrainOptions
   public var tasks: [Task]
   public var methods: [Method]
 
   public init(
-    model: String? = nil, seeds: [Int] = [0], cache: String? = nil, measuresCost: Bool = true, options: TrainOptions = [:], tasks: [Task],
+    model: String? = nil, seeds: [Int] = [0], cache: String? = nil, measuresCost: Bool = true, measuresBase: Bool = true, options: TrainOptions = [:],
+    tasks: [Task],
     methods: [Method] = [Method(name: "lst", options: ["method": "lst"]), Method(name: "xladder", options: ["method": "xladder"])]
   ) {
     self.model = model
     self.seeds = seeds
     self.cache = cache
     self.measuresCost = measuresCost
+    self.measuresBase = measuresBase
     self.options = options
     self.tasks = tasks
     self.methods = methods
@@ -100,6 +104,7 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
   enum CodingKeys: String, CodingKey, CaseIterable {
     case model, seeds, cache
     case measuresCost = "cost"
+    case measuresBase = "base"
     case options, tasks, methods
   }
 
@@ -108,7 +113,8 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     self.init(
       model: try c.decodeIfPresent(String.self, forKey: .model), seeds: try c.decodeIfPresent([Int].self, forKey: .seeds) ?? [0],
       cache: try c.decodeIfPresent(String.self, forKey: .cache),
-      measuresCost: try c.decodeIfPresent(Bool.self, forKey: .measuresCost) ?? true, options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:],
+      measuresCost: try c.decodeIfPresent(Bool.self, forKey: .measuresCost) ?? true,
+      measuresBase: try c.decodeIfPresent(Bool.self, forKey: .measuresBase) ?? true, options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:],
       tasks: try c.decode([Task].self, forKey: .tasks))
     if let methods = try c.decodeIfPresent([Method].self, forKey: .methods) { self.methods = methods }
   }

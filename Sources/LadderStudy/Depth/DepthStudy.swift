@@ -61,7 +61,8 @@ public struct DepthStudy: Sendable {
       + options.passes.map { StudyConfiguration.Method(name: "xladder-\($0)", options: ["method": "xladder", "passes": String($0)]) }
     study = try AccuracyStudy(
       StudyConfiguration(
-        model: model, seeds: options.seeds, cache: options.cache, measuresCost: false, options: options.trainOptions, tasks: tasks, methods: methods),
+        model: model, seeds: options.seeds, cache: options.cache, measuresCost: false, measuresBase: false, options: options.trainOptions, tasks: tasks,
+        methods: methods),
       folder: folder)
   }
 

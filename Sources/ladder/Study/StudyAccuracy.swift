@@ -14,6 +14,7 @@ struct StudyAccuracy: AsyncParsableCommand {
         seeds: [0, 1, 2]
         cache: cache                     # optional: the model's activations, shared by all runs
         cost: true                       # default: speed and memory on a few steps that run the model
+        base: true                       # default: the model as it is, too
         options: {epochs: 2}             # options of `ladder train` for every run
         tasks:
           - name: sst2
