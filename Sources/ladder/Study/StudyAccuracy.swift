@@ -37,17 +37,19 @@ struct StudyAccuracy: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The study.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"])) var config: String
   @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out: String
   @Option(help: ArgumentHelp("The backbone, instead of the file's.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"])) var model: String?
+  @Option(help: ArgumentHelp("The activation cache, instead of the file's.", valueName: "folder"), completion: .directory) var cache: String?
   @Flag(help: "Print the table as one JSON object, not as Markdown.") var json = false
 
   func run() async throws {
     guard FileManager.default.fileExists(atPath: config) else { throw LadderError(.missing, "no study at \(config)") }
     guard let text = try? String(contentsOfFile: config, encoding: .utf8) else { throw LadderError(.data, "\(config) is not a text file") }
-    let configuration: StudyConfiguration
+    var configuration: StudyConfiguration
     do {
       configuration = try YAMLDecoder().decode(StudyConfiguration.self, from: text)
     } catch let error as DecodingError {
       throw LadderError(.data, "\(config): \(Self.explain(error))")
     }
+    if let cache { configuration.cache = cache }
     let study = try AccuracyStudy(configuration, folder: out, model: model)
     let table = try await interruptible { try study.run(launch: ChildProcess.run) { Terminal.progress($0) } }
     Terminal.finishLine()
