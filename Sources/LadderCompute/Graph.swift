@@ -36,7 +36,7 @@ package final class Graph {
   var tableBytes: Int { ggml_used_mem(context) }
 
   package func reset() {
-    place = nil
+    displace()
     ggml_reset(context)
     graph = ggml_new_graph_custom(context, nodes, false)
   }
@@ -53,6 +53,9 @@ package final class Graph {
 
   /// Whether `computeAgain` may follow: on the CPU, as long as the results' memory is where it was.
   var stands: Bool { engine.isCPU && place == memory.place }
+
+  /// From here on the results are lost, and `computeAgain` may not follow.
+  func displace() { place = nil }
 
   /// Runs the same nodes again.
   func computeAgain() throws(LadderError) { try check(ggml_backend_graph_compute(engine.main, graph)) }
