@@ -15,14 +15,8 @@ package struct MicroBatch {
   package let positions: Tensor
   /// I32 [loss rows], places among the n rows.
   package let lossRows: Tensor
-  private let samples: [Layout]
-
-  private struct Layout: Equatable {
-    let tokens: Int
-    let lossRows: [Int]
-
-    init(_ sample: PackedSample) { (tokens, lossRows) = (sample.tokens.count, sample.lossRows.map { Int($0) }) }
-  }
+  /// The samples' own loss rows, counted from each one's start.
+  private let ownRows: [[Int]]
 
   package init(_ samples: [PackedSample], pool: TensorPool) throws {
     let own = samples.map(\.tokens.count)
@@ -36,9 +30,11 @@ package struct MicroBatch {
       start += Int32(sample.tokens.count)
     }
     lossRows = try pool.make(ids)
-    self.samples = samples.map(Layout.init)
+    ownRows = samples.map(\.lossRows)
   }
 
   /// Whether these samples have this micro-batch's lengths and loss rows: everything but the tokens themselves.
-  package func isLaidOut(like samples: [PackedSample]) -> Bool { self.samples == samples.map(Layout.init) }
+  package func isLaidOut(like samples: [PackedSample]) -> Bool {
+    lengths.dropLast().elementsEqual(samples.lazy.map(\.tokens.count)) && ownRows == samples.map(\.lossRows)
+  }
 }

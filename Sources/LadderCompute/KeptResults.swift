@@ -20,6 +20,7 @@ package final class KeptResults {
   package func record() {
     next = 0
     replays = false
+    failure = nil
   }
 
   /// From here on results are handed out.

@@ -112,11 +112,10 @@ package final class SideStep {
 
   /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward` returned.
   package func backward(_ gradient: Tensor) throws {
-    guard let a = activations, let side = a.side, trains != nil else { preconditionFailure("forward() comes first") }
+    guard let a = activations, let side = a.side, let trains else { preconditionFailure("forward() comes first") }
     let network = side.network, interval = network.geometry.interval
-    let keeps = trains == true
     side.attended.forEach { $0.replay() }
-    func tape(_ graph: Graph, _ j: Int) -> Tape { network.tape(graph, keeps ? side.attended[j] : nil) }
+    func tape(_ graph: Graph, _ j: Int) -> Tape { network.tape(graph, trains ? side.attended[j] : nil) }
     for run in runs(network).reversed() {
       let isLast = run.upperBound == network.geometry.layers
       try graphs.run(nodes: nodes(run, side), inputs: isLast ? [gradient] : []) { graph in
