@@ -94,15 +94,13 @@ public final class ActivationCache: @unchecked Sendable {
   public convenience init(directory: String, description: Description, limit: Int? = nil) throws {
     try self.init(path: directory + "/" + Self.folderName(description), description: description, limit: limit, writes: true)
     totalBytes = Self.bytes(of: directory)
-    let others = Self.summaries(in: directory).map(\.description).filter { other in
+    wider = Self.descriptions(in: directory).compactMap { path, other in
       var narrowed = other
       narrowed.rungs = description.rungs
-      return other.rungs.count > description.rungs.count && narrowed == description
-    }
-    wider = others.compactMap { other in
       let places = description.rungs.compactMap(other.rungs.firstIndex)
-      let path = directory + "/" + Self.folderName(other)
-      guard places.count == description.rungs.count, let cache = try? Self(path: path, description: other, limit: nil, writes: false) else { return nil }
+      guard narrowed == description, other.rungs.count > description.rungs.count, places.count == description.rungs.count,
+        let cache = try? Self(path: path, description: other, limit: nil, writes: false)
+      else { return nil }
       return WiderCache(cache: cache, places: places)
     }
   }
@@ -336,14 +334,20 @@ public final class ActivationCache: @unchecked Sendable {
 
   // MARK: - Looking from outside
 
-  /// The caches in a folder; empty where it holds none.
-  public static func summaries(in directory: String) -> [Summary] {
+  /// What each folder of `directory` that holds a cache says of itself, by name.
+  private static func descriptions(in directory: String) -> [(path: String, description: Description)] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
     return names.sorted().compactMap { name in
       let path = directory + "/" + name
-      guard let json = try? DurableFile.read(path + "/cache.json"), let description = try? JSONDecoder().decode(Description.self, from: json),
-        let index = try? DurableFile.read(path + "/index")
-      else { return nil }
+      guard let json = try? DurableFile.read(path + "/cache.json") else { return nil }
+      return (try? JSONDecoder().decode(Description.self, from: json)).map { (path, $0) }
+    }
+  }
+
+  /// The caches in a folder; empty where it holds none.
+  public static func summaries(in directory: String) -> [Summary] {
+    descriptions(in: directory).compactMap { path, description in
+      guard let index = try? DurableFile.read(path + "/index") else { return nil }
       var entries = 0, tokens = 0
       for start in stride(from: 0, through: index.count - recordBytes, by: recordBytes) {
         guard let (_, record) = decode(Array(index[(index.startIndex + start)..<(index.startIndex + start + recordBytes)])) else { break }
@@ -356,13 +360,7 @@ public final class ActivationCache: @unchecked Sendable {
 
   /// The head's description that a cache of this backbone holds, so that the backbone need not be run to find it.
   public static func head(in directory: String, fingerprint: String) -> HeadDescription? {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
-    for name in names where name.hasPrefix(fingerprint) {
-      if let json = try? DurableFile.read(directory + "/" + name + "/cache.json"), let description = try? JSONDecoder().decode(Description.self, from: json) {
-        return description.head
-      }
-    }
-    return nil
+    descriptions(in: directory).first { $0.description.fingerprint == fingerprint }?.description.head
   }
 
   private static func bytes(of folder: String) -> Int {
