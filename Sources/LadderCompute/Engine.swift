@@ -36,13 +36,12 @@ package final class Engine: @unchecked Sendable {
 
   /// Processors that this process may run on: threads that wait for each other must not share one.
   package static var processors: Int {
+    let all = ProcessInfo.processInfo.activeProcessorCount
     // Linux says them as a mask in hexadecimal digits: "Cpus_allowed:\tff".
     let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
-    if let line = status.split(separator: "\n").first(where: { $0.hasPrefix("Cpus_allowed:") }) {
-      let count = line.dropFirst("Cpus_allowed:".count).reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) }
-      if count > 0 { return min(count, ProcessInfo.processInfo.activeProcessorCount) }
-    }
-    return ProcessInfo.processInfo.activeProcessorCount
+    let mask = status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed:") }?.dropFirst("Cpus_allowed:".count)
+    let allowed = mask?.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) } ?? 0
+    return allowed > 0 ? min(allowed, all) : all
   }
 
   /// - Parameters:

@@ -15,7 +15,11 @@ public struct DepthStudy: Sendable {
     public var deepest = 8
     /// P of the xLadders.
     public var passes = [2, 3, 4]
-    public var trainOptions: StudyConfiguration.TrainOptions = ["epochs": "1", "batch-size": "8", "learning-rate": "1e-3", "max-length": "128"]
+    public var epochs = 1.0
+    public var batchSize = 8
+    public var learningRate: Float = 1e-3
+    /// Further options of training.
+    public var trainOptions: StudyConfiguration.TrainOptions = ["max-length": "128"]
     public var cache: String?
 
     public init() {}
@@ -59,10 +63,11 @@ public struct DepthStudy: Sendable {
     let methods =
       [StudyConfiguration.Method(name: "lst", options: ["method": "lst"])]
       + options.passes.map { StudyConfiguration.Method(name: "xladder-\($0)", options: ["method": "xladder", "passes": String($0)]) }
+    let own = ["epochs": String(options.epochs), "batch-size": String(options.batchSize), "learning-rate": String(options.learningRate)]
     study = try AccuracyStudy(
       StudyConfiguration(
-        model: model, seeds: options.seeds, cache: options.cache, measuresCost: false, measuresBase: false, options: options.trainOptions, tasks: tasks,
-        methods: methods),
+        model: model, seeds: options.seeds, cache: options.cache, measuresCost: false, measuresBase: false, options: options.trainOptions.merging(own) { $1 },
+        tasks: tasks, methods: methods),
       folder: folder)
   }
 
