@@ -3,15 +3,16 @@ import CLlama
 extension Tape {
   /// y = W·x. Shapes: W [k, m], x [k, n] → y [m, n].
   ///
-  /// The first operand of each product decides its kernel: the weight, or the transposed input, rounded where the tape rounds.
+  /// The first operand of each product decides its kernel: the weight, or a transposed operand, rounded where the tape rounds.
   /// dW = Σₙ x·dyᵀ and dx = Wᵀ·dy, both as `mul_mat` on transposed contiguous operands.
   /// - Parameter keeps: keep the result, where the tape keeps any.
   package func project(_ x: Tensor, _ weight: Tensor, keeps: Bool = false) -> Tensor {
     let w = operand(weight)
-    return record(kept(keeps) { graph.matmul(w, x) }, [weight, x]) { [graph] dy in  // dy [m, n]
+    return record(kept(keeps) { graph.narrowMatmul(w, x) ?? graph.matmul(w, x) }, [weight, x]) { [graph] dy in  // dy [m, n]
       [
         self.needs(weight) ? graph.matmul(self.transposedOperand(x), graph.transposed(dy)) : nil,  // [n, k]·[n, m] → [k, m]
-        self.needs(x) ? graph.matmul(graph.transposed(w), dy) : nil,  // [m, k]·[m, n] → [k, n]
+        // [m, k]·[m, n] → [k, n]
+        self.needs(x) ? graph.narrowMatmul(transpose: w, dy) ?? graph.matmul(self.transposedOperand(w), dy) : nil,
       ]
     }
   }
