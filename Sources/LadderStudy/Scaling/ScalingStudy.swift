@@ -8,7 +8,7 @@ import LadderSide
 import LadderTrain
 
 /// Loss over training compute for LST and QLoRA: a grid of sizes and budgets, each point a training of its own, and a power law
-/// through each method's best points.
+/// through each method's points.
 public struct ScalingStudy: Sendable {
   public struct Options: Sendable {
     public var train: String
@@ -20,6 +20,8 @@ public struct ScalingStudy: Sendable {
     public var budgets = [250, 500, 1000, 2000]
     public var devLimit = 200
     public var maxLength = 512
+    /// Samples of one step: small, so that the smallest budget has steps enough.
+    public var batchSize = 4
     public var learningRates = (lst: Float(3e-4), qlora: Float(3e-4))
     public var cache: String?
     public var device: String?
@@ -60,8 +62,8 @@ public struct ScalingStudy: Sendable {
   private let compute: TrainingCompute
 
   public init(model: String, folder: String, _ options: Options) throws {
-    guard !options.budgets.isEmpty, options.budgets.allSatisfy({ $0 >= 1 }), options.devLimit >= 1 else {
-      throw LadderError(.usage, "the scaling study wants budgets of 1 sample or more")
+    guard !options.budgets.isEmpty, options.budgets.allSatisfy({ $0 >= 1 }), options.devLimit >= 1, options.batchSize >= 1 else {
+      throw LadderError(.usage, "the scaling study wants budgets, batches and a dev set of 1 sample or more")
     }
     self.options = options
     self.folder = folder
@@ -134,7 +136,7 @@ public struct ScalingStudy: Sendable {
     if let device = options.device { common += ["--device", device] }
     if let threads = options.threads { common += ["--threads", String(threads)] }
     let cache = method == "lst" ? options.cache.map { ["--cache", $0] } ?? [] : []
-    _ = try launch(["train", "--data", data, "--out", place, "--resume"] + common + cache + arguments, progress)
+    _ = try launch(["train", "--data", data, "--out", place, "--batch-size", String(options.batchSize), "--resume"] + common + cache + arguments, progress)
     let run = RunDirectory(place)
     guard let last = try run.metrics().last else { throw LadderError(.engine, "\(place) has no metrics") }
     let evaluation = try JSONDecoder().decode(

@@ -20,6 +20,9 @@ struct StudyScaling: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Training samples of each budget.", valueName: "N,N,…")) var budgets = "250,500,1000,2000"
   @Option(help: ArgumentHelp("Samples of --dev that are judged.", valueName: "N")) var devLimit = 200
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 512
+  @Option(help: ArgumentHelp("Samples of one step.", valueName: "B")) var batchSize = ScalingStudy.Options(train: "", dev: "").batchSize
+  @Option(help: ArgumentHelp("LST's peak learning rate.", valueName: "LR")) var lstLearningRate: Float = 3e-4
+  @Option(help: ArgumentHelp("QLoRA's peak learning rate.", valueName: "LR")) var qloraLearningRate: Float = 3e-4
   @Option(help: ArgumentHelp("Folder that keeps the model's activations for LST.", valueName: "folder"), completion: .directory) var cache: String?
   @Option(help: ArgumentHelp("CPU threads.", valueName: "N")) var threads: Int?
   @Option(help: ArgumentHelp("Device to run on.", valueName: "name")) var device: String?
@@ -34,6 +37,8 @@ struct StudyScaling: AsyncParsableCommand {
     options.budgets = try numberList(budgets, "--budgets")
     options.devLimit = devLimit
     options.maxLength = maxLength
+    options.batchSize = batchSize
+    options.learningRates = (lstLearningRate, qloraLearningRate)
     options.cache = cache
     options.threads = threads
     options.device = device
