@@ -61,11 +61,30 @@ import Testing
     #expect(html.components(separatedBy: "<svg").count == 3 && !html.contains("http://localhost"))
   }
 
+  @Test func aTaskHasOptionsForOneMethodAlone() throws {
+    let configuration = try configuration {
+      $0.replacingOccurrences(of: "rungs: \"1,3\", reduction: 2, ", with: "").replacingOccurrences(of: "[0, 1]", with: "[0]") + """
+
+            method-options: {lst: {rungs: "1,3", reduction: 2}, qlora: {rank: 2}}
+        cost: false
+        base: false
+        methods:
+          - {name: lst}
+          - {name: qlora, options: {method: qlora, rank: 4}}
+        """
+    }
+    let result = try Command.run(arguments(configuration, "methods") + ["--json"], in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    let rows = result.json["rows"] as? [[String: Any]] ?? []
+    #expect(rows.compactMap { $0["options"] as? String } == ["--reduction 2 --rungs 1,3", "--method qlora --rank 2"])
+  }
+
   @Test func studiesThatCannotRunSayWhy() throws {
     for (name, change, status) in [
       ("misspelt", { $0.replacingOccurrences(of: "seeds", with: "sedes") }, 65), ("no task", { _ in "tasks: []\n" }, 64),
       ("own option", { $0.replacingOccurrences(of: "batch-size", with: "out") }, 64), ("field", { $0.replacingOccurrences(of: "{number}", with: "{n}") }, 65),
       ("bad option", { $0.replacingOccurrences(of: "rungs: \"1,3\"", with: "rungs: \"9\"") }, 64), ("no yaml", { _ in "a: [b" }, 65),
+      ("no such method", { $0 + "\n    method-options: {lts: {reduction: 2}}" }, 64),
     ] as [(String, (String) -> String, Int32)] {
       let result = try Command.run(arguments(try configuration("\(name).yaml", change), name), in: folder)
       #expect(result.status == status, "\(name): \(result.errors)")

@@ -135,7 +135,7 @@ public struct AccuracyStudy: Sendable {
   private static let costSteps = 12
 
   private func options(_ task: StudyConfiguration.Task, _ method: StudyConfiguration.Method, except: [String] = []) -> [String] {
-    configuration.options.merging(task.options) { $1 }.merging(method.options) { $1 }.filter { !except.contains($0.key) }
+    configuration.options.merging(task.options) { $1 }.merging(method.options) { $1 }.merging(task.methodOptions[method.name] ?? [:]) { $1 }.filter { !except.contains($0.key) }
       .sorted { $0.key < $1.key }.compactMap { name, value in
         switch value {
         case "true": "--\(name)"
@@ -156,7 +156,8 @@ public struct AccuracyStudy: Sendable {
         let outcomes: [Outcome] = names.compactMap { read(resultPath(task.name, method.name, $0)) }
         if outcomes.isEmpty { continue }
         let cost: TrainingStep? = read(resultPath(task.name, method.name, "cost"))
-        let text = method.options.sorted { $0.key < $1.key }.map { "--\($0.key) \($0.value)" }.joined(separator: " ")
+        let options = method.options.merging(task.methodOptions[method.name] ?? [:]) { $1 }
+        let text = options.sorted { $0.key < $1.key }.map { "--\($0.key) \($0.value)" }.joined(separator: " ")
         rows.append(AccuracyTable.Row(task: task.name, method: method.name, options: text, outcomes: outcomes, cost: cost))
       }
     }

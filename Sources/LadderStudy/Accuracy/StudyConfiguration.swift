@@ -20,11 +20,14 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     public var devLimit: Int?
     /// Tokens that exact match generates at most.
     public var maxTokens: Int?
+    /// For every method.
     public var options: TrainOptions
+    /// For one method on this task, by the method's name; they win over the method's own.
+    public var methodOptions: [String: TrainOptions]
 
     public init(
       name: String, train: String, dev: String, metric: Metric = .auto, template: SampleTemplate? = nil, trainLimit: Int? = nil, devLimit: Int? = nil,
-      maxTokens: Int? = nil, options: TrainOptions = [:]
+      maxTokens: Int? = nil, options: TrainOptions = [:], methodOptions: [String: TrainOptions] = [:]
     ) {
       self.name = name
       self.train = train
@@ -35,6 +38,7 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
       self.devLimit = devLimit
       self.maxTokens = maxTokens
       self.options = options
+      self.methodOptions = methodOptions
     }
 
     enum CodingKeys: String, CodingKey, CaseIterable {
@@ -43,6 +47,7 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
       case devLimit = "dev-limit"
       case maxTokens = "max-tokens"
       case options
+      case methodOptions = "method-options"
     }
 
     public init(from decoder: any Decoder) throws {
@@ -51,7 +56,8 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
         name: try c.decode(String.self, forKey: .name), train: try c.decode(String.self, forKey: .train), dev: try c.decode(String.self, forKey: .dev),
         metric: try c.decodeIfPresent(Metric.self, forKey: .metric) ?? .auto, template: try c.decodeIfPresent(SampleTemplate.self, forKey: .template),
         trainLimit: try c.decodeIfPresent(Int.self, forKey: .trainLimit), devLimit: try c.decodeIfPresent(Int.self, forKey: .devLimit),
-        maxTokens: try c.decodeIfPresent(Int.self, forKey: .maxTokens), options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:])
+        maxTokens: try c.decodeIfPresent(Int.self, forKey: .maxTokens), options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:],
+        methodOptions: try c.decodeIfPresent([String: TrainOptions].self, forKey: .methodOptions) ?? [:])
     }
   }
 
@@ -131,7 +137,12 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
       }
     }
     let own = ["model", "data", "valid", "out", "seed", "resume", "config", "cache"]
-    for options in [options] + tasks.map(\.options) + methods.map(\.options) {
+    for task in tasks {
+      for name in task.methodOptions.keys.sorted() {
+        try require(methods.contains { $0.name == name }, "\(task.name) has options for \(name), which is no method of it")
+      }
+    }
+    for options in [options] + tasks.map(\.options) + methods.map(\.options) + tasks.flatMap(\.methodOptions.values) {
       for key in options.keys { try require(!own.contains(key), "the option \(key) is the study's own") }
     }
   }

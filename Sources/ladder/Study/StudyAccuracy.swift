@@ -22,6 +22,8 @@ struct StudyAccuracy: AsyncParsableCommand {
             dev: sst2.dev.jsonl
             metric: choice               # auto, loss, choice or exact
             train-limit: 4000            # also: dev-limit, max-tokens, options
+            method-options:              # optional: of one method on this task
+              lst: {tap-dropout: 0.3}
             template:                    # optional: samples out of any other JSONL
               prompt: "Review: {sentence}\\nSentiment:"
               completion: " {label}"
