@@ -41,7 +41,14 @@ package struct Head: @unchecked Sendable {
   ///
   /// - Parameter packed: the weight's faster copy, where there is one.
   package func logits(_ graph: Graph, _ x: Tensor, packed: PackedMatrix? = nil) -> Tensor {
-    var z = graph.matmul(packed?.tensor ?? weight, x)  // [vocabulary, rows]
+    curve(graph, graph.matmul(packed?.tensor ?? weight, x))
+  }
+
+  /// The logits of some entries alone. Shapes: ids I32 [n], x [width, rows] → [n, rows].
+  package func logits(_ graph: Graph, _ x: Tensor, of ids: Tensor) -> Tensor { curve(graph, graph.matmul(graph.rows(of: weight, ids), x)) }
+
+  private func curve(_ graph: Graph, _ products: Tensor) -> Tensor {
+    var z = products
     if capped {
       if inner != 1 { z = graph.scaleInPlace(z, inner) }
       z = graph.tanhInPlace(z)

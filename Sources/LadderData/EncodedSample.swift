@@ -10,6 +10,9 @@ package struct EncodedSample: Sendable, Equatable {
   package var lossRows: [Int]
   /// The token that follows each loss row.
   package var targets: [Int32]
+  /// Of each loss row the tokens that the target competes with, itself among them, ascending; a row without any competes with the
+  /// whole vocabulary, and so does every row where this is empty.
+  package var rivals: [[Int32]] = []
 
   package var packed: PackedSample { PackedSample(tokens: tokens, lossRows: lossRows) }
 
@@ -32,6 +35,14 @@ public enum Overlong: String, Sendable, Codable, CaseIterable {
   case drop
 }
 
+/// What the cross-entropy of a sample with `choices` is taken over.
+public enum Objective: String, Sendable, Codable, CaseIterable {
+  /// The whole vocabulary, as of any other sample.
+  case tokens
+  /// The tokens that the choices would go on with, at each row where they part.
+  case choices
+}
+
 /// Turns samples into tokens, all to at most `maxLength`.
 package struct SampleEncoder: Sendable {
   /// Samples that did not go through whole.
@@ -45,12 +56,14 @@ package struct SampleEncoder: Sendable {
   let template: ChatTemplate?
   let maxLength: Int
   let overlong: Overlong
+  let objective: Objective
 
-  package init(_ backbone: Backbone, maxLength: Int, overlong: Overlong = .trim) {
+  package init(_ backbone: Backbone, maxLength: Int, overlong: Overlong = .trim, objective: Objective = .tokens) {
     tokenizer = backbone.tokenizer
     template = try? backbone.chatTemplate()
     self.maxLength = maxLength
     self.overlong = overlong
+    self.objective = objective
   }
 
   /// - Parameter name: the data file, for errors.
@@ -89,7 +102,9 @@ package struct SampleEncoder: Sendable {
     switch sample.form {
     case .completion(let prompt, let completion):
       // A choice is a label: it is compared with others as it stands. A free completion also has to end.
-      return fit(completionTokens(prompt, completion, ends: sample.choices.isEmpty), &count)
+      var encoded = fit(completionTokens(prompt, completion, ends: sample.choices.isEmpty), &count)
+      if objective == .choices, let targets = encoded?.targets { encoded?.rivals = rivals(prompt, targets, sample.choices) }
+      return encoded
     case .text(let text):
       let tokens = tokenizer.tokens(text, beginning: true) + endTokens
       guard tokens.count > maxLength else { return EncodedSample(sequence: tokens, learned: tokens.map { _ in true }) }
@@ -149,6 +164,18 @@ package struct SampleEncoder: Sendable {
     result.append(rest, true)
     if ends { result.append(endTokens, true) }
     return result
+  }
+
+  /// What each target competes with: the next tokens of the choices that begin as the completion does.
+  private func rivals(_ prompt: String, _ targets: [Int32], _ choices: [String]) -> [[Int32]] {
+    let sequences = choices.map { choice in
+      let all = completionTokens(prompt, choice, ends: false)
+      return Array(all.tokens[all.flags.prefix { !$0 }.count...])
+    }
+    return targets.indices.map { i in
+      let next = Set(sequences.filter { $0.count > i && $0.starts(with: targets[..<i]) }.map { $0[i] })
+      return next.count > 1 && next.contains(targets[i]) ? next.sorted() : []
+    }
   }
 
   private func conversationTokens(_ messages: [ChatMessage]) throws -> Learned {

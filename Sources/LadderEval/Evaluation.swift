@@ -32,6 +32,8 @@ public struct Evaluation: Sendable, Codable, Equatable {
   public var examples: Int
   /// Mean nats per loss row of the samples' own completions.
   public var loss: Double
+  /// Mean nats of the right choice among its own choices alone; for `choice`.
+  public var choiceLoss: Double?
   public var tokensPerSecond: Double
   public var trimmed: Int
   public var dropped: Int
@@ -53,6 +55,7 @@ public struct Evaluation: Sendable, Codable, Equatable {
 
   enum CodingKeys: String, CodingKey {
     case task, metric, value, examples, loss
+    case choiceLoss = "choice_loss"
     case tokensPerSecond = "tokens_per_second"
     case trimmed, dropped
   }
@@ -129,17 +132,18 @@ extension LadderModel {
     for (place, rows) in zip(flat, losses) { scores[place.0][place.1] = -rows.reduce(0.0) { $0 + Double($1) } }
     tokens += sequences.reduce(0) { $0 + $1.tokens.count }
 
-    var right = 0, nats = 0.0, rows = 0
+    var right = 0, nats = 0.0, among = 0.0, rows = 0
     var predictions: [Evaluation.Prediction] = []
     for (question, own) in zip(questions, scores) {
       let best = own.indices.max { own[$0] < own[$1] } ?? 0
       predictions.append(.init(text: question.names[best], tokens: 0, isRight: best == question.gold))
       if best == question.gold { right += 1 }
       nats -= own[question.gold]
+      among += log(own.reduce(0.0) { $0 + exp($1 - own[best]) }) + own[best] - own[question.gold]
       rows += question.choices[question.gold].targets.count
     }
     return Evaluation(
-      task: name, metric: .choice, value: Double(right) / Double(total), examples: total, loss: nats / Double(max(1, rows)),
+      task: name, metric: .choice, value: Double(right) / Double(total), examples: total, loss: nats / Double(max(1, rows)), choiceLoss: among / Double(total),
       tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed, dropped: count.dropped,
       predictions: predictions)
   }

@@ -36,18 +36,55 @@ package final class CrossEntropy {
   /// - Parameters:
   ///   - rows: the head's input, [width, rows] F32.
   ///   - targets: one per row.
+  ///   - rivals: of each row the entries that its softmax is over; none for the whole vocabulary, and empty for that in all rows.
   ///   - gradient: [width, rows] F32, filled with `scale` × dΣloss/drows; nil where no gradient is asked for.
-  ///   - inspect: called with each row's index and its softmax, in order.
+  ///   - inspect: called with each row's index and its softmax over the whole vocabulary, in order.
   package func evaluate(
-    _ rows: Tensor, targets: [Int32], gradient: Tensor? = nil, scale: Float = 1,
+    _ rows: Tensor, targets: [Int32], rivals: [[Int32]] = [], gradient: Tensor? = nil, scale: Float = 1,
     inspect: ((Int, UnsafeBufferPointer<Float>) -> Void)? = nil
   ) throws -> [Float] {
-    precondition(rows[1] == targets.count)
+    precondition(rows[1] == targets.count && (rivals.isEmpty || rivals.count == targets.count))
     var losses: [Float] = []
-    for start in stride(from: 0, to: targets.count, by: head.chunkRows) {
-      let chunk = start..<min(start + head.chunkRows, targets.count)
-      losses += try evaluate(rows, chunk, Array(targets[chunk]), gradient, scale, inspect)
+    while losses.count < targets.count {
+      let start = losses.count, hasRivals = !rivals.isEmpty && !rivals[start].isEmpty
+      let end = rivals.isEmpty ? targets.count : rivals[start...].firstIndex { $0.isEmpty == hasRivals } ?? targets.count
+      let chunk = start..<min(end, start + (hasRivals ? Self.rowsAmongRivals : head.chunkRows))
+      losses +=
+        hasRivals
+        ? try evaluate(rows, chunk, Array(targets[chunk]), Array(rivals[chunk]), gradient, scale)
+        : try evaluate(rows, chunk, Array(targets[chunk]), gradient, scale, inspect)
     }
+    return losses
+  }
+
+  /// Rows whose rivals are taken together.
+  private static let rowsAmongRivals = 256
+
+  /// The same where each row's softmax is over a few entries: only their rows of the head are read.
+  private func evaluate(
+    _ rows: Tensor, _ chunk: Range<Int>, _ targets: [Int32], _ rivals: [[Int32]], _ gradient: Tensor?, _ scale: Float
+  ) throws -> [Float] {
+    var ids = Set(rivals.joined()).sorted()
+    let places = Dictionary(uniqueKeysWithValues: ids.enumerated().map { ($1, $0) })
+    // Rounded up to the kernels' step with an entry whose coefficients are zero.
+    ids += repeatElement(ids[0], count: AttentionBlocks.rounded(ids.count) - ids.count)
+    try pool.reset()
+    let entries = try pool.make(ids)
+    graph.reset()
+    let logits = graph.keep(head.logits(graph, graph.slice(rows, 1, chunk), of: entries))  // [ids, n]
+    try graph.compute()
+    let values = logits.read()
+    var losses: [Float] = [], coefficients = [Float](repeating: 0, count: values.count)
+    for (row, target) in targets.enumerated() {
+      let own = rivals[row].map { (id: $0, place: row * ids.count + places[$0, default: 0]) }
+      let most = own.map { values[$0.place] }.max() ?? 0, sum = own.reduce(Float(0)) { $0 + expf(values[$1.place] - most) }
+      for (id, place) in own {
+        let probability = expf(values[place] - most) / sum
+        coefficients[place] = (probability - (id == target ? 1 : 0)) * head.slope(atLogit: values[place]) * scale
+        if id == target { losses.append(most + logf(sum) - values[place]) }
+      }
+    }
+    if let gradient { try write([(ids, coefficients)], to: gradient, chunk) }
     return losses
   }
 

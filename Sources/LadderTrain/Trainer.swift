@@ -61,7 +61,7 @@ public struct Trainer: Sendable {
     try prepare(run, resume: resume)
 
     report(.stage("tokenising \(samples.count) samples"))
-    let encoder = SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong)
+    let encoder = SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong, objective: configuration.objective ?? .tokens)
     let (encoded, count) = try encoder.encode(samples, name: name)
     report(.samples(kept: encoded.count, trimmed: count.trimmed, dropped: count.dropped))
     let held = try validation.map { try encoder.encode($0, name: "the validation samples").samples }

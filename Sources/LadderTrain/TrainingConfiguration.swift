@@ -15,6 +15,8 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   /// Tokens of the longest sample.
   public var maxLength = 1024
   public var overlong: Overlong = .trim
+  /// What samples with choices are trained on; nil is `tokens`.
+  public var objective: Objective? = nil
   /// Samples of one optimiser step.
   public var batchSize = 16
   /// Tokens that go through the side network at once; a batch of more is accumulated.

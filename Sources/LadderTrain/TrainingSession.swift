@@ -95,7 +95,7 @@ package final class TrainingSession {
       let corrected = try timed(\.side) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
       try gradients.reset()
       let gradient = try gradients.make(.float32, [backbone.width, targets.count])
-      let losses = try timed(\.head) { try loss.evaluate(corrected, targets: targets, gradient: gradient, scale: 1 / Float(rows)) }
+      let losses = try timed(\.head) { try loss.evaluate(corrected, targets: targets, rivals: rivals(samples), gradient: gradient, scale: 1 / Float(rows)) }
       sum += losses.reduce(0.0) { $0 + Double($1) }
       try timed(\.side) { try learner.backward(gradient) }
     }
@@ -116,12 +116,19 @@ package final class TrainingSession {
     var sum = 0.0, rows = 0
     for micro in BatchPlan.pack(Array(samples.indices), lengths: samples.map(\.tokens.count), tokens: configuration.microBatchTokens) {
       try Cancellation.check()
-      try learner.read(micro.map { samples[$0].packed })
-      let losses = try loss.evaluate(try learner.forward(dropout: nil), targets: micro.flatMap { samples[$0].targets })
+      let samples = micro.map { samples[$0] }
+      try learner.read(samples.map(\.packed))
+      let losses = try loss.evaluate(try learner.forward(dropout: nil), targets: samples.flatMap(\.targets), rivals: rivals(samples))
       sum += losses.reduce(0.0) { $0 + Double($1) }
       rows += losses.count
     }
     return Float(sum / Double(max(1, rows)))
+  }
+
+  /// Of each loss row of all samples.
+  private func rivals(_ samples: [EncodedSample]) -> [[Int32]] {
+    if samples.allSatisfy(\.rivals.isEmpty) { return [] }
+    return samples.flatMap { $0.rivals.isEmpty ? $0.targets.map { _ in [] } : $0.rivals }
   }
 
   private func timed<R>(_ phase: WritableKeyPath<PhaseTimes, Double>, _ work: () throws -> R) rethrows -> R {

@@ -34,6 +34,11 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Optimiser steps, instead of --epochs.", valueName: "N")) var steps: Int?
   @Option(help: ArgumentHelp("Tokens of the longest sample (default 1024).", valueName: "T")) var maxLength: Int?
   @Option(help: ArgumentHelp("What becomes of a longer sample: trim (its prompt's start is cut; default) or drop.", valueName: "what")) var overlong: String?
+  @Option(
+    help: ArgumentHelp(
+      "What samples with choices are trained on: tokens (the whole vocabulary; default), or choices (against each other alone: to judge, not to generate).",
+      valueName: "what"))
+  var objective: String?
   @Option(help: ArgumentHelp("Samples of one step (default 16).", valueName: "B")) var batchSize: Int?
   @Option(help: ArgumentHelp("Tokens in memory at once; the rest of a step is accumulated (default 2048).", valueName: "tokens")) var microBatch: Int?
   @Option(help: ArgumentHelp("Peak learning rate (default 3e-4).", valueName: "LR")) var learningRate: Float?
@@ -117,6 +122,7 @@ struct Train: AsyncParsableCommand {
     settings.steps = steps
     set(\.maxLength, maxLength)
     set(\.overlong, try choice("--overlong", overlong, "trim or drop", Overlong.init))
+    settings.objective = try choice("--objective", objective, "tokens or choices", Objective.init)
     set(\.batchSize, batchSize)
     set(\.microBatchTokens, microBatch)
     set(\.learningRate, learningRate)

@@ -77,6 +77,16 @@ import Testing
     #expect(e.targets.last != backbone.tokenizer.end)
   }
 
+  /// Two choices part at their second letter, the third at the first; where one is left, its target competes with all.
+  @Test func choicesCompeteWhereTheyPart() throws {
+    let encoder = SampleEncoder(backbone, maxLength: 100, objective: .choices), choices = ["xay", "xb", "z"]
+    var count = SampleEncoder.Count()
+    let e = try #require(try encoder.encode(Sample(prompt: "abc ", completion: "xay", choices: choices), &count))
+    #expect(e.rivals.map { Set($0.map { text([$0]) }) } == [["x", "z"], ["a", "b"], []])
+    #expect(e.rivals.allSatisfy { $0 == $0.sorted() })
+    #expect(try #require(try encoder.encode(Sample(prompt: "abc ", completion: "xay"), &count)).rivals.allSatisfy(\.isEmpty))
+  }
+
   @Test func textHasLossEverywhere() throws {
     let e = try #require(try encode(Sample(.text("abcd"))).0)
     #expect(text(e.targets) == "abcd")

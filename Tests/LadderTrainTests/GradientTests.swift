@@ -47,6 +47,38 @@ import Testing
     }
   }
 
+  /// Rows among rivals: their losses are those of the whole softmax divided by the rivals' share of it, rows without rivals keep the
+  /// whole vocabulary, and the gradient is that of differences.
+  @Test(arguments: [TinyModel.Architecture.qwen2, .gemma2, .granite]) func lossAmongRivalsAgreesWithTheWholeSoftmax(_ architecture: TinyModel.Architecture) throws {
+    let backbone = try Backbone(
+      path: try folder.model { model in
+        model.architecture = architecture
+        model.type = GGML_TYPE_F32
+      }, threads: 2, device: "CPU")
+    let pool = TensorPool(backbone.engine), d = backbone.width, targets: [Int32] = [5, 200, 411, 8], rivals: [[Int32]] = [[5, 9], [7, 200, 300], [], [8, 9]]
+    var random = SeededRandom(seed: 3)
+    let values = (0..<(d * 4)).map { _ in random.normal() }
+    let rows = try pool.make(values, [d, 4]), gradient = try pool.make(.float32, [d, 4])
+    let losses = try CrossEntropy(backbone, filter: nil).evaluate(rows, targets: targets, rivals: rivals, gradient: gradient), slopes = gradient.read()
+    _ = try CrossEntropy(backbone).evaluate(
+      rows, targets: targets,
+      inspect: { row, p in
+        let share = rivals[row].isEmpty ? 1 : rivals[row].reduce(0.0) { $0 + Double(p[Int($1)]) }
+        #expect(abs(Double(losses[row]) + log(Double(p[Int(targets[row])]) / share)) < 1e-4)
+      })
+    let h: Float = 0.01
+    for i in stride(from: 0, to: values.count, by: 7) {
+      func sum(_ change: Float) throws -> Float {
+        var moved = values
+        moved[i] += change
+        rows.write(moved)
+        return try CrossEntropy(backbone).evaluate(rows, targets: targets, rivals: rivals).reduce(0, +)
+      }
+      let numeric = try (sum(h) - sum(-h)) / (2 * h)
+      #expect(abs(numeric - slopes[i]) < 2e-3, "\(i): \(slopes[i]) against \(numeric)")
+    }
+  }
+
   /// The quantised head's gradient is Wᵀ·(p − y) with W dequantised; the kernel's sums differ from these in order alone.
   @Test func quantisedHeadGradientIsThatOfItsDequantisedWeights() throws {
     let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")

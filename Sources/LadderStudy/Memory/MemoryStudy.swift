@@ -14,6 +14,8 @@ public struct MemoryStudy: Sendable {
     /// Sequences of a step, all in one micro-batch, each of `batchLength` tokens.
     public var batches = [1, 2, 4, 8]
     public var batchLength = 256
+    /// Names of the methods to measure; empty for all.
+    public var methods: [String] = []
     /// Rows that carry loss, as a share of the tokens.
     public var lossShare = 1.0
     /// Bytes to fit in.
@@ -80,13 +82,17 @@ public struct MemoryStudy: Sendable {
     func qlora(_ checkpointing: Bool) -> @Sendable (Int, Int) -> Int {
       { plan.qlora(rank: 16, checkpointing: checkpointing, length: $0, tokens: $0 * $1, lossRows: rows($0 * $1)).total }
     }
-    methods = [
+    let known = [
       Method(name: "lst", arguments: ["--method", "lst"] + options.sideOptions, plan: ladder(one, geometries[0])),
       Method(
         name: "xladder", arguments: ["--method", "xladder", "--passes", String(more.passes)] + options.sideOptions, plan: ladder(more, geometries[1])),
       Method(name: "qlora", arguments: ["--method", "qlora"], plan: qlora(false)),
-      Method(name: "qlora, checkpointing", arguments: ["--method", "qlora", "--checkpointing", "on"], plan: qlora(true)),
+      Method(name: "qlora+checkpointing", arguments: ["--method", "qlora", "--checkpointing", "on"], plan: qlora(true)),
     ]
+    if let name = options.methods.first(where: { name in !known.contains { $0.name == name } }) {
+      throw LadderError(.usage, "the memory study has no method \(name); take \(known.map(\.name).joined(separator: ", "))")
+    }
+    methods = known.filter { options.methods.isEmpty || options.methods.contains($0.name) }
   }
 
   /// - Parameter launch: runs `ladder` in a process of its own.

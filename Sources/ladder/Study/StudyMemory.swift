@@ -23,6 +23,7 @@ struct StudyMemory: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Tokens of one sequence.", valueName: "T,T,…")) var lengths = "512,1024,2048"
   @Option(help: ArgumentHelp("Sequences of a step.", valueName: "B,B,…")) var batches = "1,2,4,8"
   @Option(help: ArgumentHelp("Tokens of each sequence of those.", valueName: "T")) var batchLength = 256
+  @Option(help: ArgumentHelp("Methods to measure (default: lst, xladder, qlora, qlora+checkpointing).", valueName: "M,M,…")) var methods = ""
   @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
   @Option(help: ArgumentHelp("Memory to fit in.", valueName: "size")) var memory = "12GB"
   @Flag(help: "Print the rows as JSON, not as Markdown.") var json = false
@@ -32,6 +33,7 @@ struct StudyMemory: AsyncParsableCommand {
     study.lengths = try numberList(lengths, "--lengths")
     study.batches = batches.isEmpty ? [] : try numberList(batches, "--batches")
     study.batchLength = batchLength
+    study.methods = methods.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
     study.lossShare = lossShare
     study.memory = try ByteCount.parse(memory, option: "--memory")
     study.device = options.device
