@@ -135,14 +135,16 @@ public struct AccuracyStudy: Sendable {
   private static let costSteps = 12
 
   private func options(_ task: StudyConfiguration.Task, _ method: StudyConfiguration.Method, except: [String] = []) -> [String] {
-    configuration.options.merging(task.options) { $1 }.merging(method.options) { $1 }.merging(task.methodOptions[method.name] ?? [:]) { $1 }.filter { !except.contains($0.key) }
-      .sorted { $0.key < $1.key }.compactMap { name, value in
-        switch value {
-        case "true": "--\(name)"
-        case "false": nil
-        default: "--\(name)=\(value)"
-        }
+    configuration.options.merging(task.options) { $1 }.merging(method.options) { $1 }.merging(task.methodOptions[method.name] ?? [:]) { $1 }.filter {
+      !except.contains($0.key)
+    }
+    .sorted { $0.key < $1.key }.compactMap { name, value in
+      switch value {
+      case "true": "--\(name)"
+      case "false": nil
+      default: "--\(name)=\(value)"
       }
+    }
   }
 
   // MARK: - Findings
