@@ -49,7 +49,7 @@ import Testing
 
   /// Rows among rivals: their losses are those of the whole softmax divided by the rivals' share of it, rows without rivals keep the
   /// whole vocabulary, and the gradient is that of differences.
-  @Test(arguments: [TinyModel.Architecture.qwen2, .gemma2, .granite]) func lossAmongRivalsAgreesWithTheWholeSoftmax(_ architecture: TinyModel.Architecture)
+  @Test(arguments: [TinyModel.Architecture.qwen2, .gemma2, .granite]) func rivalsShareTheWholeSoftmax(_ architecture: TinyModel.Architecture)
     throws
   {
     let backbone = try Backbone(
