@@ -111,6 +111,8 @@ package final class Graph {
   package func scattered(_ a: Tensor, _ ids: Tensor, like shape: Tensor) -> Tensor {
     add(ggml_get_rows_back(context, a.pointer, ids.pointer, shape.pointer))
   }
+  package func cast(_ a: Tensor, _ type: ElementType) -> Tensor { add(ggml_cast(context, a.pointer, type.ggml)) }
+
   /// `W·x` of a low-rank F32 W on the CPU, a sum of few scaled rows for each column, where `matmul` would add up each of its
   /// numbers across a vector for a few products; nil for any other. Shapes: w [k, m], x [k, n] → [m, n].
   func narrowMatmul(_ w: Tensor, _ x: Tensor) -> Tensor? { isNarrow(w, w[0]) ? outerProduct(transposed(w), x) : nil }
@@ -124,16 +126,16 @@ package final class Graph {
   private func outerProduct(_ a: Tensor, _ x: Tensor) -> Tensor {
     add(ggml_out_prod(context, a.pointer, add(ggml_transpose(context, x.pointer)).pointer))
   }
-  package func cast(_ a: Tensor, _ type: ElementType) -> Tensor { add(ggml_cast(context, a.pointer, type.ggml)) }
 
   /// `aᵀ`, contiguous: [k, n, …] → [n, k, …].
   package func transposed(_ a: Tensor) -> Tensor {
     BlockedTranspose.serves(a, engine) ? BlockedTranspose.add(a, to: self) : contiguous(add(ggml_transpose(context, a.pointer)))
   }
 
-  /// The same, rounded to another element type on the way: before the transpose where that goes by tiles, which then move half the bytes.
+  /// The same in an element type, rounded where that is another: before the transpose where it goes by tiles, which then move half the bytes.
   package func transposed(_ a: Tensor, as type: ElementType) -> Tensor {
-    BlockedTranspose.serves(a, engine) && (type == .float32 || type == .bfloat16)
+    if a.pointer.pointee.type == type.ggml { return transposed(a) }
+    return BlockedTranspose.serves(a, engine) && (type == .float32 || type == .bfloat16)
       ? BlockedTranspose.add(cast(a, type), to: self) : cast(add(ggml_transpose(context, a.pointer)), type)
   }
 

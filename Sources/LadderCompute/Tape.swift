@@ -47,7 +47,7 @@ package final class Tape {
   /// Made once for each tensor: queries, keys and values are products of one input.
   func transposedOperand(_ a: Tensor) -> Tensor {
     if let made = transposes[a] { return made }
-    let made = a.pointer.pointee.type == products.ggml ? graph.transposed(a) : graph.transposed(a, as: products)
+    let made = graph.transposed(a, as: products)
     transposes[a] = made
     return made
   }

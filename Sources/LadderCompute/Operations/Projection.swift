@@ -4,7 +4,7 @@ extension Tape {
   /// y = W·x. Shapes: W [k, m], x [k, n] → y [m, n].
   ///
   /// The first operand of each product decides its kernel: the weight, or a transposed operand, rounded where the tape rounds.
-  /// dW = Σₙ x·dyᵀ and dx = Wᵀ·dy, both as `mul_mat` on transposed contiguous operands.
+  /// dW = Σₙ x·dyᵀ and dx = Wᵀ·dy, both as `mul_mat` on transposed contiguous operands, or, for a low-rank W, `narrowMatmul`.
   /// - Parameter keeps: keep the result, where the tape keeps any.
   package func project(_ x: Tensor, _ weight: Tensor, keeps: Bool = false) -> Tensor {
     let w = operand(weight)
@@ -42,7 +42,7 @@ extension Tape {
       for start in stride(from: 0, to: weight[1], by: rows) {
         let range = start..<min(start + rows, weight[1])
         let part = graph.cast(graph.slice(weight, 1, range), .float32)  // [k, rows]
-        let columns = self.products == .float32 ? graph.transposed(part) : graph.transposed(part, as: self.products)  // [rows, k]
+        let columns = graph.transposed(part, as: self.products)  // [rows, k]
         let piece = graph.matmul(columns, range.count == weight[1] ? dy : graph.contiguous(graph.slice(dy, 0, range)))  // [k, n]
         dx = dx.map { graph.addInPlace($0, piece) } ?? piece
       }
