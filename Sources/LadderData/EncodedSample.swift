@@ -10,9 +10,8 @@ package struct EncodedSample: Sendable, Equatable {
   package var lossRows: [Int]
   /// The token that follows each loss row.
   package var targets: [Int32]
-  /// Of each loss row the tokens that the target competes with, itself among them, ascending; a row without any competes with the
-  /// whole vocabulary, and so does every row where this is empty.
-  package var rivals: [[Int32]] = []
+  /// Of each loss row the tokens that the target competes with, itself among them, ascending; none where that is the whole vocabulary.
+  package var rivals: [[Int32]]
 
   package var packed: PackedSample { PackedSample(tokens: tokens, lossRows: lossRows) }
 
@@ -25,6 +24,7 @@ package struct EncodedSample: Sendable, Equatable {
     tokens = Array(sequence[...last])
     lossRows = rows
     targets = rows.map { sequence[$0 + 1] }
+    rivals = rows.map { _ in [] }
   }
 }
 
@@ -170,7 +170,7 @@ package struct SampleEncoder: Sendable {
   private func rivals(_ prompt: String, _ targets: [Int32], _ choices: [String]) -> [[Int32]] {
     let sequences = choices.map { choice in
       let all = completionTokens(prompt, choice, ends: false)
-      return Array(all.tokens[all.flags.prefix { !$0 }.count...])
+      return EncodedSample(sequence: all.tokens, learned: all.flags)?.targets ?? []
     }
     return targets.indices.map { i in
       let next = Set(sequences.filter { $0.count > i && $0.starts(with: targets[..<i]) }.map { $0[i] })

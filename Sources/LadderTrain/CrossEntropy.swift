@@ -47,8 +47,8 @@ package final class CrossEntropy {
     var losses: [Float] = []
     while losses.count < targets.count {
       let start = losses.count, hasRivals = !rivals.isEmpty && !rivals[start].isEmpty
-      let end = rivals.isEmpty ? targets.count : rivals[start...].firstIndex { $0.isEmpty == hasRivals } ?? targets.count
-      let chunk = start..<min(end, start + (hasRivals ? Self.rowsAmongRivals : head.chunkRows))
+      let limit = min(targets.count, start + (hasRivals ? Self.rowsAmongRivals : head.chunkRows))
+      let chunk = start..<(rivals.isEmpty ? limit : rivals[start..<limit].firstIndex { $0.isEmpty == hasRivals } ?? limit)
       losses +=
         hasRivals
         ? try evaluate(rows, chunk, Array(targets[chunk]), Array(rivals[chunk]), gradient, scale)

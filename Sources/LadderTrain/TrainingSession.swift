@@ -95,7 +95,9 @@ package final class TrainingSession {
       let corrected = try timed(\.side) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
       try gradients.reset()
       let gradient = try gradients.make(.float32, [backbone.width, targets.count])
-      let losses = try timed(\.head) { try loss.evaluate(corrected, targets: targets, rivals: rivals(samples), gradient: gradient, scale: 1 / Float(rows)) }
+      let losses = try timed(\.head) {
+        try loss.evaluate(corrected, targets: targets, rivals: samples.flatMap(\.rivals), gradient: gradient, scale: 1 / Float(rows))
+      }
       sum += losses.reduce(0.0) { $0 + Double($1) }
       try timed(\.side) { try learner.backward(gradient) }
     }
@@ -118,17 +120,11 @@ package final class TrainingSession {
       try Cancellation.check()
       let samples = micro.map { samples[$0] }
       try learner.read(samples.map(\.packed))
-      let losses = try loss.evaluate(try learner.forward(dropout: nil), targets: samples.flatMap(\.targets), rivals: rivals(samples))
+      let losses = try loss.evaluate(try learner.forward(dropout: nil), targets: samples.flatMap(\.targets), rivals: samples.flatMap(\.rivals))
       sum += losses.reduce(0.0) { $0 + Double($1) }
       rows += losses.count
     }
     return Float(sum / Double(max(1, rows)))
-  }
-
-  /// Of each loss row of all samples.
-  private func rivals(_ samples: [EncodedSample]) -> [[Int32]] {
-    if samples.allSatisfy(\.rivals.isEmpty) { return [] }
-    return samples.flatMap { $0.rivals.isEmpty ? $0.targets.map { _ in [] } : $0.rivals }
   }
 
   private func timed<R>(_ phase: WritableKeyPath<PhaseTimes, Double>, _ work: () throws -> R) rethrows -> R {

@@ -135,16 +135,14 @@ public struct AccuracyStudy: Sendable {
   private static let costSteps = 12
 
   private func options(_ task: StudyConfiguration.Task, _ method: StudyConfiguration.Method, except: [String] = []) -> [String] {
-    configuration.options.merging(task.options) { $1 }.merging(method.options) { $1 }.merging(task.methodOptions[method.name] ?? [:]) { $1 }.filter {
-      !except.contains($0.key)
-    }
-    .sorted { $0.key < $1.key }.compactMap { name, value in
-      switch value {
-      case "true": "--\(name)"
-      case "false": nil
-      default: "--\(name)=\(value)"
+    configuration.options.merging(task.options) { $1 }.merging(task.options(of: method)) { $1 }.filter { !except.contains($0.key) }
+      .sorted { $0.key < $1.key }.compactMap { name, value in
+        switch value {
+        case "true": "--\(name)"
+        case "false": nil
+        default: "--\(name)=\(value)"
+        }
       }
-    }
   }
 
   // MARK: - Findings
@@ -158,8 +156,7 @@ public struct AccuracyStudy: Sendable {
         let outcomes: [Outcome] = names.compactMap { read(resultPath(task.name, method.name, $0)) }
         if outcomes.isEmpty { continue }
         let cost: TrainingStep? = read(resultPath(task.name, method.name, "cost"))
-        let options = method.options.merging(task.methodOptions[method.name] ?? [:]) { $1 }
-        let text = options.sorted { $0.key < $1.key }.map { "--\($0.key) \($0.value)" }.joined(separator: " ")
+        let text = task.options(of: method).sorted { $0.key < $1.key }.map { "--\($0.key) \($0.value)" }.joined(separator: " ")
         rows.append(AccuracyTable.Row(task: task.name, method: method.name, options: text, outcomes: outcomes, cost: cost))
       }
     }

@@ -41,6 +41,9 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
       self.methodOptions = methodOptions
     }
 
+    /// The options that are `method`'s own on this task.
+    func options(of method: Method) -> TrainOptions { method.options.merging(methodOptions[method.name] ?? [:]) { $1 } }
+
     enum CodingKeys: String, CodingKey, CaseIterable {
       case name, train, dev, metric, template
       case trainLimit = "train-limit"
@@ -136,12 +139,12 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
         try require(!name.isEmpty && !name.contains("/") && !name.hasPrefix("."), "\(name.debugDescription) cannot name a \(what): it names a folder too")
       }
     }
-    let own = ["model", "data", "valid", "out", "seed", "resume", "config", "cache"]
     for task in tasks {
       for name in task.methodOptions.keys.sorted() {
         try require(methods.contains { $0.name == name }, "\(task.name) has options for \(name), which is no method of it")
       }
     }
+    let own = ["model", "data", "valid", "out", "seed", "resume", "config", "cache"]
     for options in [options] + tasks.map(\.options) + methods.map(\.options) + tasks.flatMap(\.methodOptions.values) {
       for key in options.keys { try require(!own.contains(key), "the option \(key) is the study's own") }
     }
