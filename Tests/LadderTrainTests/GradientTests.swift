@@ -21,30 +21,39 @@ import Testing
     return (try CrossEntropy(p, filter: filter).evaluate(rows, targets: targets, gradient: gradient), gradient.read())
   }
 
-  /// Against central differences in the head's input, with a head in F32: a quantised kernel rounds its input row to 8 bits,
-  /// which differences would see as noise. Losses of 20 nats err by 2e-6, over 2h = 0.02 that is 1e-4; the cubic term is h²/6.
-  @Test(arguments: [TinyModel.Architecture.qwen2, .gemma2, .granite]) func headGradientAgreesWithDifferences(_ architecture: TinyModel.Architecture) throws {
-    let backbone = try Backbone(
+  /// A model in F32: a quantised kernel rounds its input row to 8 bits, which differences would see as noise.
+  private func exactBackbone(_ architecture: TinyModel.Architecture) throws -> Backbone {
+    try Backbone(
       path: try folder.model { model in
         model.architecture = architecture
         model.type = GGML_TYPE_F32
       }, threads: 2, device: "CPU")
+  }
+
+  /// Compares every seventh number of a gradient with the central difference of `sum`, which reads `values` from `rows`.
+  private func expectDifferences(_ gradient: [Float], of values: [Float], in rows: Tensor, _ sum: () throws -> Float) throws {
+    let h: Float = 0.01
+    for i in stride(from: 0, to: values.count, by: 7) {
+      func moved(_ change: Float) throws -> Float {
+        var moved = values
+        moved[i] += change
+        rows.write(moved)
+        return try sum()
+      }
+      let numeric = try (moved(h) - moved(-h)) / (2 * h)
+      #expect(abs(numeric - gradient[i]) < 2e-3, "\(i): \(gradient[i]) against \(numeric)")
+    }
+  }
+
+  /// Against central differences in the head's input. Losses of 20 nats err by 2e-6, over 2h = 0.02 that is 1e-4; the cubic term is h²/6.
+  @Test(arguments: [TinyModel.Architecture.qwen2, .gemma2, .granite]) func headGradientAgreesWithDifferences(_ architecture: TinyModel.Architecture) throws {
+    let backbone = try exactBackbone(architecture)
     let pool = TensorPool(backbone.engine), targets: [Int32] = [5, 200, 411]
     var random = SeededRandom(seed: 3)
     let values = (0..<(backbone.width * 3)).map { _ in random.normal() }
     let rows = try pool.make(values, [backbone.width, 3])
     let exact = try loss(backbone, rows, targets, filter: nil)
-    let h: Float = 0.01
-    for i in stride(from: 0, to: values.count, by: 7) {
-      func sum(_ change: Float) throws -> Float {
-        var moved = values
-        moved[i] += change
-        rows.write(moved)
-        return try CrossEntropy(backbone).evaluate(rows, targets: targets).reduce(0, +)
-      }
-      let numeric = try (sum(h) - sum(-h)) / (2 * h)
-      #expect(abs(numeric - exact.gradient[i]) < 2e-3, "\(i): \(exact.gradient[i]) against \(numeric)")
-    }
+    try expectDifferences(exact.gradient, of: values, in: rows) { try CrossEntropy(backbone).evaluate(rows, targets: targets).reduce(0, +) }
   }
 
   /// Rows among rivals: their losses are those of the whole softmax divided by the rivals' share of it, rows without rivals keep the
@@ -52,11 +61,7 @@ import Testing
   @Test(arguments: [TinyModel.Architecture.qwen2, .gemma2, .granite]) func rivalsShareTheWholeSoftmax(_ architecture: TinyModel.Architecture)
     throws
   {
-    let backbone = try Backbone(
-      path: try folder.model { model in
-        model.architecture = architecture
-        model.type = GGML_TYPE_F32
-      }, threads: 2, device: "CPU")
+    let backbone = try exactBackbone(architecture)
     let pool = TensorPool(backbone.engine), d = backbone.width, targets: [Int32] = [5, 200, 411, 8], rivals: [[Int32]] = [[5, 9], [7, 200, 300], [], [8, 9]]
     var random = SeededRandom(seed: 3)
     let values = (0..<(d * 4)).map { _ in random.normal() }
@@ -68,17 +73,7 @@ import Testing
         let share = rivals[row].isEmpty ? 1 : rivals[row].reduce(0.0) { $0 + Double(p[Int($1)]) }
         #expect(abs(Double(losses[row]) + log(Double(p[Int(targets[row])]) / share)) < 1e-4)
       })
-    let h: Float = 0.01
-    for i in stride(from: 0, to: values.count, by: 7) {
-      func sum(_ change: Float) throws -> Float {
-        var moved = values
-        moved[i] += change
-        rows.write(moved)
-        return try CrossEntropy(backbone).evaluate(rows, targets: targets, rivals: rivals).reduce(0, +)
-      }
-      let numeric = try (sum(h) - sum(-h)) / (2 * h)
-      #expect(abs(numeric - slopes[i]) < 2e-3, "\(i): \(slopes[i]) against \(numeric)")
-    }
+    try expectDifferences(slopes, of: values, in: rows) { try CrossEntropy(backbone).evaluate(rows, targets: targets, rivals: rivals).reduce(0, +) }
   }
 
   /// The quantised head's gradient is Wᵀ·(p − y) with W dequantised; the kernel's sums differ from these in order alone.
