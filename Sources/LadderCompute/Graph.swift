@@ -103,6 +103,11 @@ package final class Graph {
     return add(ggml_opt_step_adamw(context, a.pointer, gradient.pointer, first.pointer, second.pointer, settings.pointer))
   }
   package func square(_ a: Tensor) -> Tensor { add(ggml_sqr(context, a.pointer)) }
+  /// σ(a) as SiLU(a) / a: ggml has a vectorised SiLU, its sigmoid calls the C library for every number.
+  package func sigmoid(_ a: Tensor) -> Tensor {
+    let nonZero = scaleAndShift(a, 1, 1e-30)
+    return add(ggml_div(context, ggml_silu(context, nonZero.pointer), nonZero.pointer))
+  }
   package func rmsNorm(_ a: Tensor, _ epsilon: Float) -> Tensor { add(ggml_rms_norm(context, a.pointer, epsilon)) }
   package func contiguous(_ a: Tensor) -> Tensor { add(ggml_cont(context, a.pointer)) }
   package func concatenate(_ a: Tensor, _ b: Tensor, _ dimension: Int) -> Tensor { add(ggml_concat(context, a.pointer, b.pointer, Int32(dimension))) }

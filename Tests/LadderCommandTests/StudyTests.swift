@@ -79,6 +79,25 @@ import Testing
     #expect(rows.compactMap { $0["options"] as? String } == ["--reduction 2 --rungs 1,3", "--method qlora --rank 2"])
   }
 
+  @Test func aMethodJoinsAFinishedStudyAndAChangedOneDoesNot() throws {
+    func run(_ options: String, _ methods: String) throws -> Command.Result {
+      let configuration = try configuration {
+        $0.replacingOccurrences(of: "[0, 1]", with: "[0]").replacingOccurrences(of: "rungs: \"1,3\", reduction: 2, ", with: "")
+          + "\n    method-options: {\(options)}\ncost: false\nbase: false\nmethods: [\(methods)]\n"
+      }
+      return try Command.run(arguments(configuration, "joined") + ["--json"], in: folder)
+    }
+    let own = "lst: {rungs: \"1,3\", reduction: 2}", result = folder.file("joined/results/parity/lst/seed-0.json")
+    let alone = try run(own, "{name: lst}")
+    #expect(alone.status == 0, "\(alone.errors)")
+    let before = try FileManager.default.attributesOfItem(atPath: result)[.modificationDate] as? Date
+    let joined = try run(own + ", qlora: {rank: 2}", "{name: lst}, {name: qlora, options: {method: qlora}}")
+    #expect(joined.status == 0 && (joined.json["rows"] as? [Any])?.count == 2, "\(joined.errors)")
+    #expect(try FileManager.default.attributesOfItem(atPath: result)[.modificationDate] as? Date == before, "what is done is not done again")
+    let changed = try run("lst: {rungs: \"1,3\", reduction: 4}", "{name: lst}")
+    #expect(changed.status == 64 && changed.lastError.contains("other settings"), "\(changed.errors)")
+  }
+
   @Test func studiesThatCannotRunSayWhy() throws {
     for (name, change, status) in [
       ("misspelt", { $0.replacingOccurrences(of: "seeds", with: "sedes") }, 65), ("no task", { _ in "tasks: []\n" }, 64),

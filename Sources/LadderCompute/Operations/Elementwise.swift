@@ -56,22 +56,20 @@ extension Tape {
 
   /// GeGLU: GELU(gate) ∘ up, both [k, n], with the tanh form of GELU (Shazeer 2020, eq. 6; Hendrycks & Gimpel 2016, §2).
   ///
-  ///     u = √(2/π)·(x + 0.044715·x³),  GELU(x) = x/2·(1 + tanh u),
-  ///     GELU′(x) = (1 + tanh u)/2 + x/2·(1 − tanh² u)·√(2/π)·(1 + 3·0.044715·x²)
+  ///     v = 2√(2/π)·(x + 0.044715·x³),  GELU(x) = x·σ(v),
+  ///     GELU′(x) = σ(v) + x·σ(v)·(1 − σ(v))·2√(2/π)·(1 + 3·0.044715·x²)
   package func geglu(gate: Tensor, up: Tensor) -> Tensor {
     record(graph.add(ggml_geglu_split(graph.context, gate.pointer, up.pointer)), [gate, up]) { [graph] dy in
-      let root: Float = 0.797_884_560_802_865_4, cubic: Float = 0.044715
+      let root: Float = 1.595_769_121_605_730_7, cubic: Float = 0.044715
+      let square = graph.square(gate)
+      let share = graph.sigmoid(graph.multiply(gate, graph.scaleAndShift(square, root * cubic, root)))
+      let value = graph.multiply(gate, share)
       var dGate: Tensor?
       if self.needs(gate) {
-        let square = graph.square(gate)
-        let u = graph.multiply(gate, graph.scaleAndShift(square, root * cubic, root))
-        let t = graph.tanhInPlace(u)
-        let slope = graph.scaleAndShift(square, 1.5 * root * cubic, 0.5 * root)
-        let second = graph.multiply(graph.multiply(gate, slope), graph.scaleAndShift(graph.square(t), -1, 1))
-        let derivative = graph.add(graph.scaleAndShift(t, 0.5, 0.5), second)
-        dGate = graph.multiply(graph.multiply(dy, up), derivative)
+        let slope = graph.multiply(graph.subtract(value, graph.multiply(value, share)), graph.scaleAndShift(square, 3 * root * cubic, root))
+        dGate = graph.multiply(graph.multiply(dy, up), graph.add(share, slope))
       }
-      return [dGate, self.needs(up) ? graph.multiply(dy, graph.add(ggml_gelu(graph.context, gate.pointer))) : nil]
+      return [dGate, self.needs(up) ? graph.multiply(dy, value) : nil]
     }
   }
 

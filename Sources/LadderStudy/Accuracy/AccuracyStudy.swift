@@ -217,12 +217,13 @@ public struct AccuracyStudy: Sendable {
     let path = folder + "/study.json"
     if let old: StudyConfiguration = read(path) {
       // More seeds, tasks or methods go on with what is there; a changed one would mix two studies.
-      for task in configuration.tasks {
-        guard let before = old.tasks.first(where: { $0.name == task.name }) else { continue }
-        guard before == task, old.options == configuration.options else { throw changed(task.name) }
-      }
       for method in configuration.methods {
         if let before = old.methods.first(where: { $0.name == method.name }), before != method { throw changed(method.name) }
+      }
+      let kept = configuration.methods.filter(old.methods.contains)
+      for task in configuration.tasks {
+        guard let before = old.tasks.first(where: { $0.name == task.name }) else { continue }
+        guard before.isLike(task, for: kept), old.options == configuration.options else { throw changed(task.name) }
       }
     }
     try write(configuration, to: path)

@@ -44,6 +44,13 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     /// The options that are `method`'s own on this task.
     func options(of method: Method) -> TrainOptions { method.options.merging(methodOptions[method.name] ?? [:]) { $1 } }
 
+    /// Whether no run of `methods` would differ: options of other methods do not count.
+    func isLike(_ other: Task, for methods: [Method]) -> Bool {
+      var same = other
+      same.methodOptions = methodOptions
+      return self == same && methods.allSatisfy { options(of: $0) == other.options(of: $0) }
+    }
+
     enum CodingKeys: String, CodingKey, CaseIterable {
       case name, train, dev, metric, template
       case trainLimit = "train-limit"
