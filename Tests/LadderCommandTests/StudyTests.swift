@@ -35,6 +35,8 @@ import Testing
     ["study", "accuracy", "--config", configuration, "--model", model, "--out", folder.file(out)]
   }
 
+  private func modified(_ path: String) throws -> Date? { try FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date }
+
   @Test func aStudyStoppedAndRunAgainWritesTheWholeTable() throws {
     let configuration = try configuration()
     let running = try Command.start(arguments(configuration, "study"), in: folder)
@@ -42,11 +44,11 @@ import Testing
     let stopped = running.wait()
     #expect(stopped.status == 130 || stopped.status == 0, "\(stopped.errors)")
     let first = folder.file("study/results/parity/lst/seed-0.json")
-    let before = try FileManager.default.attributesOfItem(atPath: first)[.modificationDate] as? Date
+    let before = try modified(first)
 
     let result = try Command.run(arguments(configuration, "study") + ["--json"], in: folder)
     #expect(result.status == 0, "\(result.errors)")
-    #expect(try FileManager.default.attributesOfItem(atPath: first)[.modificationDate] as? Date == before, "what is done is not done again")
+    #expect(try modified(first) == before, "what is done is not done again")
     let rows = result.json["rows"] as? [[String: Any]] ?? []
     #expect(rows.map { $0["method"] as? String } == ["base", "lst", "xladder"])
     for row in rows {
@@ -90,10 +92,10 @@ import Testing
     let own = "lst: {rungs: \"1,3\", reduction: 2}", result = folder.file("joined/results/parity/lst/seed-0.json")
     let alone = try run(own, "{name: lst}")
     #expect(alone.status == 0, "\(alone.errors)")
-    let before = try FileManager.default.attributesOfItem(atPath: result)[.modificationDate] as? Date
+    let before = try modified(result)
     let joined = try run(own + ", qlora: {rank: 2}", "{name: lst}, {name: qlora, options: {method: qlora}}")
     #expect(joined.status == 0 && (joined.json["rows"] as? [Any])?.count == 2, "\(joined.errors)")
-    #expect(try FileManager.default.attributesOfItem(atPath: result)[.modificationDate] as? Date == before, "what is done is not done again")
+    #expect(try modified(result) == before, "what is done is not done again")
     let changed = try run("lst: {rungs: \"1,3\", reduction: 4}", "{name: lst}")
     #expect(changed.status == 64 && changed.lastError.contains("other settings"), "\(changed.errors)")
   }

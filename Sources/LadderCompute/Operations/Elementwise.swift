@@ -30,7 +30,7 @@ extension Tape {
 
   /// σ(a); dσ = σ·(1 − σ).
   package func sigmoid(_ a: Tensor) -> Tensor {
-    let y = graph.add(ggml_sigmoid(graph.context, a.pointer))
+    let y = graph.sigmoid(a)
     return record(y, [a]) { [graph] dy in [graph.multiply(dy, graph.subtract(y, graph.square(y)))] }
   }
 
