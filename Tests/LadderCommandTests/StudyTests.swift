@@ -98,6 +98,19 @@ import Testing
     #expect(try modified(result) == before, "what is done is not done again")
     let changed = try run("lst: {rungs: \"1,3\", reduction: 4}", "{name: lst}")
     #expect(changed.status == 64 && changed.lastError.contains("other settings"), "\(changed.errors)")
+    // A method that a later study leaves out is remembered.
+    let other = try run("qlora: {rank: 2}", "{name: qlora, options: {method: qlora}}")
+    #expect(other.status == 0, "\(other.errors)")
+    let again = try run("lst: {rungs: \"1,3\", reduction: 4}", "{name: lst}")
+    #expect(again.status == 64 && again.lastError.contains("other settings"), "\(again.errors)")
+  }
+
+  @Test func aStudyThatNeverBeganMayChange() throws {
+    let missing = try configuration("missing.yaml") { $0.replacingOccurrences(of: "train: ", with: "train: no-") }
+    #expect(try Command.run(arguments(missing, "fresh"), in: folder).status == 66)
+    let right = try Command.run(
+      arguments(try configuration { $0.replacingOccurrences(of: "[0, 1]", with: "[0]") + "\ncost: false\nbase: false\n" }, "fresh"), in: folder)
+    #expect(right.status == 0, "\(right.errors)")
   }
 
   @Test func studiesThatCannotRunSayWhy() throws {

@@ -212,21 +212,42 @@ public struct AccuracyStudy: Sendable {
   func resultPath(_ task: String, _ method: String, _ name: String) -> String { "\(folder)/results/\(task)/\(method)/\(name).json" }
   func predictionsPath(_ task: String, _ method: String, _ name: String) -> String { "\(folder)/results/\(task)/\(method)/\(name).predictions.jsonl" }
 
+  /// More seeds, tasks or methods go on with what is there; a changed one would mix two studies. What has not begun may change,
+  /// and what has is remembered even where this configuration leaves it out.
   private func claimFolder() throws {
     try DurableFile.makeFolder(folder + "/data")
     let path = folder + "/study.json"
+    var claim = configuration
     if let old: StudyConfiguration = read(path) {
-      // More seeds, tasks or methods go on with what is there; a changed one would mix two studies.
-      for method in configuration.methods {
-        if let before = old.methods.first(where: { $0.name == method.name }), before != method { throw changed(method.name) }
+      let begun = old.methods.filter { method in old.tasks.contains { hasBegun("\($0.name)/\(method.name)") } }
+      for before in begun {
+        guard let now = configuration.methods.first(where: { $0.name == before.name }) else {
+          claim.methods.append(before)
+          continue
+        }
+        if now != before { throw changed(before.name) }
       }
-      let kept = configuration.methods.filter(old.methods.contains)
-      for task in configuration.tasks {
-        guard let before = old.tasks.first(where: { $0.name == task.name }) else { continue }
-        guard before.isLike(task, for: kept), old.options == configuration.options else { throw changed(task.name) }
+      let kept = configuration.methods.filter(begun.contains)
+      for before in old.tasks where hasBegun(before.name) {
+        guard old.options == configuration.options else { throw changed(before.name) }
+        guard let index = configuration.tasks.firstIndex(where: { $0.name == before.name }) else {
+          claim.tasks.append(before)
+          continue
+        }
+        guard before.isLike(configuration.tasks[index], for: kept) else { throw changed(before.name) }
+        let absent = before.methodOptions.filter { name, _ in !configuration.methods.contains { $0.name == name } }
+        claim.tasks[index].methodOptions.merge(absent) { now, _ in now }
       }
     }
-    try write(configuration, to: path)
+    for task in configuration.tasks where !hasBegun(task.name) {
+      for split in ["train", "dev"] { try? FileManager.default.removeItem(atPath: dataPath(task, split)) }
+    }
+    try write(claim, to: path)
+  }
+
+  /// Whether anything of a task, or of `task/method`, was run in the folder.
+  private func hasBegun(_ name: String) -> Bool {
+    ["runs", "results"].contains { FileManager.default.fileExists(atPath: "\(folder)/\($0)/\(name)") }
   }
 
   private func changed(_ name: String) -> LadderError {
