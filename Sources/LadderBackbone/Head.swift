@@ -63,6 +63,13 @@ package struct Head: @unchecked Sendable {
     return inner * outer * (1 - t * t)
   }
 
+  /// f(z), f⁻¹(l) for logits within the cap, and f's steepest slope.
+  package func logit(atProduct z: Double) -> Double { capped ? Double(outer) * tanh(Double(inner) * z) : Double(outer) * z }
+  package func product(atLogit l: Double) -> Double {
+    capped ? atanh(min(1 - 1e-9, max(-1 + 1e-9, l / Double(outer)))) / Double(inner) : l / Double(outer)
+  }
+  package var steepest: Double { capped ? Double(inner * outer) : Double(outer) }
+
   /// Rows of one chunk of logits: as many as stay in a processor's cache between the passes over them, and more where the head
   /// itself is larger than that, as it is read once a chunk.
   package var chunkRows: Int { Head.chunkRows(vocabulary: vocabulary, bytes: weight.bytes) }

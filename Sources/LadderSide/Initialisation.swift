@@ -3,14 +3,14 @@ import LadderBackbone
 import LadderCompute
 
 extension SideNetwork {
-  /// Sets every parameter to its starting value. U is zero, so that the ladder starts as the backbone itself.
+  /// Sets every parameter to its starting value. U and b are zero, so that the ladder starts as the backbone itself.
   package func initialise(seed: UInt64, backbone: Backbone) throws {
     let layers = Float(geometry.layers)
     for (index, specification) in parameters.specifications.enumerated() {
       let name = specification.name, fanIn = Float(specification.shape[0])
       var random = SeededRandom(seed: seed, 1, index)
       let values: [Float]
-      if name == "up.weight" || name.hasSuffix(".gate") {
+      if name.hasPrefix("up.") || name.hasSuffix(".gate") {
         values = [Float](repeating: 0, count: specification.count)
       } else if name.hasSuffix(".mixture") {
         // Half or more of the share is the rung's that the layer would climb to.

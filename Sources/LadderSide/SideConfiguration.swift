@@ -80,6 +80,15 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
     case downsampled
   }
 
+  /// Over which rows z takes its means and deviations.
+  public enum StatisticsRows: String, Codable, Sendable, Equatable, CaseIterable {
+    /// All tokens of the first samples.
+    case tokens
+    /// The rows that carry loss. Where that is one row a sample, as with a label, samples differ little there beside what tells
+    /// that row from other tokens: standardised over such rows alone, the differences are what the side network sees.
+    case answers
+  }
+
   /// In what the side network's products are computed; sums and parameters are F32 throughout.
   public enum Precision: String, Codable, Sendable, Equatable, CaseIterable {
     case float32 = "f32"
@@ -96,6 +105,8 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   public var cross: CrossConnection = .reclimb
   public var downsampler: Downsampler = .linear
   public var tapNorm: TapNorm = .standardised
+  /// Nil is `tokens`.
+  public var statisticsRows: StatisticsRows? = nil
   public var initialisation: Initialisation = .random
   /// τ of the gates σ(a / τ).
   public var gateTemperature: Float = 0.1
@@ -103,6 +114,8 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   public var tapDropout: Float = 0.2
   /// The width of one attention head. A side layer has as many as come nearest to its width.
   public var headSize: Int = 64
+  /// A trained bias behind the up-projection; nil is none.
+  public var outputBias: Bool? = nil
   public var ropeBase: Float = 10000
   public var precision: Precision = .bfloat16
   public var normEpsilon: Float = 1e-6

@@ -5,7 +5,7 @@ import LadderCompute
 ///
 ///     x_j = D_j·z(rms(h_r(j)))                       projections of the tapped hidden states
 ///     s_j = F_j(g_j·x_j + (1 − g_j)·s_{j−1})         side layers; s_0 = x_1, g_j = σ(a_j / τ)
-///     Δ   = U·rms(s_M) at the loss rows              added to the final norm's rows before the frozen head
+///     Δ   = U·rms(s_M) (+ b) at the loss rows        added to the final norm's rows before the frozen head
 ///
 /// Sung et al., "LST" (NeurIPS 2022), §3; Zheng et al., "Ladder Up, Memory Down" (arXiv 2512.14237), §3.
 package final class SideNetwork {
@@ -63,8 +63,12 @@ package final class SideNetwork {
       ]
     }
     list.append(S("up.weight", [w, d]))
+    if configuration.outputBias == true { list.append(S("up.bias", [d], decays: false)) }
     return list
   }
+
+  /// What `correction` reads.
+  package var outputNames: [String] { parameters.specifications.map(\.name).filter { $0.hasPrefix("up.") } }
 
   package func downsamplerNames(_ rung: Int) -> [String] {
     parameters.specifications.map(\.name).filter { $0.hasPrefix("down.\(rung).") }
@@ -108,7 +112,7 @@ package final class SideNetwork {
     guard configuration.cross == .mixture else { return downsample(tape, taps[rungs[0]], rung: rungs[0]) }
     let shares = tape.softmax(parameters["layers.\(j).mixture"])  // [rungs]
     let parts = rungs.map { tape.multiply(downsample(tape, taps[$0], rung: $0), tape.element($0, of: shares)) }
-    return parts.dropFirst().reduce(parts[0], tape.add)
+    return parts.dropFirst().reduce(parts[0]) { tape.add($0, $1) }
   }
 
   /// s_j from s_{j−1} and the standardised taps: gate, attention, SwiGLU. Shapes: previous, result [w, n]; taps, each [d, n];
@@ -138,8 +142,9 @@ package final class SideNetwork {
     return tape.add(v, tape.project(inner, parameter("feed_forward_down")))  // [w, n]
   }
 
-  /// Δ = U·rms(s). Shapes: s [w, rows] → [d, rows].
+  /// Δ = U·rms(s), and + b where there is a bias. Shapes: s [w, rows] → [d, rows].
   package func correction(_ tape: Tape, _ s: Tensor) -> Tensor {
-    tape.project(tape.rmsNorm(s, epsilon: configuration.normEpsilon), parameters["up.weight"])
+    let product = tape.project(tape.rmsNorm(s, epsilon: configuration.normEpsilon), parameters["up.weight"])
+    return configuration.outputBias == true ? tape.add(product, bias: parameters["up.bias"]) : product
   }
 }

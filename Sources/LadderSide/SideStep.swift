@@ -124,9 +124,9 @@ package final class SideStep {
         if isLast {
           let correction = network.tape(graph)
           correction.watch(side.top)
-          correction.watch(network.parameters["up.weight"])
+          network.outputNames.forEach { correction.watch(network.parameters[$0]) }
           correction.backward(from: network.correction(correction, side.top), gradient: gradient)
-          network.parameters.accumulateGradients(["up.weight"], from: correction)
+          network.parameters.accumulateGradients(network.outputNames, from: correction)
           (ds, dTop) = (nil, correction.gradient(of: side.top))
         }
         // The inputs of this run's layers: the first is kept, the others are computed again.

@@ -11,8 +11,11 @@ package protocol Learner: AnyObject {
   var bytes: Int { get }
   /// Sets the parameters to their starting values, knowing the first samples.
   func initialise(seed: UInt64, _ samples: [PackedSample]) throws
+  /// The bias on the head's input, [d], where there is one.
+  var outputBias: Tensor? { get }
   /// Takes a micro-batch in; a side network's backbone runs here.
-  func read(_ samples: [PackedSample]) throws
+  /// - Parameter keeps: whether a cache may store what the backbone computes.
+  func read(_ samples: [PackedSample], keeps: Bool) throws
   /// The head's input at the loss rows, [d, rows]. `dropout` nil is for judging: nothing is dropped, and `backward` does not follow.
   func forward(dropout: SeededRandom?) throws -> Tensor
   /// Adds the parameters' gradients to their buffers. Shapes: gradient [d, rows], with respect to what `forward` returned.
@@ -22,6 +25,10 @@ package protocol Learner: AnyObject {
   func restore(_ file: Safetensors, from path: String) throws
   /// Writes files for other programs beside the weights.
   func writeExtras(to folder: String) throws
+}
+
+extension Learner {
+  package func read(_ samples: [PackedSample]) throws { try read(samples, keeps: true) }
 }
 
 /// A side network, fed by the backbone or its cache.
@@ -43,10 +50,14 @@ package final class SideLearner: Learner {
 
   package func initialise(seed: UInt64, _ samples: [PackedSample]) throws {
     try network.initialise(seed: seed, backbone: backbone)
-    try network.setStatistics(try taps.statistics(Array(samples.prefix(256))))
+    try network.setStatistics(try taps.statistics(Array(samples.prefix(256)), over: network.configuration.statisticsRows ?? .tokens))
   }
 
-  package func read(_ samples: [PackedSample]) throws { try step.read(samples, from: taps) }
+  package var outputBias: Tensor? { network.configuration.outputBias == true ? network.parameters["up.bias"] : nil }
+  package func read(_ samples: [PackedSample], keeps: Bool) throws {
+    func read() throws { try step.read(samples, from: taps) }
+    try keeps ? read() : taps.withoutKeeping(read)
+  }
   package func forward(dropout: SeededRandom?) throws -> Tensor { try step.forward(dropout: dropout) }
   package func backward(_ gradient: Tensor) throws { try step.backward(gradient) }
   package func export() -> Safetensors { network.export() }
@@ -70,7 +81,8 @@ package final class LoRALearner: Learner {
   package var bytes: Int { step.bytes }
 
   package func initialise(seed: UInt64, _ samples: [PackedSample]) throws { model.initialise(seed: seed) }
-  package func read(_ samples: [PackedSample]) throws { try step.read(samples) }
+  package var outputBias: Tensor? { nil }
+  package func read(_ samples: [PackedSample], keeps: Bool) throws { try step.read(samples) }
   package func forward(dropout: SeededRandom?) throws -> Tensor { try step.forward(dropout: dropout, keeps: dropout != nil) }
   package func backward(_ gradient: Tensor) throws { try step.backward(gradient) }
 

@@ -56,14 +56,30 @@ package final class TrainingSession {
     gradients = TensorPool(backbone.engine)
   }
 
-  /// Sets the parameters to their starting values and the taps' statistics to those of the first samples; both from another run
-  /// where the configuration names one.
+  /// Sets the parameters to their starting values, and the taps' statistics and the output's bias to those of the first samples;
+  /// all from another run where the configuration names one.
   package func initialise(_ samples: [EncodedSample]) throws {
     if let warm = configuration.warmStart {
       let weights = RunDirectory(warm).weightsPath
       return try learner.restore(try Safetensors(path: weights), from: weights)
     }
     try learner.initialise(seed: configuration.seed, samples.map(\.packed))
+    if let bias = learner.outputBias { try calibrate(bias, samples) }
+  }
+
+  /// Starts the bias where each of the rivals is on the mean as likely as it is frequent among the targets of some 128 rows.
+  /// Without rivals it stays zero.
+  private func calibrate(_ bias: Tensor, _ samples: [EncodedSample]) throws {
+    let judged = Array(samples.lazy.filter { !$0.rivals.joined().isEmpty }.prefix(128))
+    var rows: [AnswerPrior.Row] = []
+    for micro in BatchPlan.pack(Array(judged.indices), lengths: judged.map(\.tokens.count), tokens: configuration.microBatchTokens) where rows.count < 128 {
+      try Cancellation.check()
+      let group = micro.map { judged[$0] }
+      try learner.read(group.map(\.packed), keeps: false)
+      rows += try AnswerPrior.rows(try learner.forward(dropout: nil), group, backbone)
+    }
+    guard let prior = AnswerPrior(rows, backbone.head) else { return }
+    bias.write(try prior.bias(backbone))
   }
 
   /// Writes the weights to use: averaged, where the configuration averages and a step was taken into the mean.

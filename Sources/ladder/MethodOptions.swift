@@ -29,6 +29,17 @@ struct MethodOptions: ParsableArguments {
   @Option(help: ArgumentHelp("standardised (default), rms, or downsampled: the RMS norm once more behind the downsampler.", valueName: "kind"))
   var tapNorm: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Standardise taps over all tokens (default), or over answers: the rows that carry loss; for samples with choices.", valueName: "tokens|answers"))
+  var tapStatistics: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "on: a bias behind the side network, with --objective choices started where answers are as frequent as the samples'; off (default).",
+      valueName: "on|off"))
+  var outputBias: String?
+
   @Option(help: ArgumentHelp("Width of one attention head of the side network (default 64).", valueName: "N"))
   var headSize: Int?
 
@@ -95,7 +106,8 @@ struct MethodOptions: ParsableArguments {
   var arguments: [String] {
     let given: [(String, (any CustomStringConvertible)?)] = [
       ("--method", method), ("--reduction", reduction), ("--rungs", rungs), ("--passes", passes), ("--cross", cross), ("--tap-norm", tapNorm),
-      ("--head-size", headSize), ("--downsample", downsample), ("--init", self.`init`), ("--tap-dropout", tapDropout), ("--precision", precision),
+      ("--tap-statistics", tapStatistics), ("--output-bias", outputBias), ("--head-size", headSize), ("--downsample", downsample), ("--init", self.`init`),
+      ("--tap-dropout", tapDropout), ("--precision", precision),
       ("--gate-temperature", gateTemperature), ("--rank", rank), ("--alpha", alpha), ("--dropout", dropout), ("--targets", targets),
       ("--checkpointing", checkpointing),
     ]
@@ -108,6 +120,8 @@ struct MethodOptions: ParsableArguments {
     if let passes { side.passes = passes }
     if let value = try choice("--cross", cross, "reclimb or mixture", SideConfiguration.CrossConnection.init) { side.cross = value }
     if let value = try choice("--tap-norm", tapNorm, "standardised, rms or downsampled", SideConfiguration.TapNorm.init) { side.tapNorm = value }
+    side.statisticsRows = try choice("--tap-statistics", tapStatistics, "tokens or answers", SideConfiguration.StatisticsRows.init)
+    side.outputBias = try choice("--output-bias", outputBias, "on or off", { ["on": true, "off": false][$0] })
     if let headSize { side.headSize = headSize }
     if let value = try choice("--rungs", rungs, "middle, all, a number, or a list i,j,k", SideConfiguration.Rungs.init) { side.rungs = value }
     if let value = try choice("--downsample", downsample, "linear, lowrank:K or pool", SideConfiguration.Downsampler.init) { side.downsampler = value }

@@ -51,14 +51,18 @@ import Testing
   }
 
   @Test func anXLadderTrainsAndIsShown() throws {
-    let result = try Command.run(arguments("run", ["--steps", "3", "--method", "xladder", "--passes", "3"]), in: folder)
+    let result = try Command.run(
+      arguments("run", ["--steps", "3", "--method", "xladder", "--passes", "3", "--tap-statistics", "answers", "--output-bias", "on"]), in: folder)
     #expect(result.status == 0, "\(result.errors)")
     let shown = try Command.run(["inspect", folder.file("run")], in: folder)
     #expect(shown.output.contains("xladder") && shown.output.contains("3 layers of width"), "\(shown.output)")
     #expect(
       try Command.run(["generate", "--model", model, "--adapter", folder.file("run"), "--prompt", "abc", "--max-tokens", "3", "--device", "CPU"], in: folder)
         .status == 0)
-    for wrong in [["--method", "lst", "--passes", "2"], ["--method", "xladder", "--passes", "1"], ["--passes", "0"]] {
+    for wrong in [
+      ["--method", "lst", "--passes", "2"], ["--method", "xladder", "--passes", "1"], ["--passes", "0"], ["--tap-statistics", "rows"],
+      ["--output-bias", "yes"],
+    ] {
       #expect(try Command.run(arguments("wrong", wrong), in: folder).status == 64)
     }
   }

@@ -22,10 +22,10 @@ struct Fixture {
     network = try SideNetwork(configuration, geometry, backbone.engine, trainable: true)
     try network.initialise(seed: 7, backbone: backbone)
     forward = try ForwardPass(backbone, rungs: geometry.rungs, maxTokens: 64)
-    try network.setStatistics(try TapStatistics.measure([Fixture.text(40, seed: 9)], forward))
+    try network.setStatistics(try TapStatistics.measure([PackedSample(tokens: Fixture.text(40, seed: 9), lossRows: [39])], forward, backbone))
     if !zeroUp {
-      for (name, deviation) in [("up.weight", Float(0.1)), ("layers.1.gate", 0.05)] where network.parameters.specifications.contains(where: { $0.name == name })
-      {
+      for (name, deviation) in [("up.weight", Float(0.1)), ("up.bias", 0.1), ("layers.1.gate", 0.05)]
+      where network.parameters.specifications.contains(where: { $0.name == name }) {
         var random = SeededRandom(seed: 11)
         network.parameters[name].write((0..<network.parameters[name].count).map { _ in random.normal() * deviation })
       }
@@ -65,6 +65,7 @@ struct Fixture {
   ) throws {
     let f = try Fixture(path) { c in
       c.downsampler = downsampler
+      c.outputBias = true
       climb.apply(&c)
     }
     let text = Fixture.text(30, seed: 3), step = try SideStep(f.network, f.backbone)
@@ -82,6 +83,40 @@ struct Fixture {
       try graph.compute()
       let own = softmax.read(), last = part[part.count - 1]
       for i in 0..<v { #expect(abs(own[i] - expected[last * v + i]) < 1e-3) }
+    }
+  }
+
+  /// Standardised over answers, the rows that carry loss have mean 0 and deviation 1 in each channel; others need not.
+  @Test func answersAreStandardisedOverTheirOwnRows() throws {
+    let f = try Fixture(path), d = f.backbone.width, pool = TensorPool(f.backbone.engine), graph = try Graph(f.backbone.engine)
+    // More rows than a pass takes at once, and more samples than a group.
+    let samples = (0..<90).map { i in
+      PackedSample(tokens: Fixture.text(10 + i % 13, seed: i), lossRows: i % 3 == 0 ? [9 + i % 13] : Array(2..<10))
+    }
+    try f.network.setStatistics(try TapStatistics.measure(samples, f.forward, f.backbone, rows: .answers))
+    var values = Array(repeating: [Float](), count: d)
+    for sample in samples {
+      try pool.reset()
+      let taps = try f.forward.rungs.map { _ in try pool.make(.bfloat16, [d, sample.tokens.count]) }
+      try f.forward.run([sample], taps: taps, final: nil)
+      graph.reset()
+      let z = graph.keep(f.network.standardised(graph, taps[1], rung: 1, mask: nil))
+      try graph.compute()
+      let all = z.read()
+      for row in sample.lossRows { for channel in 0..<d { values[channel].append(all[row * d + channel]) } }
+    }
+    for channel in values {
+      let n = Float(channel.count), mean = channel.reduce(0, +) / n, variance = channel.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / n
+      #expect(abs(mean) < 0.02 && abs(variance.squareRoot() - 1) < 0.02)
+    }
+  }
+
+  /// One row has no spread: its deviations are those of BF16's rounding, not zero.
+  @Test func deviationsOfOneAnswerAreNotZero() throws {
+    let f = try Fixture(path)
+    let one = try TapStatistics.measure([PackedSample(tokens: Fixture.text(9, seed: 1), lossRows: [8])], f.forward, f.backbone, rows: .answers)
+    for (means, deviations) in zip(one.means, one.deviations) {
+      for (mean, deviation) in zip(means, deviations) { #expect(abs(deviation - max(1e-3, abs(mean) / 256)) < 1e-6) }
     }
   }
 

@@ -17,7 +17,8 @@ import Testing
 
   /// Trains into a new run; the losses of its steps, its weights, what stopped the cache, and whether the blocks were loaded.
   private func train(
-    _ name: String, cache: Trainer.CacheOptions? = nil, known: Bool = false, _ change: (inout TrainingConfiguration) -> Void = { _ in }
+    _ name: String, cache: Trainer.CacheOptions? = nil, known: Bool = false, samples: [Sample] = TrainerTests.samples,
+    _ change: (inout TrainingConfiguration) -> Void = { _ in }
   ) throws -> (losses: [Float], weights: Data, stopped: String?, loadedBlocks: Bool) {
     let head = known ? ActivationCache.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
     if known { #expect(head != nil) }
@@ -26,7 +27,7 @@ import Testing
     change(&c)
     let run = RunDirectory(folder.file(name))
     var losses: [Float] = [], stopped: String?
-    try Trainer(backbone, c, cache: cache).train(TrainerTests.samples, validation: Array(TrainerTests.samples.prefix(5)), into: run) { event in
+    try Trainer(backbone, c, cache: cache).train(samples, validation: Array(samples.prefix(5)), into: run) { event in
       if case .step(let s) = event { losses.append(s.loss) }
       if case .cacheStopped(let why) = event { stopped = why }
     }
@@ -35,13 +36,35 @@ import Testing
 
   private var options: Trainer.CacheOptions { .init(directory: folder.file("cache")) }
 
-  @Test func cachedTrainingIsTheSameToTheLastBit() throws {
-    let plain = try train("plain"), cold = try train("cold", cache: options), warm = try train("warm", cache: options, known: true)
+  @Test(arguments: [nil, SideConfiguration.StatisticsRows.answers]) func cachedTrainingIsTheSameToTheLastBit(
+    _ rows: SideConfiguration.StatisticsRows?
+  ) throws {
+    func change(_ c: inout TrainingConfiguration) { c.side.statisticsRows = rows }
+    let plain = try train("plain", change), cold = try train("cold", cache: options, change)
+    let warm = try train("warm", cache: options, known: true, change)
     #expect(cold.losses == plain.losses && cold.weights == plain.weights)
     #expect(warm.losses == plain.losses && warm.weights == plain.weights)
     #expect(cold.loadedBlocks && !warm.loadedBlocks, "a warm cache needs no block of the model")
     let summary = try #require(ActivationCache.summaries(in: folder.file("cache")).first)
     #expect(summary.entries == Set(TrainerTests.samples.map { "\($0.form)" }).count)
+  }
+
+  /// What looks at samples before training, to standardise and to calibrate, leaves no mark on the cache.
+  @Test func aCalibratedRunIsTheSameFromAWarmCache() throws {
+    let samples = TrainerTests.samples.map { sample in
+      var own = sample
+      own.choices = [" yes", " no, never"]
+      return own
+    }
+    func change(_ c: inout TrainingConfiguration) {
+      c.side.statisticsRows = .answers
+      c.side.outputBias = true
+      c.objective = .choices
+    }
+    let cold = try train("cold", cache: options, samples: samples, change)
+    let warm = try train("warm", cache: options, known: true, samples: samples, change)
+    #expect(cold.losses == warm.losses && cold.weights == warm.weights && !warm.loadedBlocks)
+    #expect(try Safetensors(path: RunDirectory(folder.file("warm")).weightsPath).tensors["up.bias"]?.values.contains { $0 != 0 } == true)
   }
 
   /// Taps in 8 bits err by 1/254 of their block's largest; losses by well under 1%.

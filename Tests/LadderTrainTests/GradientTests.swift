@@ -142,6 +142,7 @@ import Testing
     configuration.downsampler = downsampler
     configuration.precision = .float32
     configuration.tapDropout = 0
+    configuration.outputBias = true
     climb.apply(&configuration)
     let geometry = try SideGeometry(configuration, backboneWidth: backbone.width, blocks: backbone.blocks)
     let network = try SideNetwork(configuration, geometry, backbone.engine, trainable: true)

@@ -161,6 +161,46 @@ import Testing
     #expect(more.bytes * 100 <= one.bytes * 102, "\(more.bytes) against \(one.bytes)")
   }
 
+  /// What an output bias starts from: each of three answers on the mean as likely as it is frequent, whatever the model leans to.
+  @Test(arguments: [false, true]) func anOutputBiasStartsWhereAnswersAreAsLikelyAsFrequent(_ isCapped: Bool) throws {
+    let backbone = try Backbone(
+      path: try folder.model("capped.gguf") { if isCapped { $0.architecture = .gemma2 } }, threads: 2, device: "CPU")
+    #expect(backbone.head.capped == isCapped)
+    var c = configuration
+    c.side.outputBias = true
+    let answers = [" yes", " no", " maybe"], frequencies = [60, 30, 10]
+    let samples = (0..<100).map { i in
+      Sample(prompt: "question \(i % 23):", completion: i < 60 ? answers[0] : i < 90 ? answers[1] : answers[2], choices: answers)
+    }
+    let encoder = SampleEncoder(backbone, maxLength: 64, objective: .choices), encoded = try encoder.encode(samples, name: "samples").samples
+    func shares(_ change: (inout TrainingConfiguration) -> Void = { _ in }) throws -> (likelihoods: [Float], bias: [Float]) {
+      change(&c)
+      let session = try TrainingSession(backbone, c, maxTokens: 64)
+      try session.initialise(encoded)
+      var sums = [Float](repeating: 0, count: 3), rows = 0
+      for sample in encoded {
+        try session.learner.read([sample.packed])
+        for row in try AnswerPrior.rows(try session.learner.forward(dropout: nil), [sample], backbone) where row.rivals.count == 3 {
+          let most = row.logits.max() ?? 0, weights = row.logits.map { exp($0 - most) }
+          for i in 0..<3 { sums[i] += Float(weights[i] / weights.reduce(0, +)) }
+          rows += 1
+        }
+      }
+      try #require(rows > 0)
+      return (sums.map { $0 / Float(rows) }, session.learner.outputBias?.read() ?? [])
+    }
+    let row = try #require(encoded[0].rivals.firstIndex { $0.count == 3 })
+    let first = encoded[0].rivals[row].compactMap { id in encoded.firstIndex { $0.targets[row] == id }.map { $0 < 60 ? 0 : $0 < 90 ? 1 : 2 } }
+    #expect(first.count == 3)
+    let started = try shares()
+    for (likelihood, answer) in zip(started.likelihoods, first) {
+      #expect(abs(likelihood - Float(frequencies[answer]) / 100) < 0.02, "\(started.likelihoods) of \(first)")
+    }
+    let plain = try shares { $0.side.outputBias = nil }
+    #expect(zip(plain.likelihoods, started.likelihoods).contains { abs($0 - $1) > 0.1 }, "a model that needs no bias tests nothing")
+    #expect(plain.bias.isEmpty && started.bias.contains { $0 != 0 })
+  }
+
   @Test func averagedWeightsAreTheMeanOfTheLastSteps() async throws {
     var c = configuration
     c.averaging = 0.25  // 3 of 12 steps

@@ -6,6 +6,11 @@ extension Tape {
     record(graph.add(a, b), [a, b]) { dy in [dy, dy] }
   }
 
+  /// a + b, where b repeats along a's rows: a [k, n], b [k].
+  package func add(_ a: Tensor, bias b: Tensor) -> Tensor {
+    record(graph.add(a, b), [a, b]) { [graph] dy in [dy, self.needs(b) ? graph.sumTo(dy, like: b) : nil] }
+  }
+
   /// a − b, of one shape.
   package func subtract(_ a: Tensor, _ b: Tensor) -> Tensor {
     record(graph.subtract(a, b), [a, b]) { [graph] dy in [dy, graph.scale(dy, -1)] }

@@ -9,7 +9,7 @@ import LadderSide
 ///     DIR/KEY/cache.json         what it belongs to: backbone, rungs, element type, and the head's own description
 ///     DIR/KEY/activations        entries, one after another: taps rung by rung, then the final rows in F32
 ///     DIR/KEY/index              64 bytes an entry, written after the entry itself
-///     DIR/KEY/statistics-N.json  the taps' means and deviations over a set of samples
+///     DIR/KEY/statistics-N.json  the taps' means and deviations over a set of samples; statistics-answers-N.json, over their answers
 ///
 /// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any moment
 /// leaves no entry that is read by half. One process writes at a time; others read. What a cache of more rungs in the same folder
@@ -225,31 +225,31 @@ public final class ActivationCache: @unchecked Sendable {
 
   // MARK: - Statistics
 
-  func statistics(over samples: [PackedSample]) -> TapStatistics? {
-    if let own = ownStatistics(over: samples) { return own }
+  func statistics(over samples: [PackedSample], _ rows: SideConfiguration.StatisticsRows = .tokens) -> TapStatistics? {
+    if let own = ownStatistics(over: samples, rows) { return own }
     for other in wider {
-      if let all = other.cache.ownStatistics(over: samples) { return all.selecting(other.places) }
+      if let all = other.cache.ownStatistics(over: samples, rows) { return all.selecting(other.places) }
     }
     return nil
   }
 
-  private func ownStatistics(over samples: [PackedSample]) -> TapStatistics? {
-    (try? DurableFile.read(statisticsPath(samples))).flatMap { try? JSONDecoder().decode(TapStatistics.self, from: $0) }
+  private func ownStatistics(over samples: [PackedSample], _ rows: SideConfiguration.StatisticsRows) -> TapStatistics? {
+    (try? DurableFile.read(statisticsPath(samples, rows))).flatMap { try? JSONDecoder().decode(TapStatistics.self, from: $0) }
   }
 
-  func store(_ statistics: TapStatistics, over samples: [PackedSample]) {
+  func store(_ statistics: TapStatistics, over samples: [PackedSample], _ rows: SideConfiguration.StatisticsRows = .tokens) {
     guard writable, let data = try? JSONEncoder().encode(statistics) else { return }
-    try? DurableFile.write(statisticsPath(samples), [data])
+    try? DurableFile.write(statisticsPath(samples, rows), [data])
   }
 
-  private func statisticsPath(_ samples: [PackedSample]) -> String {
+  private func statisticsPath(_ samples: [PackedSample], _ rows: SideConfiguration.StatisticsRows) -> String {
     var sum = Checksum()
     for sample in samples {
       let key = SampleKey(sample)
       sum.mix(key.low)
       sum.mix(key.high)
     }
-    return path + "/statistics-" + String(format: "%016llx", sum.value) + ".json"
+    return path + "/statistics-" + (rows == .answers ? "answers-" : "") + String(format: "%016llx", sum.value) + ".json"
   }
 
   // MARK: - Files

@@ -12,6 +12,8 @@ package final class CachedTaps: TapSource {
   private let maxTokens: Int
   private let adapter: EngineAdapter?
   private var forward: ForwardPass?
+  /// Whether what the backbone computes is stored in the cache.
+  private var keeps = true
 
   package init(_ backbone: Backbone, rungs: [Int], maxTokens: Int, cache: ActivationCache? = nil, adapter: EngineAdapter? = nil) throws {
     precondition(cache == nil || adapter == nil, "the cache holds the model's own activations")
@@ -28,16 +30,25 @@ package final class CachedTaps: TapSource {
     guard let cache, let final else { return try forwardPass().run(samples, taps: taps, final: final) }
     if cache.read(samples, taps: taps, final: final) { return }
     try forwardPass().run(samples, taps: taps, final: final)
+    guard keeps else { return }
     cache.write(samples, taps: taps, final: final)
     // In this epoch too the side network reads what later epochs will.
     if cache.description.format != .bf16 { _ = cache.read(samples, taps: taps, final: final) }
   }
 
+  /// Runs `body` storing nothing: what looks at samples before training begins groups them in its own way, and the last bits of what
+  /// the backbone computes depend on that.
+  package func withoutKeeping<R>(_ body: () throws -> R) rethrows -> R {
+    keeps = false
+    defer { keeps = true }
+    return try body()
+  }
+
   /// Each tap's mean and deviation, kept with the cache so that every run that reads it standardises alike.
-  package func statistics(_ samples: [PackedSample]) throws -> TapStatistics {
-    if let stored = cache?.statistics(over: samples) { return stored }
-    let measured = try TapStatistics.measure(samples.map(\.tokens), try forwardPass())
-    cache?.store(measured, over: samples)
+  package func statistics(_ samples: [PackedSample], over rows: SideConfiguration.StatisticsRows) throws -> TapStatistics {
+    if let stored = cache?.statistics(over: samples, rows) { return stored }
+    let measured = try withoutKeeping { try TapStatistics.measure(samples, self, backbone, rows: rows) }
+    cache?.store(measured, over: samples, rows)
     return measured
   }
 
