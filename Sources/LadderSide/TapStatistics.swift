@@ -45,13 +45,9 @@ package struct TapStatistics: Codable, Sendable, Equatable {
       let taps = try (0..<rungs).map { _ in try pool.make(.bfloat16, [width, tokens]) }
       var chosen: Tensor?
       if isOverAnswers {
-        var start: Int32 = 0, ids: [Int32] = []
-        for sample in group {
-          ids += sample.lossRows.map { start + Int32($0) }
-          start += Int32(sample.tokens.count)
-        }
-        try source.run(group, taps: taps, final: try pool.make(.float32, [width, ids.count]))
-        chosen = try pool.make(ids)
+        let answers = try MicroBatch(group, pool: pool).lossRows
+        try source.run(group, taps: taps, final: try pool.make(.float32, [width, answers.count]))
+        chosen = answers
       } else {
         try source.run(group.map { PackedSample(tokens: $0.tokens, lossRows: [$0.tokens.count - 1]) }, taps: taps, final: nil)
       }
