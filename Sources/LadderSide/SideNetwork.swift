@@ -70,6 +70,9 @@ package final class SideNetwork {
   /// What `correction` reads.
   package var outputNames: [String] { parameters.specifications.map(\.name).filter { $0.hasPrefix("up.") } }
 
+  /// b, [d], where there is one.
+  package var outputBias: Tensor? { configuration.outputBias == true ? parameters["up.bias"] : nil }
+
   package func downsamplerNames(_ rung: Int) -> [String] {
     parameters.specifications.map(\.name).filter { $0.hasPrefix("down.\(rung).") }
   }
@@ -112,7 +115,7 @@ package final class SideNetwork {
     guard configuration.cross == .mixture else { return downsample(tape, taps[rungs[0]], rung: rungs[0]) }
     let shares = tape.softmax(parameters["layers.\(j).mixture"])  // [rungs]
     let parts = rungs.map { tape.multiply(downsample(tape, taps[$0], rung: $0), tape.element($0, of: shares)) }
-    return parts.dropFirst().reduce(parts[0]) { tape.add($0, $1) }
+    return parts.dropFirst().reduce(parts[0], tape.add)
   }
 
   /// s_j from s_{j−1} and the standardised taps: gate, attention, SwiGLU. Shapes: previous, result [w, n]; taps, each [d, n];
@@ -145,6 +148,6 @@ package final class SideNetwork {
   /// Δ = U·rms(s), and + b where there is a bias. Shapes: s [w, rows] → [d, rows].
   package func correction(_ tape: Tape, _ s: Tensor) -> Tensor {
     let product = tape.project(tape.rmsNorm(s, epsilon: configuration.normEpsilon), parameters["up.weight"])
-    return configuration.outputBias == true ? tape.add(product, bias: parameters["up.bias"]) : product
+    return outputBias.map { tape.shift(product, by: $0) } ?? product
   }
 }

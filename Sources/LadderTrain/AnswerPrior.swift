@@ -18,7 +18,6 @@ struct AnswerPrior {
   private let ids: [Int32]
   /// What each entry's product W·x rises by.
   private let shifts: [Double]
-  private let head: Head
 
   /// The samples' rows that have rivals. Shapes: final, the head's input, [d, loss rows of all samples].
   static func rows(_ final: Tensor, _ samples: [EncodedSample], _ backbone: Backbone) throws -> [Row] {
@@ -52,7 +51,6 @@ struct AnswerPrior {
       if steps.allSatisfy({ abs($0) < 1e-6 }) { break }
     }
     self.ids = ids
-    self.head = head
     // A constant on all says nothing where logits are not capped; without it the addition is shorter.
     let mean = head.capped ? 0 : shifts.reduce(0, +) / Double(shifts.count)
     // Rounded, so that the last bits of what the backbone computes, which depend on the samples beside, do not matter.
@@ -61,7 +59,7 @@ struct AnswerPrior {
 
   /// The shortest b for which W·b is the shifts, [d]: Wᵀ·c with (W·Wᵀ)·c = shifts, over the answers' rows of W.
   func bias(_ backbone: Backbone) throws -> [Float] {
-    let width = head.width, pool = TensorPool(backbone.engine), graph = try Graph(backbone.engine)
+    let head = backbone.head, width = head.width, pool = TensorPool(backbone.engine), graph = try Graph(backbone.engine)
     let entries = try pool.make(ids)
     let rows = graph.keep(graph.rows(of: head.weight, entries))  // [d, ids]
     try graph.compute()

@@ -53,7 +53,7 @@ package final class SideLearner: Learner {
     try network.setStatistics(try taps.statistics(Array(samples.prefix(256)), over: network.configuration.statisticsRows ?? .tokens))
   }
 
-  package var outputBias: Tensor? { network.configuration.outputBias == true ? network.parameters["up.bias"] : nil }
+  package var outputBias: Tensor? { network.outputBias }
   package func read(_ samples: [PackedSample], keeps: Bool) throws {
     func read() throws { try step.read(samples, from: taps) }
     try keeps ? read() : taps.withoutKeeping(read)

@@ -6,11 +6,6 @@ extension Tape {
     record(graph.add(a, b), [a, b]) { dy in [dy, dy] }
   }
 
-  /// a + b, where b repeats along a's rows: a [k, n], b [k].
-  package func add(_ a: Tensor, bias b: Tensor) -> Tensor {
-    record(graph.add(a, b), [a, b]) { [graph] dy in [dy, self.needs(b) ? graph.sumTo(dy, like: b) : nil] }
-  }
-
   /// a − b, of one shape.
   package func subtract(_ a: Tensor, _ b: Tensor) -> Tensor {
     record(graph.subtract(a, b), [a, b]) { [graph] dy in [dy, graph.scale(dy, -1)] }
@@ -56,8 +51,10 @@ extension Tape {
     }
   }
 
-  /// a + b with a constant b that repeats along a's rows. Shapes: a [k, n], b [k] → [k, n].
-  package func shift(_ a: Tensor, by b: Tensor) -> Tensor { record(graph.add(a, b), [a]) { dy in [dy] } }
+  /// a + b, where b repeats along a's rows. Shapes: a [k, n], b [k] → [k, n].
+  package func shift(_ a: Tensor, by b: Tensor) -> Tensor {
+    record(graph.add(a, b), [a, b]) { [graph] dy in [dy, self.needs(b) ? graph.sumTo(dy, like: b) : nil] }
+  }
 
   /// GeGLU: GELU(gate) ∘ up, both [k, n], with the tanh form of GELU (Shazeer 2020, eq. 6; Hendrycks & Gimpel 2016, §2).
   ///

@@ -225,7 +225,7 @@ public final class ActivationCache: @unchecked Sendable {
 
   // MARK: - Statistics
 
-  func statistics(over samples: [PackedSample], _ rows: SideConfiguration.StatisticsRows = .tokens) -> TapStatistics? {
+  func statistics(over samples: [PackedSample], _ rows: SideConfiguration.StatisticsRows) -> TapStatistics? {
     if let own = ownStatistics(over: samples, rows) { return own }
     for other in wider {
       if let all = other.cache.ownStatistics(over: samples, rows) { return all.selecting(other.places) }
@@ -237,7 +237,7 @@ public final class ActivationCache: @unchecked Sendable {
     (try? DurableFile.read(statisticsPath(samples, rows))).flatMap { try? JSONDecoder().decode(TapStatistics.self, from: $0) }
   }
 
-  func store(_ statistics: TapStatistics, over samples: [PackedSample], _ rows: SideConfiguration.StatisticsRows = .tokens) {
+  func store(_ statistics: TapStatistics, over samples: [PackedSample], _ rows: SideConfiguration.StatisticsRows) {
     guard writable, let data = try? JSONEncoder().encode(statistics) else { return }
     try? DurableFile.write(statisticsPath(samples, rows), [data])
   }
