@@ -105,6 +105,9 @@ package final class Engine: @unchecked Sendable {
 
   var main: ggml_backend_t { backends[0] }
 
+  /// Whether the chosen device itself runs the operation.
+  package func supports(_ operation: UnsafeMutablePointer<ggml_tensor>?) -> Bool { ggml_backend_supports_op(main, operation) }
+
   func allocate(_ bytes: Int) throws(LadderError) -> ggml_backend_buffer_t {
     guard let buffer = ggml_backend_alloc_buffer(main, max(bytes, 1)) else {
       throw LadderError(.engine, "no memory for \(bytes >> 20) MB on \(name): use a smaller --batch-size, --max-length or --micro-batch")

@@ -10,6 +10,7 @@ package final class Graph {
   private let memory: GraphMemory
   /// Where the results lie, once they were given memory.
   private var place: GraphMemory.Place?
+  private var hostWork: [HostWork] = []
   let nodes: Int
 
   /// A graph with memory of its own.
@@ -37,6 +38,7 @@ package final class Graph {
 
   package func reset() {
     displace()
+    hostWork = []
     ggml_reset(context)
     graph = ggml_new_graph_custom(context, nodes, false)
   }
@@ -83,6 +85,29 @@ package final class Graph {
   @discardableResult
   package func store(_ a: Tensor, in target: Tensor) -> Tensor { add(ggml_cpy(context, a.pointer, target.pointer)) }
 
+  /// A node that host code works out on each of ggml's threads: no second pool spins beside them. On the CPU alone.
+  ///
+  /// - Parameters:
+  ///   - sources: what has to be computed before; `body` may read and write their memory.
+  ///   - body: called once on each thread with its number and how many there are; what one thread writes no other touches.
+  @discardableResult
+  package func host(after sources: [Tensor], _ body: @escaping (_ thread: Int, _ threads: Int) -> Void) -> Tensor {
+    let work = HostWork(body)
+    hostWork.append(work)
+    var pointers: [UnsafeMutablePointer<ggml_tensor>?] = sources.map(\.pointer)
+    let node = ggml_custom_4d(
+      context, GGML_TYPE_F32, 1, 1, 1, 1, &pointers, Int32(pointers.count),
+      { _, thread, threads, work in
+        if let work { Unmanaged<HostWork>.fromOpaque(work).takeUnretainedValue().body(Int(thread), Int(threads)) }
+      }, GGML_N_TASKS_MAX, Unmanaged.passUnretained(work).toOpaque())
+    return add(node)
+  }
+
+  private final class HostWork {
+    let body: (Int, Int) -> Void
+    init(_ body: @escaping (Int, Int) -> Void) { self.body = body }
+  }
+
   // MARK: - Nodes without a gradient of their own
 
   package func matmul(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_mul_mat(context, a.pointer, b.pointer)) }
@@ -96,6 +121,11 @@ package final class Graph {
   package func scaleInPlace(_ a: Tensor, _ factor: Float) -> Tensor { add(ggml_scale_inplace(context, a.pointer, factor)) }
   package func tanhInPlace(_ a: Tensor) -> Tensor { add(ggml_tanh_inplace(context, a.pointer)) }
   package func softmaxInPlace(_ a: Tensor) -> Tensor { add(ggml_soft_max_inplace(context, a.pointer)) }
+  package func softmax(_ a: Tensor) -> Tensor { add(ggml_soft_max(context, a.pointer)) }
+  package func exp(_ a: Tensor) -> Tensor { add(ggml_exp(context, a.pointer)) }
+  package func log(_ a: Tensor) -> Tensor { add(ggml_log(context, a.pointer)) }
+  /// Sums along the first dimension. Shapes: [k, n] → [1, n].
+  package func sumRows(_ a: Tensor) -> Tensor { add(ggml_sum_rows(context, a.pointer)) }
   package func sum(_ a: Tensor) -> Tensor { add(ggml_sum(context, a.pointer)) }
   /// One AdamW step in place; `settings` holds rate, β₁, β₂, ε, decay, 1/(1 − β₁ᵗ), 1/(1 − β₂ᵗ).
   package func adamW(_ a: Tensor, _ gradient: Tensor, _ first: Tensor, _ second: Tensor, _ settings: Tensor) -> Tensor {

@@ -2,13 +2,14 @@ import CLlama
 
 /// The element types that side networks and taps use.
 package enum ElementType: Sendable {
-  case float32, bfloat16, int32
+  case float32, float16, bfloat16, int32
   /// Q8_0: 8-bit numbers in blocks of 32 with one scale each.
   case q8
 
   var ggml: ggml_type {
     switch self {
     case .float32: GGML_TYPE_F32
+    case .float16: GGML_TYPE_F16
     case .bfloat16: GGML_TYPE_BF16
     case .int32: GGML_TYPE_I32
     case .q8: GGML_TYPE_Q8_0

@@ -89,7 +89,7 @@ extension LadderModel {
   ) throws -> Evaluation {
     let (encoded, count) = try encoder.encode(samples, name: name)
     let began = ContinuousClock.now
-    let losses = try score(encoded, options, report)
+    let losses = try losses(encoded, options, report)
     let rows = losses.reduce(0) { $0 + $1.count }, sum = losses.joined().reduce(0.0) { $0 + Double($1) }
     let loss = sum / Double(max(1, rows)), tokens = encoded.reduce(0) { $0 + $1.tokens.count }
     return Evaluation(
@@ -119,16 +119,14 @@ extension LadderModel {
     let total = questions.count
 
     let prompts = shared.map { questions[$0].choices[questions[$0].gold] }
-    _ = try score(prompts, options, { done, _ in report(done, total) }) { index, p in
-      let question = shared[index]
-      for (choice, sample) in questions[question].choices.enumerated() {
-        scores[question][choice] = log(Double(max(p[Int(sample.targets[0])], .leastNormalMagnitude)))
-      }
+    let answers = shared.map { [questions[$0].choices.map { $0.targets[0] }] }
+    for (question, rows) in zip(shared, try score(prompts, options, wanted: answers) { done, _ in report(done, total) }) {
+      scores[question] = rows[0].map(Double.init)
     }
     tokens += prompts.reduce(0) { $0 + $1.tokens.count }
     let flat = separate.flatMap { question in questions[question].choices.indices.map { (question, $0) } }
     let sequences = flat.map { questions[$0.0].choices[$0.1] }
-    let losses = sequences.isEmpty ? [] : try score(sequences, options, { done, all in report(shared.count + done * separate.count / all, total) })
+    let losses = sequences.isEmpty ? [] : try losses(sequences, options) { done, all in report(shared.count + done * separate.count / all, total) }
     for (place, rows) in zip(flat, losses) { scores[place.0][place.1] = -rows.reduce(0.0) { $0 + Double($1) } }
     tokens += sequences.reduce(0) { $0 + $1.tokens.count }
 
@@ -181,11 +179,14 @@ extension LadderModel {
   }
 
   /// The losses of each sample's rows.
-  /// - Parameter inspect: called with a sample's index and its last row's softmax.
-  package func score(
-    _ samples: [EncodedSample], _ options: EvaluationOptions, _ report: (Int, Int) -> Void = { _, _ in },
-    inspect: ((Int, UnsafeBufferPointer<Float>) -> Void)? = nil
-  ) throws -> [[Float]] {
+  package func losses(_ samples: [EncodedSample], _ options: EvaluationOptions, _ report: (Int, Int) -> Void = { _, _ in }) throws -> [[Float]] {
+    try score(samples, options, wanted: samples.map { $0.targets.map { [$0] } }, report).map { rows in rows.map { -$0[0] } }
+  }
+
+  /// ln p of the entries that are asked for, of each sample's rows.
+  private func score(
+    _ samples: [EncodedSample], _ options: EvaluationOptions, wanted: [[[Int32]]], _ report: (Int, Int) -> Void = { _, _ in }
+  ) throws -> [[[Float]]] {
     let lengths = samples.map(\.tokens.count)
     // Like lengths together fill the engine's calls best; results go back to their places.
     let order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
@@ -193,15 +194,14 @@ extension LadderModel {
     let store = adapter == nil ? try options.cache?.open(backbone, rungs: rungs) : nil
     let source = try CachedTaps(backbone, rungs: rungs, maxTokens: lengths.max() ?? 1, cache: store, adapter: adapter)
     let step = try SideStep(network, backbone), loss = try CrossEntropy(backbone)
-    var results = [[Float]](repeating: [], count: samples.count)
+    var results = [[[Float]]](repeating: [], count: samples.count)
     var done = 0
     for micro in BatchPlan.pack(order, lengths: lengths, tokens: options.microBatchTokens) {
       try Cancellation.check()
       try step.read(micro.map { samples[$0].packed }, from: source)
       let owners = micro.flatMap { index in samples[index].targets.map { _ in index } }
-      let losses = try loss.evaluate(
-        try step.forward(), targets: micro.flatMap { samples[$0].targets }, inspect: inspect.map { inspect in { inspect(owners[$0], $1) } })
-      for (owner, value) in zip(owners, losses) { results[owner].append(value) }
+      let values = try loss.logProbabilities(try step.forward(), of: micro.flatMap { wanted[$0] })
+      for (owner, own) in zip(owners, values) { results[owner].append(own) }
       done += micro.count
       report(done, samples.count)
     }

@@ -52,7 +52,7 @@ package final class TrainingSession {
     settings.eightBit = configuration.eightBitOptimiser
     optimiser = try AdamW(learner.parameters, settings, backbone.engine)
     average = configuration.averaging > 0 ? try WeightAverage(learner.parameters, backbone.engine) : nil
-    loss = try CrossEntropy(backbone, filter: configuration.filtersGradient ? CrossEntropy.defaultFilter : nil)
+    loss = try CrossEntropy(backbone, dense: !configuration.filtersGradient)
     gradients = TensorPool(backbone.engine)
   }
 

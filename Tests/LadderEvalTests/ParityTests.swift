@@ -49,7 +49,7 @@ import Testing
     let backbone = try Backbone(path: path, threads: 2, device: "CPU")
     let encoded = try SampleEncoder(backbone, maxLength: 1024).encode(Self.samples, name: "samples").samples
     #expect(encoded.count == 50)
-    let losses = try LadderModel(backbone, network: try network(backbone)).score(encoded, EvaluationOptions())
+    let losses = try LadderModel(backbone, network: try network(backbone)).losses(encoded, EvaluationOptions())
     let reference = try ReferenceLogits(backbone, maxTokens: (encoded.map(\.tokens.count).max() ?? 0) + 1)
     var worst = 0.0
     for (e, own) in zip(encoded, losses) {

@@ -89,9 +89,8 @@ public struct MemoryModel: Sendable {
     let rowsPerCall = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
     let activations = 4 * unit * (4 * d + 2 * f + 2 * model.heads * model.headSize) + 6 * unit * context
     b.engine = cache + activations + 4 * model.vocabulary * rowsPerCall
-    let chunk = min(lossRows, Head.chunkRows(vocabulary: model.vocabulary, bytes: model.headBytes))
-    let packs = model.headBytes <= Head.packedLimit && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL"].contains(model.headType)
-    b.head = 4 * model.vocabulary * chunk + (packs ? model.headBytes : 0) + model.vocabulary + (48 << 20)
+    b.head = VocabularyScan.bytes(width: d, vocabulary: model.vocabulary, rows: lossRows)
+    if VocabularyScan.packs(bytes: model.headBytes, type: model.headType) { b.head += model.headBytes }
     return b
   }
 }

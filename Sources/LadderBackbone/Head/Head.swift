@@ -38,16 +38,12 @@ package struct Head: @unchecked Sendable {
   package var vocabulary: Int { weight[1] }
 
   /// Adds the logits' nodes. Shapes: x [width, rows] → [vocabulary, rows].
-  ///
-  /// - Parameter packed: the weight's faster copy, where there is one.
-  package func logits(_ graph: Graph, _ x: Tensor, packed: PackedMatrix? = nil) -> Tensor {
-    curve(graph, graph.matmul(packed?.tensor ?? weight, x))
-  }
+  package func logits(_ graph: Graph, _ x: Tensor) -> Tensor { curve(graph, graph.matmul(weight, x)) }
 
   /// The logits of some entries alone. Shapes: ids I32 [n], x [width, rows] → [n, rows].
   package func logits(_ graph: Graph, _ x: Tensor, of ids: Tensor) -> Tensor { curve(graph, graph.matmul(graph.rows(of: weight, ids), x)) }
 
-  private func curve(_ graph: Graph, _ products: Tensor) -> Tensor {
+  package func curve(_ graph: Graph, _ products: Tensor) -> Tensor {
     var z = products
     if capped {
       if inner != 1 { z = graph.scaleInPlace(z, inner) }
@@ -70,21 +66,10 @@ package struct Head: @unchecked Sendable {
   }
   package var steepest: Double { capped ? Double(inner * outer) : Double(outer) }
 
-  /// Rows of one chunk of logits: as many as stay in a processor's cache between the passes over them, and more where the head
-  /// itself is larger than that, as it is read once a chunk.
-  package var chunkRows: Int { Head.chunkRows(vocabulary: vocabulary, bytes: weight.bytes) }
-
-  package static func chunkRows(vocabulary: Int, bytes: Int) -> Int {
-    max(8, min(64 << 20, max(24 << 20, bytes / 4)) / (4 * vocabulary) / 8 * 8)
-  }
-
   /// Loss rows of one call of the engine, which sets aside V logits for each though none is computed: at most 128 MB.
   package var rowsPerCall: Int { Head.rowsPerCall(vocabulary: vocabulary) }
 
   package static func rowsPerCall(vocabulary: Int) -> Int { max(1, min(128, (128 << 20) / (4 * vocabulary))) }
-
-  /// The largest head, in bytes, that is worth a second, faster copy.
-  package static let packedLimit = 128 << 20
 
   package var description: HeadDescription {
     HeadDescription(tensor: String(cString: ggml_get_name(weight.pointer)), inner: inner, outer: outer, capped: capped)

@@ -1,0 +1,163 @@
+import Foundation
+import LadderCompute
+
+/// What a pass over the whole vocabulary gathers about one row, tile by tile: the exact sum of its softmax, and the entries that its
+/// gradient is worked over.
+///
+/// Entries of at least a share θ of the sum are gathered as they are. The others, two or three percent of a row between a quarter of a
+/// million of them, are drawn: walking over them in order, one is taken each time another θ of mass has gone by, and stands for that
+/// θ. Each is taken with a probability in proportion to its own mass, so the expected gradient is the exact one, and no mass is left
+/// out (systematic sampling; Madow 1949). The random offset is a function of the row alone.
+package struct RowSurvey {
+  /// One entry of the vocabulary.
+  package struct Entry {
+    package var id: Int32
+    /// Its logit.
+    package var logit: Float
+    /// ln of the mass that it stands for, on the logits' scale: its logit, or more where it was drawn.
+    package var weight: Float
+    package var isDrawn: Bool { weight > logit }
+  }
+
+  /// θ where a row's small entries are not too many: 2⁻¹⁶. The error that drawing makes in a row's gradient is √(θ·m)·‖W_v‖ for a
+  /// mass m that is drawn from, some 0.05% of the gradient.
+  package static let share: Float = 0x1p-16
+  /// The most entries that each of so many rows ends with; while they are gone over, twice as many. A row that is flat over the
+  /// vocabulary gets a larger θ where there are many rows.
+  package static func limit(rows: Int) -> Int { max(3072, 512 * 3072 / max(1, rows)) }
+
+  package let target: Int32
+  private let limit: Int
+  /// Σ exp(logit − maximum) over what was seen.
+  package private(set) var maximum = -Float.infinity
+  package private(set) var sum = 0.0
+  package private(set) var entries: [Entry] = []
+  package private(set) var targetLogit = -Float.infinity
+  private var share = Self.share
+  /// Mass that has gone by since an entry was last drawn, in units of the mass that one stands for.
+  private var phase: Float
+  private var random: SeededRandom
+
+  /// - Parameters:
+  ///   - limit: the most entries that the row ends with.
+  ///   - seed: decides the random offset.
+  init(target: Int32, limit: Int, seed: UInt64) {
+    self.target = target
+    self.limit = limit
+    random = SeededRandom(seed: seed)
+    phase = random.uniform()
+  }
+
+  /// ln Σ exp(logit).
+  package var logSumExp: Double { Double(maximum) + log(sum) }
+
+  /// Takes in the logits of the entries `first`, `first` + 1, ….
+  mutating func take(_ logits: UnsafeMutableBufferPointer<Float>, first: Int) {
+    guard let l = logits.baseAddress, !logits.isEmpty else { return }
+    raiseMaximum(RowSum.largest(l, logits.count))
+    // The mass that counts is that of the whole row: until some of it was seen, that of this tile.
+    let scale = sum > 0 ? sum : RowSum.sum(l, logits.count, minus: maximum)
+    guard scale > 0, scale.isFinite else {
+      sum += scale
+      return
+    }
+    let quantum = share * Float(scale), perQuantum = 1 / quantum, drawnWeight = log(quantum) + maximum
+    let place = Int(target) - first
+    var total: Float = 0, i = 0
+    while i < logits.count {
+      let width = min(16, logits.count - i)
+      if width == 16, !(i..<(i + 16)).contains(place) {
+        let group = (VectorMath.exp(VectorMath.load(l + i) - maximum) + VectorMath.exp(VectorMath.load(l + i + 8) - maximum)).sum()
+        // Most groups hold neither an entry that counts alone nor the next one to be drawn.
+        if phase + group * perQuantum < 1 {
+          phase += group * perQuantum
+          total += group
+          i += 16
+          continue
+        }
+      }
+      for k in i..<(i + width) {
+        let mass = expf(l[k] - maximum)
+        total += mass
+        if k == place { targetLogit = l[k] }
+        if mass >= quantum || k == place {
+          entries.append(Entry(id: Int32(first + k), logit: l[k], weight: l[k]))
+          continue
+        }
+        phase += mass * perQuantum
+        if phase >= 1 {
+          phase -= 1
+          entries.append(Entry(id: Int32(first + k), logit: l[k], weight: max(drawnWeight, l[k].nextUp)))
+        }
+      }
+      i += width
+    }
+    sum += Double(total)
+    if entries.count > 2 * limit { thin() }
+  }
+
+  /// Draws once more from the entries that are small beside the whole sum, as the first tiles were gone over beside less.
+  mutating func finish() { if sum.isFinite, sum > 0 { thin() } }
+
+  private mutating func thin() {
+    while true {
+      let quantum = share * Float(sum), weight = log(quantum) + maximum
+      var kept = 0, phase = random.uniform()
+      for place in entries.indices {
+        var entry = entries[place]
+        let mass = expf(entry.weight - maximum)
+        if mass < quantum, entry.id != target {
+          phase += mass / quantum
+          if phase < 1 { continue }
+          phase -= 1
+          entry.weight = max(weight, entry.logit.nextUp)
+        }
+        entries[kept] = entry
+        kept += 1
+      }
+      entries.removeLast(entries.count - kept)
+      if kept <= limit { return }
+      share *= 2
+    }
+  }
+
+  private mutating func raiseMaximum(_ other: Float) {
+    guard other > maximum else { return }
+    sum *= Double(expf(maximum - other))
+    maximum = other
+  }
+}
+
+/// Sums over one row's logits.
+enum RowSum {
+  static func largest(_ l: UnsafePointer<Float>, _ count: Int) -> Float {
+    var most = VectorMath.Eight(repeating: -.infinity), i = 0
+    while i + 8 <= count {
+      let part = VectorMath.load(l + i)
+      most.replace(with: part, where: part .> most)
+      i += 8
+    }
+    var largest = most.max()
+    while i < count {
+      // A comparison with a NaN is false: it goes through.
+      if !(l[i] <= largest) { largest = l[i] }
+      i += 1
+    }
+    return largest
+  }
+
+  /// Σ exp(l − maximum).
+  static func sum(_ l: UnsafePointer<Float>, _ count: Int, minus maximum: Float) -> Double {
+    var parts = VectorMath.Eight.zero, i = 0
+    while i + 8 <= count {
+      parts += VectorMath.exp(VectorMath.load(l + i) - maximum)
+      i += 8
+    }
+    var sum = Double(parts.sum())
+    while i < count {
+      sum += Double(expf(l[i] - maximum))
+      i += 1
+    }
+    return sum
+  }
+}

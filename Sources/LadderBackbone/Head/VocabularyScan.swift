@@ -1,0 +1,154 @@
+import CLlama
+import Foundation
+import LadderCompute
+
+/// One pass over the whole vocabulary on the CPU, in tiles that stay in its cache, for many rows at once: rows × vocabulary is never
+/// held. Each tile's products come from a dense kernel; on the same threads each row then takes its part of them into a running
+/// maximum and sum (online softmax: Milakov & Gimelshein 2018).
+package final class VocabularyScan {
+  private let head: Head
+  private let graph: Graph
+  private let packed: PackedHead?
+  private let tasks: HostTasks
+
+  /// Rows of one pass at most: the tiles are dequantised once for all of them.
+  package static let rowsAtOnce = 512
+  /// From so many rows on it pays to dequantise a tile.
+  private static let denseRows = 64
+  private static let packedTile = 1024
+
+  package init(_ head: Head, _ engine: Engine) throws {
+    self.head = head
+    tasks = try HostTasks(engine)
+    packed = PackedHead(head.weight, rows: Self.packedTile, engine)
+    let entries = min(Self.packedTile, Self.tileEntries(width: head.width, rows: Self.rowsAtOnce))
+    graph = try Graph(engine, nodes: 8 + 5 * (head.vocabulary / entries + 2))
+  }
+
+  /// Bytes of graphs and of the packed copy.
+  package var bytes: Int { graph.workspace + (packed?.bytes ?? 0) }
+
+  /// What a head's pass works in at most, for `rows` rows, by shapes alone.
+  package static func bytes(width: Int, vocabulary: Int, rows: Int) -> Int {
+    let rows = min(rows, rowsAtOnce), tile = tileEntries(width: width, rows: rows)
+    return tile * (4 * rows + 6 * width) + 2 * width * rows + 12 * 512 * 1536
+  }
+
+  /// Whether the head gets a packed copy on most processors.
+  package static func packs(bytes: Int, type: String) -> Bool { bytes <= PackedHead.limit && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL"].contains(type) }
+
+  /// ln Σ exp(logit) of each row, and its logits at the entries asked for, by the engine's own kernels: what the model itself gives.
+  /// - Parameters:
+  ///   - rows: the head's input, [width, all rows] F32.
+  ///   - chunk: which of them, `rowsAtOnce` at most.
+  ///   - wanted: of each of these the entries whose logits are asked for.
+  package func judge(_ rows: Tensor, _ chunk: Range<Int>, wanted: [[Int32]]) throws -> [(logSumExp: Double, logits: [Float])] {
+    precondition(chunk.count == wanted.count)
+    struct Row {
+      var maximum = -Float.infinity
+      var sum = 0.0
+      /// Wanted ids, ascending, with where they were asked for.
+      var places: [(id: Int32, place: Int)]
+      var next = 0
+      var logits: [Float]
+    }
+    var states = wanted.map { ids in
+      Row(places: ids.enumerated().map { (id: $1, place: $0) }.sorted { $0.id < $1.id }, logits: [Float](repeating: 0, count: ids.count))
+    }
+    try states.withUnsafeMutableBufferPointer { states in
+      nonisolated(unsafe) let states = states
+      try scan(rows, chunk, dense: false) { row, logits, first in
+        guard let l = logits.baseAddress else { return }
+        let most = RowSum.largest(l, logits.count)
+        if most > states[row].maximum {
+          states[row].sum *= Double(expf(states[row].maximum - most))
+          states[row].maximum = most
+        }
+        states[row].sum += RowSum.sum(l, logits.count, minus: states[row].maximum)
+        while states[row].next < states[row].places.count {
+          let (id, place) = states[row].places[states[row].next]
+          guard Int(id) < first + logits.count else { break }
+          states[row].logits[place] = l[Int(id) - first]
+          states[row].next += 1
+        }
+      }
+    }
+    return states.map { (Double($0.maximum) + log($0.sum), $0.logits) }
+  }
+
+  /// Surveys rows for their gradient: see `RowSurvey`. Products are of F16 operands where there are rows enough.
+  package func survey(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32]) throws -> [RowSurvey] {
+    precondition(chunk.count == targets.count)
+    let width = rows[0]
+    var isDense = chunk.count >= Self.denseRows
+    var surveys = rows.withHostBytes { bytes in
+      let values = bytes.bindMemory(to: Float.self)[(chunk.lowerBound * width)..<(chunk.upperBound * width)]
+      // F16 ends at 65,504.
+      isDense = isDense && values.allSatisfy { abs($0) < 3e4 }
+      return targets.enumerated().map { row, target in
+        var seed = UInt64(UInt32(bitPattern: target))
+        for value in values.dropFirst(row * width).prefix(min(4, width)) { seed = seed &* 0x100_0000_01B3 ^ UInt64(value.bitPattern) }
+        return RowSurvey(target: target, limit: RowSurvey.limit(rows: targets.count), seed: seed)
+      }
+    }
+    try surveys.withUnsafeMutableBufferPointer { surveys in
+      nonisolated(unsafe) let surveys = surveys
+      try scan(rows, chunk, dense: isDense) { row, logits, first in surveys[row].take(logits, first: first) }
+      try tasks.run(surveys.count) { surveys[$0].finish() }
+    }
+    return surveys
+  }
+
+  /// Calls `take` with each row's logits of each tile, in order; one row in one thread at a time.
+  private func scan(
+    _ rows: Tensor, _ chunk: Range<Int>, dense: Bool, _ take: (_ row: Int, _ logits: UnsafeMutableBufferPointer<Float>, _ first: Int) -> Void
+  ) throws {
+    let n = chunk.count, vocabulary = head.vocabulary
+    let entries = packed?.rows ?? Self.tileEntries(width: head.width, rows: n)
+    let converts = dense && packed == nil && ggml_is_quantized(head.weight.pointer.pointee.type)
+    try withoutActuallyEscaping(take) { take in
+      graph.reset()
+      let own = graph.slice(rows, 1, chunk)
+      let x = converts ? graph.cast(own, .float16) : own  // [width, n]
+      for (index, start) in stride(from: 0, to: vocabulary, by: entries).enumerated() {
+        let range = start..<min(start + entries, vocabulary)
+        let plain = graph.slice(head.weight, 1, range)  // [width, entries]
+        let weight = packed?.tiles[index] ?? (converts ? graph.cast(graph.cast(plain, .float32), .float16) : plain)
+        let products = graph.matmul(weight, x)  // [entries, n]
+        graph.host(after: [products]) { [head] thread, threads in
+          guard let base = products.pointer.pointee.data?.assumingMemoryBound(to: Float.self) else { return }
+          for row in stride(from: thread, to: n, by: threads) {
+            let own = UnsafeMutableBufferPointer(start: base + row * range.count, count: range.count)
+            head.curve(own)
+            take(row, own, start)
+          }
+        }
+      }
+      try graph.compute()
+      graph.reset()
+    }
+  }
+
+  /// Vocabulary entries of a tile: its products and its dequantised weights take some 2 MB each.
+  private static func tileEntries(width: Int, rows: Int) -> Int { max(64, min(4096, (2 << 20) / (4 * max(rows, width))) / 64 * 64) }
+}
+
+extension Head {
+  /// f of products in place.
+  func curve(_ products: UnsafeMutableBufferPointer<Float>) {
+    guard capped || outer != 1, let base = products.baseAddress else { return }
+    var i = 0
+    while i + 8 <= products.count {
+      let z = VectorMath.load(base + i), y = capped ? VectorMath.tanh(z * inner) * outer : z * outer
+      UnsafeMutableRawPointer(base + i).storeBytes(of: y, as: VectorMath.Eight.self)
+      i += 8
+    }
+    while i < products.count {
+      products[i] = capped ? outer * tanhf(inner * products[i]) : outer * products[i]
+      i += 1
+    }
+  }
+
+  /// f(z).
+  package func logit(_ z: Float) -> Float { capped ? outer * tanhf(inner * z) : outer * z }
+}

@@ -1,0 +1,86 @@
+import LadderBackbone
+import LadderCompute
+
+/// The cross-entropy of rows and its gradient over the whole vocabulary in dense operations alone, tile by tile: where nothing may be
+/// left to drawing, and on an accelerator, from which only the losses are read.
+///
+/// Each tile's ln Σ exp(l) is Σ s·(l − ln s) for its softmax s, as l − ln s is the same number for every entry.
+package final class DenseLoss {
+  private let head: Head
+  private let graph: Graph
+  private let pool: TensorPool
+  /// Rows at a time.
+  package static let rowsAtOnce = 128
+  /// Bytes of a tile's logits, and of its dequantised weights.
+  private static let tileBytes = 8 << 20
+
+  package init(_ backbone: Backbone) throws {
+    head = backbone.head
+    graph = try Graph(backbone.engine, nodes: 256 + 32 * (backbone.vocabulary / Self.tileEntries(backbone.head) + 2))
+    pool = TensorPool(backbone.engine)
+  }
+
+  package var bytes: Int { graph.workspace + pool.capacity }
+
+  private static func tileEntries(_ head: Head) -> Int { max(64, tileBytes / (4 * max(head.width, rowsAtOnce)) / 64 * 64) }
+
+  /// The tiles' vocabulary entries.
+  private var tiles: [Range<Int>] {
+    let entries = Self.tileEntries(head)
+    return stride(from: 0, to: head.vocabulary, by: entries).map { $0..<min($0 + entries, head.vocabulary) }
+  }
+
+  /// −ln p(target) of a chunk of at most `rowsAtOnce` rows. Shapes: rows [width, all]; gradient the same, whose chunk is filled with
+  /// `scale` × dΣloss/drows.
+  package func evaluate(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], gradient: Tensor?, scale: Float) throws -> [Float] {
+    try pool.reset()
+    let ids = try pool.make(targets), n = targets.count
+    graph.reset()
+    let rows = graph.slice(rows, 1, chunk)  // [width, n]
+    let own = graph.rows(of: head.weight, ids)  // [width, n]
+    let targetLogits = head.curve(graph, graph.sumRows(graph.multiply(own, rows)))  // [1, n]
+    var sums: Tensor?  // ln Σ exp of each tile [tiles, n]
+    for tile in tiles {
+      let sum = logSumExp(logits(tile, rows, exact: gradient != nil))  // [1, n]
+      sums = sums.map { graph.concatenate($0, sum, 0) } ?? sum
+    }
+    guard let sums else { return [] }
+    let whole = tiles.count > 1 ? logSumExp(sums) : sums  // [1, n]
+    let losses = graph.keep(graph.subtract(whole, targetLogits))  // [1, n]
+    if let gradient {
+      let target = graph.slice(gradient, 1, chunk)  // [width, n]
+      let all = try pool.make(.float32, [1, n])
+      graph.store(whole, in: all)
+      // −f′(l_target)·W_target, then Wᵀ·(p·f′) tile by tile.
+      graph.store(graph.scale(graph.multiply(own, slopes(targetLogits)), -scale), in: target)
+      for tile in tiles {
+        let l = logits(tile, rows, exact: true)
+        let shares = graph.multiply(graph.exp(graph.subtract(l, all)), graph.scale(slopes(l), scale))  // [entries, n]
+        let columns = graph.transposed(graph.cast(graph.slice(head.weight, 1, tile), .float32))  // [entries, width]
+        _ = graph.addInPlace(target, graph.matmul(columns, shares))
+      }
+    }
+    try graph.compute()
+    return losses.read()
+  }
+
+  /// Shapes: x [width, n] → [entries, n].
+  /// - Parameter exact: multiply dequantised weights, and not by the engine's kernel, which rounds x to 8 bits for quantised ones.
+  private func logits(_ tile: Range<Int>, _ x: Tensor, exact: Bool) -> Tensor {
+    let weight = graph.slice(head.weight, 1, tile)  // [width, entries]
+    return head.curve(graph, graph.matmul(exact ? graph.cast(weight, .float32) : weight, x))
+  }
+
+  /// Shapes: l [k, n] → [1, n].
+  private func logSumExp(_ l: Tensor) -> Tensor {
+    let s = graph.softmax(l)
+    // Entries whose share is zero add nothing: ln is kept finite.
+    return graph.sumRows(graph.multiply(s, graph.subtract(l, graph.log(graph.scaleAndShift(s, 1, 1e-30)))))
+  }
+
+  /// f′ at the logits `l`, of their shape.
+  private func slopes(_ l: Tensor) -> Tensor {
+    if !head.capped { return graph.scaleAndShift(l, 0, head.outer) }
+    return graph.scaleAndShift(graph.square(l), -head.inner / head.outer, head.inner * head.outer)
+  }
+}
