@@ -49,9 +49,10 @@ package final class ForwardPass: TapSource {
   ///   - exactAttention: attention in F32 throughout, not in the engine's fused kernel on F16 keys and values, whose sums
   ///     depend on how many tokens a call holds: more memory and time, for stepwise results that agree with whole ones.
   ///   - adapter: low-rank additions that llama.cpp applies to the model.
+  ///   - runsHead: run the model's own head too, at every loss row; final rows are not handed out then. To measure the engine by.
   package init(
     _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96, exactAttention: Bool = false,
-    adapter: EngineAdapter? = nil
+    adapter: EngineAdapter? = nil, runsHead: Bool = false
   ) throws {
     self.adapter = adapter
     self.sharedLength = sharedLength
@@ -60,10 +61,10 @@ package final class ForwardPass: TapSource {
     self.maxTokens = maxTokens
     let size = max(unit, maxTokens)
     self.unit = min(unit, size)
-    outputsPerCall = min(self.unit, backbone.head.rowsPerCall)
+    outputsPerCall = min(self.unit, runsHead ? max(1, (1 << 30) / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = try backbone.takesOneSequence() ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
-    capture = Capture(rungs: rungs)
+    capture = Capture(rungs: rungs, stopsAtNorm: !runsHead)
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)
     parameters.n_batch = UInt32(self.unit)
@@ -240,8 +241,10 @@ package final class ForwardPass: TapSource {
     private var seen = 0
     private var normRows = 0
     private let expected: Int
+    private let stopsAtNorm: Bool
 
-    init(rungs: [Int]) {
+    init(rungs: [Int], stopsAtNorm: Bool) {
+      self.stopsAtNorm = stopsAtNorm
       rungOfBlock = Dictionary(uniqueKeysWithValues: rungs.enumerated().map { ($1 - 1, $0) })
       expected = rungs.count
     }
@@ -275,7 +278,7 @@ package final class ForwardPass: TapSource {
     func wants(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
       let name = ggml_get_name(tensor)
       guard let name else { return false }
-      return strcmp(name, "result_norm") == 0 || rung(name) != nil
+      return (stopsAtNorm && strcmp(name, "result_norm") == 0) || rung(name) != nil
     }
 
     /// Copies a computed tensor out; false at the final norm, so that the head is not run.

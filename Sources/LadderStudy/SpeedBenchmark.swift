@@ -20,7 +20,9 @@ public struct SpeedBenchmark: Sendable {
     public var steps = 8
     /// Tokens that are decoded; 0 leaves decoding out.
     public var decodedTokens = 48
-    /// Measure a second pass from the activation cache.
+    /// Measure the engine's own pass with its head at every row that carries loss.
+    public var measuresLogits = true
+    /// Measure a second pass from the activation cache, with the exact and with the cached head.
     public var measuresCache = true
     public init() {}
   }
@@ -31,8 +33,12 @@ public struct SpeedBenchmark: Sendable {
     public var engineTokensPerSecond: Double
     /// The same with the taps that training reads.
     public var tappedTokensPerSecond: Double
+    /// The backbone's forward pass with its own logits at every row that carries loss.
+    public var engineLogitsTokensPerSecond: Double?
     public var trainTokensPerSecond: Double
     public var cachedTokensPerSecond: Double?
+    /// From the activation cache, with the head by its references too.
+    public var cachedHeadTokensPerSecond: Double?
     public var decodeBaseTokensPerSecond: Double?
     public var decodeLadderTokensPerSecond: Double?
     /// The most that the process held while it trained.
@@ -51,8 +57,10 @@ public struct SpeedBenchmark: Sendable {
     enum CodingKeys: String, CodingKey {
       case engineTokensPerSecond = "engine_tokens_per_second"
       case tappedTokensPerSecond = "tapped_tokens_per_second"
+      case engineLogitsTokensPerSecond = "engine_logits_tokens_per_second"
       case trainTokensPerSecond = "train_tokens_per_second"
       case cachedTokensPerSecond = "cached_tokens_per_second"
+      case cachedHeadTokensPerSecond = "cached_head_tokens_per_second"
       case decodeBaseTokensPerSecond = "decode_base_tokens_per_second"
       case decodeLadderTokensPerSecond = "decode_ladder_tokens_per_second"
       case peakBytes = "peak_bytes"
@@ -95,13 +103,15 @@ public struct SpeedBenchmark: Sendable {
 
     // Engine and training in turn, batch by batch, so that a machine that slows down slows both.
     let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest), tapped = try ForwardPass(backbone, rungs: rungs, maxTokens: longest)
+    let whole = options.measuresLogits ? try ForwardPass(backbone, rungs: [], maxTokens: longest, runsHead: true) : nil
     let pool = TensorPool(backbone.engine)
     let before = session.phases
-    var engineSeconds = 0.0, tappedSeconds = 0.0, trainSeconds = 0.0
+    var engineSeconds = 0.0, tappedSeconds = 0.0, logitsSeconds = 0.0, trainSeconds = 0.0
     for (index, batch) in batches.enumerated() {
       report("batch \(index + 1) of \(batches.count)")
       engineSeconds += try seconds { try forward(batch, plain, pool, everyRow: false) }
       tappedSeconds += try seconds { try forward(batch, tapped, pool, everyRow: true) }
+      if let whole { logitsSeconds += try seconds { try forward(batch, whole, pool, everyRow: true, handsOut: false) } }
       trainSeconds += try seconds { _ = try session.take(batch, number: 2 + index, learningRate: 1e-4) }
     }
     let phases = session.phases, total = max(1e-9, phases.total - before.total)
@@ -112,9 +122,12 @@ public struct SpeedBenchmark: Sendable {
       parameters: session.learner.parameters.count, workspaceBytes: session.workspaceBytes, backboneShare: (phases.backbone - before.backbone) / total,
       sideShare: (phases.side - before.side) / total, headShare: (phases.head - before.head) / total,
       optimiserShare: (phases.optimiser - before.optimiser) / total, tokens: tokens, device: backbone.deviceName)
+    if whole != nil { result.engineLogitsTokensPerSecond = Double(tokens) / logitsSeconds }
     if options.measuresCache, configuration.lora == nil {
       report("training from the activation cache")
-      result.cachedTokensPerSecond = Double(tokens) / (try cachedSeconds(batches, rungs, longest))
+      let cached = try cachedSeconds(batches, rungs, longest)
+      result.cachedTokensPerSecond = Double(tokens) / cached.exact
+      result.cachedHeadTokensPerSecond = cached.references.map { Double(tokens) / $0 }
     }
     if options.decodedTokens > 0 {
       report("decoding")
@@ -177,27 +190,34 @@ public struct SpeedBenchmark: Sendable {
     }
   }
 
-  private func forward(_ batch: [EncodedSample], _ pass: ForwardPass, _ pool: TensorPool, everyRow: Bool) throws {
+  private func forward(_ batch: [EncodedSample], _ pass: ForwardPass, _ pool: TensorPool, everyRow: Bool, handsOut: Bool = true) throws {
     let lengths = batch.map(\.tokens.count)
     for micro in BatchPlan.pack(Array(batch.indices), lengths: lengths, tokens: configuration.microBatchTokens) {
       let samples = micro.map { i in everyRow ? batch[i].packed : PackedSample(tokens: batch[i].tokens, lossRows: [lengths[i] - 1]) }
       try pool.reset()
       let n = samples.reduce(0) { $0 + $1.tokens.count }
       let taps = try pass.rungs.map { _ in try pool.make(.bfloat16, [backbone.width, n]) }
-      let final = everyRow ? try pool.make(.float32, [backbone.width, samples.reduce(0) { $0 + $1.lossRows.count }]) : nil
+      let final = everyRow && handsOut ? try pool.make(.float32, [backbone.width, samples.reduce(0) { $0 + $1.lossRows.count }]) : nil
       try pass.run(samples, taps: taps, final: final)
     }
   }
 
-  private func cachedSeconds(_ batches: [[EncodedSample]], _ rungs: [Int], _ longest: Int) throws -> Double {
+  /// Seconds of a second pass with the exact head, and with the cached one where rows have no rivals.
+  private func cachedSeconds(_ batches: [[EncodedSample]], _ rungs: [Int], _ longest: Int) throws -> (exact: Double, references: Double?) {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-bench-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: folder) }
     let cache = try Trainer.CacheOptions(directory: folder).open(backbone, rungs: rungs)
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: cache)
-    try session.initialise(Array(batches.joined()))
-    for (index, batch) in batches.enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) }
+    let samples = Array(batches.joined())
+    try session.initialise(samples)
+    let hasReferences = backbone.deviceName == "CPU" && samples.allSatisfy { $0.rivals.joined().isEmpty }
+    if hasReferences { try session.cacheHead(samples) }
+    func pass(_ head: TrainingSession.HeadUse) throws {
+      for (index, batch) in batches.enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4, head: head) }
+    }
+    try pass(.exact)
     if let stopped = cache.stopped { throw LadderError(.inputOutput, "no room for the cache in \(folder): \(stopped)") }
-    return try seconds { for (index, batch) in batches.enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) } }
+    return (try seconds { try pass(.exact) }, hasReferences ? try seconds { try pass(.cached) } : nil)
   }
 
   private func decode(_ network: SideNetwork?, _ tokens: [Int32]) throws -> Double {

@@ -29,6 +29,8 @@ public struct RunDirectory: Sendable {
     public var step: Int
     public var validationLoss: Float?
     public var finished: Bool
+    /// With a cached head: whether every sample had its references when the run began, so that its first epoch uses them too.
+    public var beginsFromReferences: Bool? = nil
   }
 
   public struct BackboneReference: Codable, Sendable, Equatable {

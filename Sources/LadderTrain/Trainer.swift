@@ -58,6 +58,7 @@ public struct Trainer: Sendable {
     if configuration.lora != nil, cache != nil {
       throw LadderError(.usage, "--cache is for side networks: with --method qlora the model's activations change at every step")
     }
+    if configuration.head == .cached, cache == nil { throw LadderError(.usage, "--head cached keeps what it needs in the activation cache: pass --cache too") }
     try prepare(run, resume: resume)
 
     report(.stage("tokenising \(samples.count) samples"))
@@ -74,6 +75,17 @@ public struct Trainer: Sendable {
     }
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: store)
     var cacheNote = CacheNote(store)
+    var head = HeadPlan(cached: configuration.head == .cached)
+    if configuration.head == .cached {
+      try session.cacheHead(encoded)
+      // A run that goes on does as it began.
+      head.beginsFromReferences = try run.manifest().beginsFromReferences ?? session.cachedHead?.references.hold(encoded) ?? false
+      head.stores = session.cachedHead?.references.stores ?? false
+      if !head.isUseful { report(.cacheStopped("another process is writing to it, and it does not hold these samples' references of the head yet")) }
+      var begun = try manifest(.init(step: 0, tokens: 0, metricsBytes: 0), finished: false)
+      begun.beginsFromReferences = head.beginsFromReferences
+      try run.write(begun)
+    }
 
     var state = RunDirectory.CheckpointState(step: 0, tokens: 0, metricsBytes: 0)
     if resume, let last = run.checkpoints().last {
@@ -100,9 +112,9 @@ public struct Trainer: Sendable {
       }
       let batch = plan.batches[state.step % perEpoch]
       let rate = configuration.learningRate * configuration.schedule.factor(step: state.step, warmup: warmup, total: total)
-      let result: (loss: Float, gradientNorm: Float)
+      let result: TrainingSession.StepResult
       do {
-        result = try session.take(batch.map { encoded[$0] }, number: state.step, learningRate: rate)
+        result = try session.take(batch.map { encoded[$0] }, number: state.step, learningRate: rate, head: head.use(state.step, perEpoch: perEpoch))
       } catch let error as LadderError where error.kind == .interrupted {
         try saveInterrupted(run, state, session, metrics)
         throw LadderError(.interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
@@ -115,7 +127,9 @@ public struct Trainer: Sendable {
       let line = TrainingStep(
         step: state.step, totalSteps: total, epoch: Double(state.step) / Double(perEpoch), loss: result.loss, learningRate: rate,
         tokens: state.tokens, tokensPerSecond: Double(state.tokens - firstTokens) / seconds, peakBytes: backbone.peakBytes,
-        gradientNorm: result.gradientNorm, secondsLeft: seconds / Double(state.step - firstStep) * Double(total - state.step))
+        gradientNorm: result.gradientNorm, secondsLeft: seconds / Double(state.step - firstStep) * Double(total - state.step),
+        headDrift: result.drift?.loss, headGradientDrift: result.drift?.gradient)
+      head.add(result.drift)
       try metrics.append(line)
       last = line
       report(.step(line))
@@ -139,7 +153,10 @@ public struct Trainer: Sendable {
     }
 
     if state.bestStep == nil { try session.write(to: run) }
-    try run.write(try manifest(state, finished: true))
+    var done = try manifest(state, finished: true)
+    done.beginsFromReferences = configuration.head == .cached ? head.beginsFromReferences : nil
+    try run.write(done)
+    if let drift = head.drift { report(.headDrift(steps: drift.steps, loss: drift.loss, gradient: drift.gradient)) }
     return last
   }
 
@@ -154,6 +171,39 @@ public struct Trainer: Sendable {
       guard !said, let why = cache?.stopped else { return }
       said = true
       report(.cacheStopped(why))
+    }
+  }
+
+  /// Which steps work the head over the whole vocabulary.
+  struct HeadPlan {
+    let cached: Bool
+    /// Every sample had its references when the run began.
+    var beginsFromReferences = false
+    /// Those of other samples can be stored.
+    var stores = false
+    private var drifts: [TrainingSession.HeadDrift] = []
+
+    /// Steps between two that are worked both ways.
+    static let interval = 50
+
+    init(cached: Bool) { self.cached = cached }
+
+    var isUseful: Bool { !cached || stores || beginsFromReferences }
+
+    /// The first epoch takes the references, unless they are all there; later ones use them. One step in `interval`, and the last of
+    /// each epoch, is worked both ways.
+    func use(_ step: Int, perEpoch: Int) -> TrainingSession.HeadUse {
+      guard cached, isUseful, beginsFromReferences || step >= perEpoch else { return .exact }
+      return (step + 1) % Self.interval == 0 || (step + 1) % perEpoch == 0 ? .both : .cached
+    }
+
+    mutating func add(_ drift: TrainingSession.HeadDrift?) { if let drift { drifts.append(drift) } }
+
+    /// Means over the steps that were worked both ways.
+    var drift: (steps: Int, loss: Double, gradient: Double)? {
+      let count = Double(drifts.count)
+      if drifts.isEmpty { return nil }
+      return (drifts.count, drifts.reduce(0) { $0 + $1.loss } / count, drifts.reduce(0) { $0 + $1.gradient } / count)
     }
   }
 
@@ -212,7 +262,9 @@ public struct Trainer: Sendable {
     var state = state
     try checkpoint(run, &state, session, metrics)
     if state.bestStep == nil { try session.write(to: run) }
-    try run.write(try manifest(state, finished: false))
+    var manifest = try manifest(state, finished: false)
+    manifest.beginsFromReferences = try run.manifest().beginsFromReferences
+    try run.write(manifest)
   }
 
   private func isValidationStep(_ step: Int, _ perEpoch: Int, _ total: Int) -> Bool {

@@ -4,6 +4,15 @@ import LadderData
 import LadderLoRA
 import LadderSide
 
+/// How the head's loss and gradient are worked.
+public enum HeadMode: String, Codable, Sendable, CaseIterable {
+  /// Over the whole vocabulary, in every step.
+  case exact
+  /// Over the whole vocabulary once for each sample; from then on, with an activation cache, over each row's likeliest entries, the
+  /// data's most frequent tokens and one entry that stands for the rest.
+  case cached
+}
+
 /// Everything that decides what a run's weights become, given the backbone and the samples.
 public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var side = SideConfiguration()
@@ -33,8 +42,10 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var warmStart: String? = nil
   /// Keep the optimiser's moments in 8 bits.
   public var eightBitOptimiser = false
-  /// Leave vocabulary entries below 2⁻¹² out of the head's gradient.
+  /// Draw among the vocabulary's many small entries in the head's gradient (see `RowSurvey`); false works each of them.
   public var filtersGradient = true
+  /// How the head's loss is worked; nil is `exact`.
+  public var head: HeadMode? = nil
   public var seed: UInt64 = 0
   /// Steps between checkpoints.
   public var checkpointEvery = 100
@@ -59,6 +70,7 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     try require((0...1).contains(averaging), "--average is a share of the run, from 0 to 1")
     try require(weightDecay >= 0 && clip >= 0, "--weight-decay and --clip cannot be negative")
     try lora?.validate()
+    try require(head != .cached || lora == nil, "--head cached is for side networks: with --method qlora no row is ever the same again")
     try require((0..<1).contains(side.tapDropout), "--tap-dropout is a share, from 0 up to 1")
     try require(side.gateTemperature > 0, "--gate-temperature must be above 0")
     try require(checkpointEvery > 0 && validateEvery >= 0, "--checkpoint-every must be 1 or more, --validate-every 0 or more")

@@ -12,6 +12,9 @@ public enum TrainingEvent: Sendable {
   case checkpoint(step: Int)
   /// The activation cache stores no more, and why; training goes on without it.
   case cacheStopped(String)
+  /// How far the cached head was from the exact one in the steps that were worked both ways: mean difference of the loss in nats per
+  /// loss row, and mean relative difference of the gradient.
+  case headDrift(steps: Int, loss: Double, gradient: Double)
 }
 
 /// One optimiser step: a line of `metrics.jsonl`.
@@ -33,6 +36,10 @@ public struct TrainingStep: Codable, Sendable, Equatable {
   /// Before clipping.
   public var gradientNorm: Float
   public var secondsLeft: Double
+  /// Of a step whose head was worked both ways: the cached head's mean loss less the exact one's, in nats per loss row.
+  public var headDrift: Double? = nil
+  /// ‖cached − exact‖ / ‖exact‖ of the two gradients with respect to the head's input.
+  public var headGradientDrift: Double? = nil
 
   /// Of training, from the speed: at the last step those of the run.
   package var seconds: Double { Double(tokens) / max(1e-9, tokensPerSecond) }
@@ -47,5 +54,7 @@ public struct TrainingStep: Codable, Sendable, Equatable {
     case peakBytes = "peak_bytes"
     case gradientNorm = "gradient_norm"
     case secondsLeft = "seconds_left"
+    case headDrift = "head_drift"
+    case headGradientDrift = "head_gradient_drift"
   }
 }

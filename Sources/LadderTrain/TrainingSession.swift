@@ -31,6 +31,9 @@ package final class TrainingSession {
   private let configuration: TrainingConfiguration
   private let loss: CrossEntropy
   private let gradients: TensorPool
+  private let cache: ActivationCache?
+  /// Where the configuration asks for it and there is a cache.
+  package private(set) var cachedHead: CachedHead?
 
   /// Parameters are all zero: initialise them, or restore a checkpoint.
   /// - Parameters:
@@ -54,6 +57,15 @@ package final class TrainingSession {
     average = configuration.averaging > 0 ? try WeightAverage(learner.parameters, backbone.engine) : nil
     loss = try CrossEntropy(backbone, dense: !configuration.filtersGradient)
     gradients = TensorPool(backbone.engine)
+    self.cache = cache
+  }
+
+  /// Opens the head's references for these samples in the cache.
+  /// - Throws: `usage` on an accelerator.
+  package func cacheHead(_ samples: [EncodedSample]) throws {
+    guard let cache else { return }
+    guard backbone.engine.isCPU else { throw LadderError(.usage, "--head cached runs on the CPU alone; leave it out, or pass --device CPU") }
+    cachedHead = try CachedHead(backbone, try cache.references(common: HeadReferences.commonEntries(samples)))
   }
 
   /// Sets the parameters to their starting values, and the taps' statistics and the output's bias to those of the first samples;
@@ -92,17 +104,43 @@ package final class TrainingSession {
   }
 
   /// Bytes that the side network's activations and the head's chunks take, besides parameters and the optimiser's state.
-  package var workspaceBytes: Int { learner.bytes + loss.bytes + gradients.capacity }
+  package var workspaceBytes: Int { learner.bytes + loss.bytes + (cachedHead?.bytes ?? 0) + gradients.capacity }
+
+  /// How a step works the head.
+  package enum HeadUse: Sendable {
+    /// Over the whole vocabulary; where there is a cached head, its references are taken.
+    case exact
+    /// By the rows' references, where they have them.
+    case cached
+    /// The exact one counts, and is compared with the cached one.
+    case both
+  }
+
+  /// How far the cached head was from the exact one in one step.
+  package struct HeadDrift: Sendable, Equatable {
+    /// Mean loss of the cached head less the exact one's, in nats per loss row.
+    package var loss = 0.0
+    /// ‖cached − exact‖ / ‖exact‖ of the gradients with respect to the head's input.
+    package var gradient = 0.0
+  }
+
+  /// What one step gave.
+  package struct StepResult: Sendable {
+    /// Mean loss in nats per loss row.
+    package var loss: Float
+    /// Before clipping.
+    package var gradientNorm: Float
+    /// Of a step that was worked both ways.
+    package var drift: HeadDrift?
+  }
 
   /// Takes one optimiser step on a batch.
-  /// - Parameters:
-  ///   - number: the step's number from 0, which decides the dropout. Gradients are zero before and after.
-  /// - Returns: the mean loss in nats per loss row, and the gradient norm before clipping.
+  /// - Parameter number: the step's number from 0, which decides the dropout. Gradients are zero before and after.
   /// - Throws: `interrupted` between micro-batches where the task is cancelled, `data` where the loss is not finite; the parameters
   ///   are those before the step then.
-  package func take(_ batch: [EncodedSample], number: Int, learningRate: Float) throws -> (loss: Float, gradientNorm: Float) {
+  package func take(_ batch: [EncodedSample], number: Int, learningRate: Float, head: HeadUse = .exact) throws -> StepResult {
     let rows = batch.reduce(0) { $0 + $1.lossRows.count }
-    var sum = 0.0, isWhole = false
+    var sum = 0.0, isWhole = false, comparison = Comparison()
     defer { if !isWhole { learner.parameters.zeroGradients() } }
     for (index, micro) in BatchPlan.pack(Array(batch.indices), lengths: batch.map(\.tokens.count), tokens: configuration.microBatchTokens).enumerated() {
       try Cancellation.check()
@@ -111,9 +149,7 @@ package final class TrainingSession {
       let corrected = try timed(\.side) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
       try gradients.reset()
       let gradient = try gradients.make(.float32, [backbone.width, targets.count])
-      let losses = try timed(\.head) {
-        try loss.evaluate(corrected, targets: targets, rivals: samples.flatMap(\.rivals), gradient: gradient, scale: 1 / Float(rows))
-      }
+      let losses = try timed(\.head) { try self.losses(corrected, samples, gradient, scale: 1 / Float(rows), head, &comparison) }
       sum += losses.reduce(0.0) { $0 + Double($1) }
       try timed(\.side) { try learner.backward(gradient) }
     }
@@ -122,7 +158,52 @@ package final class TrainingSession {
     }
     let norm = try timed(\.optimiser) { try optimiser.update(learningRate: learningRate) }
     isWhole = true
-    return (Float(sum / Double(max(1, rows))), norm)
+    return StepResult(loss: Float(sum / Double(max(1, rows))), gradientNorm: norm, drift: head == .both ? comparison.drift(rows) : nil)
+  }
+
+  // MARK: - The head
+
+  /// The two heads' losses and gradients so far in a step.
+  private struct Comparison {
+    var loss = 0.0
+    var difference = 0.0
+    var square = 0.0
+    var isWhole = true
+
+    /// Nil where some rows had no reference.
+    func drift(_ rows: Int) -> HeadDrift? {
+      isWhole ? HeadDrift(loss: loss / Double(max(1, rows)), gradient: (difference / max(1e-30, square)).squareRoot()) : nil
+    }
+  }
+
+  /// Losses of a micro-batch's rows, and their gradient. Shapes: corrected and gradient [d, rows].
+  private func losses(
+    _ corrected: Tensor, _ samples: [EncodedSample], _ gradient: Tensor, scale: Float, _ use: HeadUse, _ comparison: inout Comparison
+  ) throws -> [Float] {
+    let targets = samples.flatMap(\.targets), rivals = samples.flatMap(\.rivals)
+    guard let cachedHead, rivals.allSatisfy(\.isEmpty) else {
+      return try loss.evaluate(corrected, targets: targets, rivals: rivals, gradient: gradient, scale: scale)
+    }
+    let known = use == .exact ? nil : cachedHead.references.read(samples)
+    let cached = try known.map { try cachedHead.evaluate(corrected, $0, targets: targets, gradient: gradient, scale: scale) }
+    if let cached, use == .cached { return cached }
+    let before = cached.map { _ in gradient.read() }
+    let stores = use == .exact && cachedHead.references.stores && !cachedHead.references.hold(samples)
+    var taken: [RowReference] = []
+    let exact = try loss.evaluate(corrected, targets: targets, gradient: gradient, scale: scale) { chunk, rows in
+      if stores { taken += try cachedHead.take(corrected, chunk, rows, targets: Array(targets[chunk])) }
+    }
+    if stores, taken.count == targets.count { cachedHead.references.write(samples, taken) }
+    if let cached, let before {
+      comparison.loss += zip(cached, exact).reduce(0.0) { $0 + Double($1.0 - $1.1) }
+      for (a, b) in zip(before, gradient.read()) {
+        comparison.difference += Double((a - b) * (a - b))
+        comparison.square += Double(b * b)
+      }
+    } else {
+      comparison.isWhole = false
+    }
+    return exact
   }
 
   /// Mean loss in nats per loss row over samples, with the weights to use.

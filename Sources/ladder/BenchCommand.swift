@@ -105,8 +105,10 @@ struct Bench: AsyncParsableCommand {
     }
     row("engine, prefill alone", r.engineTokensPerSecond)
     row("engine, with taps", r.tappedTokensPerSecond)
+    row("engine, with logits at loss rows", r.engineLogitsTokensPerSecond)
     row("training", r.trainTokensPerSecond)
     row("training from the cache", r.cachedTokensPerSecond)
+    row("the same, --head cached", r.cachedHeadTokensPerSecond)
     if let base = r.decodeBaseTokensPerSecond, let ladder = r.decodeLadderTokensPerSecond {
       Terminal.output(String(format: "decoding %.1f tok/s, the base model %.1f (%.2f)", ladder, base, ladder / base))
     }

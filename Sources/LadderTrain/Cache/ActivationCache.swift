@@ -62,25 +62,9 @@ public final class ActivationCache: @unchecked Sendable {
   /// Why nothing more is stored, once that is so.
   public private(set) var stopped: String?
 
-  private struct Record {
-    var offset: Int
-    var bytes: Int
-    var tokens: Int
-    var rows: Int
-    var checksum: UInt64
-    var verified = false
-  }
-
-  private var records: [SampleKey: Record] = [:]
-  private var data: Int32 = -1
-  private var index: Int32 = -1
-  private var end = 0
-  private var indexEnd = 0
+  private let records: KeyedRecords
   private var totalBytes = 0
-  private var writable = false
-  private var mapping: UnsafeRawBufferPointer?
   private var wider: [WiderCache] = []
-  private static let recordBytes = 64
 
   /// A cache that holds more rungs of the same backbone in the same format.
   private struct WiderCache {
@@ -118,18 +102,8 @@ public final class ActivationCache: @unchecked Sendable {
     } else {
       try DurableFile.write(manifest, json: description)
     }
-    data = open(path + "/activations", O_RDWR | O_CREAT, 0o644)
-    index = open(path + "/index", O_RDWR | O_CREAT, 0o644)
-    guard data >= 0, index >= 0 else { throw LadderError(.inputOutput, "cannot open the cache in \(path): \(String(cString: strerror(errno)))") }
-    writable = writes && flock(index, LOCK_EX | LOCK_NB) == 0
-    if writes, !writable { stopped = "another process is writing to it" }
-    readIndex()
-  }
-
-  deinit {
-    unmap()
-    if data >= 0 { close(data) }
-    if index >= 0 { close(index) }
+    records = try KeyedRecords(data: path + "/activations", index: path + "/index", writes: writes)
+    if writes, !records.isWritable { stopped = "another process is writing to it" }
   }
 
   public var entries: Int { records.count }
@@ -150,17 +124,8 @@ public final class ActivationCache: @unchecked Sendable {
     let d = description.width, row = description.format.elementType.bytes(d)
     var token = 0, lossRow = 0
     for sample in samples {
-      let key = SampleKey(sample)
-      guard var record = records[key], record.tokens == sample.tokens.count, record.rows == sample.lossRows.count, let entry = bytes(record) else {
+      guard let (record, entry) = records.read(SampleKey(sample)), record.tokens == sample.tokens.count, record.rows == sample.lossRows.count else {
         return false
-      }
-      if !record.verified {
-        guard Checksum.of(entry) == record.checksum else {
-          records[key] = nil
-          return false
-        }
-        record.verified = true
-        records[key] = record
       }
       let n = sample.tokens.count
       for (rung, tap) in zip(places, taps) {
@@ -175,7 +140,7 @@ public final class ActivationCache: @unchecked Sendable {
         let start = description.rungs.count * n * row
         final.write(bytes: UnsafeRawBufferPointer(rebasing: entry[start..<(start + 4 * d * record.rows)]), at: 4 * d * lossRow)
       }
-      release(entry)
+      records.release(entry)
       token += n
       lossRow += record.rows
     }
@@ -185,7 +150,7 @@ public final class ActivationCache: @unchecked Sendable {
   /// Stores samples that are not there yet. Never fails a run: where the disk or the limit is full it stops storing, once and
   /// for all, and says why in `stopped`.
   func write(_ samples: [PackedSample], taps: [Tensor], final: Tensor) {
-    guard writable, stopped == nil else { return }
+    guard records.isWritable, stopped == nil else { return }
     let d = description.width, row = description.format.elementType.bytes(d)
     var token = 0, lossRow = 0
     for sample in samples {
@@ -194,7 +159,7 @@ public final class ActivationCache: @unchecked Sendable {
         lossRow += sample.lossRows.count
       }
       let key = SampleKey(sample), n = sample.tokens.count
-      if records[key] != nil { continue }
+      if records.holds(key) { continue }
       var entry = [UInt8]()
       entry.reserveCapacity(taps.count * n * row + 4 * d * sample.lossRows.count)
       for tap in taps {
@@ -204,23 +169,21 @@ public final class ActivationCache: @unchecked Sendable {
         }
       }
       final.withHostBytes { bytes in entry.append(contentsOf: bytes[(4 * d * lossRow)..<(4 * d * (lossRow + sample.lossRows.count))]) }
-      if let limit, totalBytes + entry.count + Self.recordBytes > limit {
-        stopped = "it has reached its limit"
-        return
-      }
-      let record = Record(
-        offset: end, bytes: entry.count, tokens: n, rows: sample.lossRows.count, checksum: entry.withUnsafeBytes(Checksum.of), verified: true)
-      guard Self.write(data, entry, at: end), Self.write(index, Self.encode(key, record), at: indexEnd) else {
-        stopped = "it cannot be written: \(String(cString: strerror(errno)))"
-        ftruncate(data, off_t(end))
-        ftruncate(index, off_t(indexEnd))
-        return
-      }
-      end += (entry.count + 63) / 64 * 64
-      indexEnd += Self.recordBytes
-      totalBytes += entry.count + Self.recordBytes
-      records[key] = record
+      guard store({ records.append(key, entry, tokens: n, rows: sample.lossRows.count) }, bytes: entry.count) else { return }
     }
+  }
+
+  /// Stores one more entry; false where the limit has no room for it or the write fails: then nothing more is stored.
+  func store(_ append: () -> String?, bytes: Int) -> Bool {
+    let bytes = bytes + KeyedRecords.recordBytes
+    stopped = limit.map { totalBytes + bytes > $0 } == true ? "it has reached its limit" : append()
+    if stopped == nil { totalBytes += bytes }
+    return stopped == nil
+  }
+
+  /// Where the head's references beside these common entries are kept, stored where this process may write to the cache.
+  func references(common: [Int32]) throws -> HeadReferences {
+    try HeadReferences(folder: path, width: description.width, common: common, cache: self, writes: records.isWritable)
   }
 
   // MARK: - Statistics
@@ -238,7 +201,7 @@ public final class ActivationCache: @unchecked Sendable {
   }
 
   func store(_ statistics: TapStatistics, over samples: [PackedSample], _ rows: SideConfiguration.StatisticsRows) {
-    guard writable, let data = try? JSONEncoder().encode(statistics) else { return }
+    guard records.isWritable, let data = try? JSONEncoder().encode(statistics) else { return }
     try? DurableFile.write(statisticsPath(samples, rows), [data])
   }
 
@@ -260,78 +223,6 @@ public final class ActivationCache: @unchecked Sendable {
     return "\(description.fingerprint)-\(String(format: "%08llx", sum.value & 0xffff_ffff))-\(description.format.rawValue)"
   }
 
-  private func readIndex() {
-    let size = Int(lseek(index, 0, SEEK_END)), dataSize = Int(lseek(data, 0, SEEK_END))
-    var buffer = [UInt8](repeating: 0, count: size)
-    let got = size > 0 ? pread(index, &buffer, size, 0) : 0
-    var position = 0
-    while position + Self.recordBytes <= got {
-      guard let (key, record) = Self.decode(Array(buffer[position..<(position + Self.recordBytes)])), record.offset + record.bytes <= dataSize else { break }
-      records[key] = record
-      end = max(end, (record.offset + record.bytes + 63) / 64 * 64)
-      position += Self.recordBytes
-    }
-    // What follows the last whole record was cut short by a kill and is written over.
-    indexEnd = position
-    if writable { ftruncate(index, off_t(indexEnd)) }
-  }
-
-  private static func encode(_ key: SampleKey, _ r: Record) -> [UInt8] {
-    var words: [UInt64] = [key.low, key.high, UInt64(r.offset), UInt64(r.bytes), UInt64(r.tokens), UInt64(r.rows), r.checksum]
-    var sum = Checksum()
-    words.forEach { sum.mix($0) }
-    words.append(sum.value)
-    return words.map(\.littleEndian).withUnsafeBytes { Array($0) }
-  }
-
-  private static func decode(_ bytes: [UInt8]) -> (SampleKey, Record)? {
-    let words = bytes.withUnsafeBytes { raw in (0..<8).map { UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)) } }
-    var sum = Checksum()
-    words[..<7].forEach { sum.mix($0) }
-    guard sum.value == words[7] else { return nil }
-    return (
-      SampleKey(low: words[0], high: words[1]),
-      Record(offset: Int(words[2]), bytes: Int(words[3]), tokens: Int(words[4]), rows: Int(words[5]), checksum: words[6])
-    )
-  }
-
-  private func bytes(_ record: Record) -> UnsafeRawBufferPointer? {
-    if record.offset + record.bytes > (mapping?.count ?? 0) {
-      unmap()
-      let size = Int(lseek(data, 0, SEEK_END))
-      guard size >= record.offset + record.bytes, let base = mmap(nil, size, PROT_READ, MAP_SHARED, data, 0), base != MAP_FAILED else { return nil }
-      mapping = UnsafeRawBufferPointer(start: base, count: size)
-    }
-    return mapping.map { UnsafeRawBufferPointer(rebasing: $0[record.offset..<(record.offset + record.bytes)]) }
-  }
-
-  /// Lets go of an entry's pages, which stay in the system's cache: the process holds no more of the file than it is reading.
-  private func release(_ entry: UnsafeRawBufferPointer) {
-    guard let base = mapping?.baseAddress, let start = entry.baseAddress else { return }
-    let page = Int(sysconf(Int32(_SC_PAGESIZE))), first = (start - base) / page * page
-    madvise(UnsafeMutableRawPointer(mutating: base + first), start - base - first + entry.count, MADV_DONTNEED)
-  }
-
-  private func unmap() {
-    if let mapping { munmap(UnsafeMutableRawPointer(mutating: mapping.baseAddress), mapping.count) }
-    mapping = nil
-  }
-
-  private static func write(_ descriptor: Int32, _ bytes: [UInt8], at offset: Int) -> Bool {
-    bytes.withUnsafeBytes { raw in
-      var done = 0
-      while done < raw.count {
-        let written = pwrite(descriptor, raw.baseAddress.map { $0 + done }, raw.count - done, off_t(offset + done))
-        if written < 0 {
-          if errno == EINTR { continue }
-          return false
-        }
-        done += written
-      }
-      return true
-    }
-  }
-
   // MARK: - Looking from outside
 
   /// What each folder of `directory` that holds a cache says of itself, by name.
@@ -349,8 +240,7 @@ public final class ActivationCache: @unchecked Sendable {
     descriptions(in: directory).compactMap { path, description in
       guard let index = try? DurableFile.read(path + "/index") else { return nil }
       var entries = 0, tokens = 0
-      for start in stride(from: 0, through: index.count - recordBytes, by: recordBytes) {
-        guard let (_, record) = decode(Array(index[(index.startIndex + start)..<(index.startIndex + start + recordBytes)])) else { break }
+      for record in KeyedRecords.records(ofIndex: index) {
         entries += 1
         tokens += record.tokens
       }
@@ -370,65 +260,5 @@ public final class ActivationCache: @unchecked Sendable {
       sum += ((try? FileManager.default.attributesOfItem(atPath: folder + "/" + name))?[.size] as? NSNumber)?.intValue ?? 0
     }
     return sum
-  }
-}
-
-/// Tells samples apart: 128 bits over tokens and loss rows.
-struct SampleKey: Hashable {
-  var low: UInt64
-  var high: UInt64
-
-  init(low: UInt64, high: UInt64) {
-    self.low = low
-    self.high = high
-  }
-
-  init(_ sample: PackedSample) {
-    var a = Checksum(), b = Checksum(seed: 0x5bd1_e995_9747_b28c)
-    for token in sample.tokens {
-      a.mix(UInt64(UInt32(bitPattern: token)))
-      b.mix(UInt64(UInt32(bitPattern: token)) &+ 1)
-    }
-    a.mix(UInt64.max)
-    for row in sample.lossRows {
-      a.mix(UInt64(row))
-      b.mix(UInt64(row) &+ 0x1_0000_0000)
-    }
-    low = a.value
-    high = b.value
-  }
-}
-
-/// A 64-bit checksum over words (multiply and rotate): finds torn and damaged data, guards against no forger.
-struct Checksum {
-  private(set) var value: UInt64
-
-  init(seed: UInt64 = 0x9E37_79B9_7F4A_7C15) { value = seed }
-
-  mutating func mix(_ word: UInt64) {
-    value = (value ^ word) &* 0xBF58_476D_1CE4_E5B9
-    value = (value << 27 | value >> 37) &+ 0x94D0_49BB_1331_11EB
-  }
-
-  static func of(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
-    // Four lanes, so that the multiplications overlap.
-    var lanes = (0..<4).map { Checksum(seed: UInt64($0) &* 0x9E37_79B9_7F4A_7C15 &+ 1) }
-    let words = bytes.count / 8
-    lanes.withUnsafeMutableBufferPointer { lanes in
-      var i = 0
-      while i + 4 <= words {
-        for lane in 0..<4 { lanes[lane].mix(bytes.loadUnaligned(fromByteOffset: 8 * (i + lane), as: UInt64.self)) }
-        i += 4
-      }
-      while i < words {
-        lanes[0].mix(bytes.loadUnaligned(fromByteOffset: 8 * i, as: UInt64.self))
-        i += 1
-      }
-    }
-    var sum = Checksum()
-    lanes.forEach { sum.mix($0.value) }
-    for byte in bytes[(8 * words)...] { sum.mix(UInt64(byte)) }
-    sum.mix(UInt64(bytes.count))
-    return sum.value
   }
 }

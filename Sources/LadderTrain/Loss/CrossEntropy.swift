@@ -33,7 +33,11 @@ package final class CrossEntropy {
   ///   - targets: one per row.
   ///   - rivals: of each row the entries that its softmax is over; none for the whole vocabulary, and empty for that in all rows.
   ///   - gradient: [width, rows] F32, filled with `scale` × dΣloss/drows; nil where no gradient is asked for.
-  package func evaluate(_ rows: Tensor, targets: [Int32], rivals: [[Int32]] = [], gradient: Tensor? = nil, scale: Float = 1) throws -> [Float] {
+  ///   - known: called with what a survey found of some of the rows.
+  package func evaluate(
+    _ rows: Tensor, targets: [Int32], rivals: [[Int32]] = [], gradient: Tensor? = nil, scale: Float = 1,
+    known: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)? = nil
+  ) throws -> [Float] {
     precondition(rows[1] == targets.count && (rivals.isEmpty || rivals.count == targets.count))
     var losses: [Float] = []
     while losses.count < targets.count {
@@ -43,7 +47,7 @@ package final class CrossEntropy {
       losses +=
         hasRivals
         ? try evaluate(rows, chunk, Array(targets[chunk]), Array(rivals[chunk]), gradient, scale)
-        : try evaluate(rows, chunk, Array(targets[chunk]), gradient, scale)
+        : try evaluate(rows, chunk, Array(targets[chunk]), gradient, scale, known)
     }
     return losses
   }
@@ -66,7 +70,9 @@ package final class CrossEntropy {
 
   private func rowsAtOnce(trains: Bool) -> Int { dense != nil && (trains || surveyed == nil) ? DenseLoss.rowsAtOnce : VocabularyScan.rowsAtOnce }
 
-  private func evaluate(_ rows: Tensor, _ chunk: Range<Int>, _ targets: [Int32], _ gradient: Tensor?, _ scale: Float) throws -> [Float] {
+  private func evaluate(
+    _ rows: Tensor, _ chunk: Range<Int>, _ targets: [Int32], _ gradient: Tensor?, _ scale: Float, _ report: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)?
+  ) throws -> [Float] {
     if let dense, gradient != nil || surveyed == nil { return try dense.evaluate(rows, chunk, targets: targets, gradient: gradient, scale: scale) }
     guard let surveyed else { return [] }
     let values = chunk.lowerBound * head.width, count = chunk.count * head.width
@@ -80,6 +86,7 @@ package final class CrossEntropy {
     try gradient.withHostBytes { bytes in
       if let own = bytes.bindMemory(to: Float.self).baseAddress { try surveyed.fill(own + values, known, targets: targets, scale: scale) }
     }
+    try report?(chunk, known)
     return known.losses
   }
 

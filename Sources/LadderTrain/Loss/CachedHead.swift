@@ -1,0 +1,167 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+
+/// The cross-entropy of rows that have a reference: over the common entries, the row's own likeliest and one for the rest, a few
+/// hundred in place of the whole vocabulary. On the CPU.
+package final class CachedHead {
+  package let references: HeadReferences
+  private let head: Head
+  private let sparse: SparseHead
+  private let tasks: HostTasks
+  private let graph: Graph
+  private let pool: TensorPool
+  private let weights: TensorPool
+  /// The common entries' rows of the head, [width, common], and transposed.
+  private let common: Tensor
+  private let columns: Tensor
+
+  package init(_ backbone: Backbone, _ references: HeadReferences) throws {
+    self.references = references
+    head = backbone.head
+    let engine = backbone.engine
+    sparse = try SparseHead(head, engine)
+    tasks = try HostTasks(engine)
+    graph = try Graph(engine, nodes: 64)
+    pool = TensorPool(engine, tensors: 8)
+    weights = TensorPool(engine, tensors: 8)
+    // Rounded up to the kernels' step; what is too many is left out of every sum.
+    let ids = references.common, padded = ids + repeatElement(ids[0], count: AttentionBlocks.rounded(ids.count) - ids.count)
+    common = try weights.make(.float32, [head.width, padded.count])
+    columns = try weights.make(.float32, [padded.count, head.width])
+    let places = try pool.make(padded)
+    let rows = graph.store(graph.rows(of: head.weight, places), in: common)
+    graph.store(graph.transposed(rows), in: columns)
+    try graph.compute()
+  }
+
+  package var bytes: Int { graph.workspace + pool.capacity + weights.capacity }
+
+  /// Logits of the common entries, [common, n] row by row, `stride` apart.
+  private func commonLogits(_ rows: Tensor, _ chunk: Range<Int>) throws -> (values: [Float], stride: Int) {
+    graph.reset()
+    let logits = graph.keep(head.curve(graph, graph.matmul(common, graph.slice(rows, 1, chunk))))
+    try graph.compute()
+    return (logits.read(), common[1])
+  }
+
+  // MARK: - Taking references
+
+  /// References of rows that were just worked exactly.
+  /// - Parameters:
+  ///   - rows: the head's input, [width, all rows] F32, and which of them the known ones are.
+  func take(_ rows: Tensor, _ chunk: Range<Int>, _ known: SurveyedLoss.Rows, targets: [Int32]) throws -> [RowReference] {
+    let width = head.width, n = chunk.count, isCommon = Set(references.common), logits = try commonLogits(rows, chunk)
+    var ids: [[Int32]] = [], masses: [Double] = [], rest = EntryLists(), coefficients: [Float] = []
+    for row in 0..<n {
+      let base = known.logSumExps[row], places = known.lists[row]
+      var mass = 1.0
+      for i in references.common.indices { mass -= exp(Double(logits.values[row * logits.stride + i]) - base) }
+      // An entry is the row's own where its logit is exact: what was drawn stands for others too.
+      func share(_ place: Int) -> Double { exp(Double(known.logits[place]) - base) }
+      let own = places.filter { !isCommon.contains(known.lists.ids[$0]) }
+      let likeliest = own.filter { Double(known.probabilities[$0]) <= 1.001 * share($0) }.sorted { known.logits[$0] > known.logits[$1] }
+      var taken: Set<Int32> = []
+      for place in likeliest {
+        let id = known.lists.ids[place], isTarget = id == targets[row]
+        guard isTarget || (taken.count < HeadReferences.limit && mass > Double(HeadReferences.rest)) else { continue }
+        taken.insert(id)
+        mass -= share(place)
+      }
+      let others = own.filter { !taken.contains(known.lists.ids[$0]) }
+      let sum = others.reduce(0.0) { $0 + Double(known.probabilities[$1]) }
+      rest.append(others.lazy.map { known.lists.ids[$0] })
+      for place in others { coefficients.append(Float(Double(known.probabilities[place]) / sum) * head.slope(atLogit: known.logits[place])) }
+      ids.append(taken.sorted())
+      masses.append(max(1e-9, mass))
+    }
+    var means = [Float](repeating: 0, count: n * width)
+    try means.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { try sparse.combine(coefficients, rest, into: base) } }
+    return rows.withHostBytes { bytes in
+      let x = bytes.bindMemory(to: Float.self)
+      return (0..<n).map { row in
+        let weights = means[(row * width)..<((row + 1) * width)].map(BFloat16.rounded)
+        var product = 0.0
+        for (i, weight) in weights.enumerated() { product += Double(BFloat16.wide(weight)) * Double(x[(chunk.lowerBound + row) * width + i]) }
+        return RowReference(weights: weights, bias: Float(known.logSumExps[row] + log(masses[row]) - product), ids: ids[row])
+      }
+    }
+  }
+
+  // MARK: - Using them
+
+  /// −ln p(target) of each row. Shapes: rows [width, n] F32; gradient the same, filled with `scale` × dΣloss/drows.
+  func evaluate(_ rows: Tensor, _ known: [RowReference], targets: [Int32], gradient: Tensor, scale: Float) throws -> [Float] {
+    let width = head.width, n = targets.count, entries = references.common.count
+    let lists = EntryLists(known.map(\.ids)), places = Dictionary(uniqueKeysWithValues: references.common.enumerated().map { ($1, $0) })
+    var losses = [Float](repeating: 0, count: n), coefficients = [Float](repeating: 0, count: lists.ids.count), rest = losses
+    var (values, stride) = try commonLogits(rows, 0..<n)
+    try rows.withHostBytes { bytes in
+      guard let x = bytes.bindMemory(to: Float.self).baseAddress else { return }
+      let products = try sparse.products(x, lists)
+      try values.withUnsafeMutableBufferPointer { values in
+        try coefficients.withUnsafeMutableBufferPointer { own in
+          try losses.withUnsafeMutableBufferPointer { losses in
+            try rest.withUnsafeMutableBufferPointer { rest in
+              nonisolated(unsafe) let values = values, own = own, losses = losses, rest = rest
+              try tasks.run(n) { row in
+                let shared = UnsafeMutableBufferPointer(rebasing: values[(row * stride)..<((row + 1) * stride)]), range = lists[row]
+                for place in range { own[place] = head.logit(products[place]) }
+                let restLogit = known[row].bias + BFloat16.dot(known[row].weights, x + row * width)
+                var most = restLogit
+                for i in 0..<entries { most = max(most, shared[i]) }
+                for place in range { most = max(most, own[place]) }
+                var sum = Double(expf(restLogit - most))
+                for i in 0..<entries { sum += Double(expf(shared[i] - most)) }
+                for place in range { sum += Double(expf(own[place] - most)) }
+                let logSumExp = Double(most) + log(sum), target = targets[row]
+                func slope(_ logit: Float, _ isTarget: Bool) -> Float {
+                  if isTarget { losses[row] = Float(logSumExp - Double(logit)) }
+                  return (Float(exp(Double(logit) - logSumExp)) - (isTarget ? 1 : 0)) * head.slope(atLogit: logit) * scale
+                }
+                let common = places[target]
+                for i in 0..<entries { shared[i] = slope(shared[i], i == common) }
+                for i in entries..<stride { shared[i] = 0 }
+                for place in range { own[place] = slope(own[place], lists.ids[place] == target) }
+                // The rest's weight row has its slopes in it.
+                rest[row] = Float(exp(Double(restLogit) - logSumExp)) * scale
+              }
+            }
+          }
+        }
+      }
+    }
+    try pool.reset()
+    let slopes = try pool.make(values, [stride, n])
+    graph.reset()
+    graph.store(graph.matmul(columns, slopes), in: gradient)  // [width, n]
+    try graph.compute()
+    try gradient.withHostBytes { bytes in
+      guard let target = bytes.bindMemory(to: Float.self).baseAddress else { return }
+      try sparse.combine(coefficients, lists, into: target)
+      try tasks.run(n) { row in BFloat16.add(rest[row], known[row].weights, to: target + row * width) }
+    }
+    return losses
+  }
+}
+
+/// BF16 numbers on the host.
+enum BFloat16 {
+  /// Rounded to nearest, ties to even.
+  static func rounded(_ value: Float) -> UInt16 {
+    let bits = value.bitPattern
+    return UInt16(truncatingIfNeeded: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) >> 16)
+  }
+
+  static func wide(_ value: UInt16) -> Float { Float(bitPattern: UInt32(value) << 16) }
+
+  static func dot(_ a: [UInt16], _ b: UnsafePointer<Float>) -> Float {
+    var sum: Float = 0
+    for i in a.indices { sum += wide(a[i]) * b[i] }
+    return sum
+  }
+
+  static func add(_ factor: Float, _ a: [UInt16], to target: UnsafeMutablePointer<Float>) {
+    for i in a.indices { target[i] += factor * wide(a[i]) }
+  }
+}
