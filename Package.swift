@@ -21,8 +21,11 @@ let package = Package(
     // llama.cpp and ggml: `scripts/bootstrap` builds them and writes the pkg-config file.
     .systemLibrary(name: "CLlama", pkgConfig: "llama", providers: [.brew(["llama.cpp"])]),
 
+    // Loops over rows of numbers, for the processor at hand.
+    .target(name: "CKernels"),
+
     .target(name: "LadderCompute", dependencies: ["CLlama"], swiftSettings: settings),
-    .target(name: "LadderBackbone", dependencies: ["LadderCompute"], swiftSettings: settings),
+    .target(name: "LadderBackbone", dependencies: ["LadderCompute", "CKernels"], swiftSettings: settings),
     .target(name: "LadderSide", dependencies: ["LadderBackbone"], swiftSettings: settings),
     .target(name: "LadderLoRA", dependencies: ["LadderBackbone"], swiftSettings: settings),
     .target(name: "LadderData", dependencies: ["LadderBackbone"], swiftSettings: settings),

@@ -19,9 +19,9 @@ package struct RowSurvey {
     package var isDrawn: Bool { weight > logit }
   }
 
-  /// θ where a row's small entries are not too many: 2⁻¹⁶. The error that drawing makes in a row's gradient is √(θ·m)·‖W_v‖ for a
+  /// θ where a row's small entries are not too many: 2⁻¹⁵. The error that drawing makes in a row's gradient is √(θ·m)·‖W_v‖ for a
   /// mass m that is drawn from, some 0.05% of the gradient.
-  package static let share: Float = 0x1p-16
+  package static let share: Float = 0x1p-15
   /// The most entries that each of so many rows ends with; while they are gone over, twice as many. A row that is flat over the
   /// vocabulary gets a larger θ where there are many rows.
   package static func limit(rows: Int) -> Int { max(3072, 512 * 3072 / max(1, rows)) }
@@ -54,52 +54,65 @@ package struct RowSurvey {
   /// Takes in the logits of the entries `first`, `first` + 1, ….
   mutating func take(_ logits: UnsafeMutableBufferPointer<Float>, first: Int) {
     guard let l = logits.baseAddress, !logits.isEmpty else { return }
-    raiseMaximum(RowSum.largest(l, logits.count))
-    // The mass that counts is that of the whole row: until some of it was seen, that of this tile.
-    let scale = sum > 0 ? sum : RowSum.sum(l, logits.count, minus: maximum)
-    guard scale > 0, scale.isFinite else {
-      sum += scale
-      return
+    raise(to: RowSum.largest(l, logits.count))
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: (logits.count + Self.group - 1) / Self.group) { sums in
+      let total = RowSum.groups(l, logits.count, minus: maximum, into: sums)
+      if let sums = sums.baseAddress { take(first: first, count: logits.count, logits: l, stride: 1, sums: sums, sumStride: 1, total: total) }
     }
+  }
+
+  /// Entries whose sum is formed at once.
+  static let group = 16
+
+  /// From here on sums are relative to this logit, if it is larger than those seen so far.
+  mutating func raise(to largest: Float) {
+    guard largest > maximum else { return }
+    sum *= Double(expf(maximum - largest))
+    maximum = largest
+  }
+
+  /// Takes in `count` entries from `first` on, none of whose logits is above the maximum.
+  /// - Parameters:
+  ///   - logits: theirs, `stride` apart.
+  ///   - sums: Σ exp(logit − maximum) of each group of them, `sumStride` apart; `total` over all.
+  mutating func take(
+    first: Int, count: Int, logits: UnsafePointer<Float>, stride: Int, sums: UnsafePointer<Float>, sumStride: Int, total: Float
+  ) {
+    let groups = (count + Self.group - 1) / Self.group, total = Double(total)
+    defer { sum += total }
+    // The mass that counts is that of the whole row: until some of it was seen, that of this tile.
+    let scale = sum > 0 ? sum : total
+    guard scale > 0, scale.isFinite else { return }
     let quantum = share * Float(scale), perQuantum = 1 / quantum, drawnWeight = log(quantum) + maximum
-    let place = Int(target) - first
-    var total: Float = 0, i = 0
-    while i < logits.count {
-      let width = min(16, logits.count - i)
-      if width == 16, !(i..<(i + 16)).contains(place) {
-        let group = (VectorMath.exp(VectorMath.load(l + i) - maximum) + VectorMath.exp(VectorMath.load(l + i + 8) - maximum)).sum()
-        // Most groups hold neither an entry that counts alone nor the next one to be drawn.
-        if phase + group * perQuantum < 1 {
-          phase += group * perQuantum
-          total += group
-          i += 16
-          continue
-        }
+    let place = Int(target) - first, targetGroup = (0..<count).contains(place) ? place / Self.group : -1
+    for g in 0..<groups {
+      let mass = sums[g * sumStride]
+      // Most groups hold neither an entry that counts alone nor the next one to be drawn.
+      if g != targetGroup, phase + mass * perQuantum < 1 {
+        phase += mass * perQuantum
+        continue
       }
-      for k in i..<(i + width) {
-        let mass = expf(l[k] - maximum)
-        total += mass
-        if k == place { targetLogit = l[k] }
+      for k in (g * Self.group)..<min(count, (g + 1) * Self.group) {
+        let logit = logits[k * stride], mass = expf(logit - maximum)
+        if k == place { targetLogit = logit }
         if mass >= quantum || k == place {
-          entries.append(Entry(id: Int32(first + k), logit: l[k], weight: l[k]))
+          entries.append(Entry(id: Int32(first + k), logit: logit, weight: logit))
           continue
         }
         phase += mass * perQuantum
         if phase >= 1 {
           phase -= 1
-          entries.append(Entry(id: Int32(first + k), logit: l[k], weight: max(drawnWeight, l[k].nextUp)))
+          entries.append(Entry(id: Int32(first + k), logit: logit, weight: max(drawnWeight, logit.nextUp)))
         }
       }
-      i += width
     }
-    sum += Double(total)
-    if entries.count > 2 * limit { thin() }
+    if entries.count > 2 * limit { thin(of: sum + total) }
   }
 
   /// Draws once more from the entries that are small beside the whole sum, as the first tiles were gone over beside less.
-  mutating func finish() { if sum.isFinite, sum > 0 { thin() } }
+  mutating func finish() { if sum.isFinite, sum > 0 { thin(of: sum) } }
 
-  private mutating func thin() {
+  private mutating func thin(of sum: Double) {
     while true {
       let quantum = share * Float(sum), weight = log(quantum) + maximum
       var kept = 0, phase = random.uniform()
@@ -119,12 +132,6 @@ package struct RowSurvey {
       if kept <= limit { return }
       share *= 2
     }
-  }
-
-  private mutating func raiseMaximum(_ other: Float) {
-    guard other > maximum else { return }
-    sum *= Double(expf(maximum - other))
-    maximum = other
   }
 }
 
@@ -159,5 +166,17 @@ enum RowSum {
       i += 1
     }
     return sum
+  }
+
+  /// The same of each group of entries.
+  /// - Returns: their total.
+  static func groups(_ l: UnsafePointer<Float>, _ count: Int, minus maximum: Float, into sums: UnsafeMutableBufferPointer<Float>) -> Float {
+    var total = 0.0
+    for (g, first) in stride(from: 0, to: count, by: RowSurvey.group).enumerated() {
+      let part = sum(l + first, min(RowSurvey.group, count - first), minus: maximum)
+      sums[g] = Float(part)
+      total += part
+    }
+    return Float(total)
   }
 }

@@ -1,4 +1,4 @@
-import CLlama
+import CKernels
 import LadderCompute
 
 /// Some entries of the vocabulary for each of several rows, one row after another.
@@ -30,12 +30,14 @@ package struct EntryLists: Sendable {
 package final class SparseHead {
   private let head: Head
   private let tasks: HostTasks
-  /// Rows whose entries are gone over together: their inputs, or their results, stay in a processor's cache.
-  private static let blockRows = 64
+  private let threads: Int
+  /// The fewest rows whose entries are gone over together.
+  private static let blockRows = 16
 
   package init(_ head: Head, _ engine: Engine) throws {
     self.head = head
     tasks = try HostTasks(engine)
+    threads = engine.threads
   }
 
   /// W·x of each row's entries, without the head's curve. Shapes: rows [width, n] F32 → a number for each of `lists`' ids.
@@ -44,7 +46,7 @@ package final class SparseHead {
     var result = [Float](repeating: 0, count: lists.ids.count)
     try result.withUnsafeMutableBufferPointer { result in
       nonisolated(unsafe) let result = result
-      try forEachEntry(lists) { entry, row, place in result[place] = VectorMath.dot(entry, rows + row * width, width) }
+      try forEachEntry(lists) { entry, row, place in result[place] = ladder_dot(entry, rows + row * width, Int32(width)) }
     }
     return result
   }
@@ -55,7 +57,7 @@ package final class SparseHead {
     try coefficients.withUnsafeBufferPointer { coefficients in
       nonisolated(unsafe) let coefficients = coefficients
       try forEachEntry(lists) { entry, row, place in
-        if coefficients[place] != 0 { VectorMath.add(coefficients[place], entry, to: target + row * width, width) }
+        if coefficients[place] != 0 { ladder_add_scaled(coefficients[place], entry, target + row * width, Int32(width)) }
       }
     }
   }
@@ -63,23 +65,17 @@ package final class SparseHead {
   /// Calls `body` with each dequantised entry, its row and its place in `lists`; rows of one block in one thread, in the order of the
   /// entries' ids.
   private func forEachEntry(_ lists: EntryLists, _ body: (_ entry: UnsafePointer<Float>, _ row: Int, _ place: Int) -> Void) throws {
-    let blocks = (lists.rows + Self.blockRows - 1) / Self.blockRows, width = head.width, stride = head.weight.stride(1)
-    let type = head.weight.pointer.pointee.type, dequantise = ggml_get_type_traits(type).pointee.to_float
+    let width = head.width, blockRows = max(Self.blockRows, (lists.rows + threads - 1) / threads), blocks = (lists.rows + blockRows - 1) / blockRows
     try head.weight.withHostBytes { bytes in
-      guard let weights = UnsafeRawPointer(bytes.baseAddress) else { return }
+      guard let weights = UnsafeRawPointer(bytes.baseAddress).map({ HeadRows(head, $0) }) else { return }
       try tasks.run(blocks) { block in
         let entries = UnsafeMutablePointer<Float>.allocate(capacity: width)
         defer { entries.deallocate() }
         var current: Int32 = -1
-        Self.forEachPair(lists, (block * Self.blockRows)..<min(lists.rows, (block + 1) * Self.blockRows), head.vocabulary) { id, row, place in
+        Self.forEachPair(lists, (block * blockRows)..<min(lists.rows, (block + 1) * blockRows), head.vocabulary) { id, row, place in
           if id != current {
             current = id
-            let source = weights + Int(id) * stride
-            if let dequantise {
-              dequantise(source, entries, Int64(width))
-            } else {
-              UnsafeMutableRawPointer(entries).copyMemory(from: source, byteCount: 4 * width)
-            }
+            weights.read(Int(id), into: entries)
           }
           body(entries, row, place)
         }

@@ -10,6 +10,7 @@ package final class VocabularyScan {
   private let graph: Graph
   private let packed: PackedHead?
   private let tasks: HostTasks
+  private let panels: PanelScan?
 
   /// Rows of one pass at most: the tiles are dequantised once for all of them.
   package static let rowsAtOnce = 512
@@ -21,12 +22,14 @@ package final class VocabularyScan {
     self.head = head
     tasks = try HostTasks(engine)
     packed = PackedHead(head.weight, rows: Self.packedTile, engine)
+    // ggml's packed kernels are the faster ones where they have 512-bit vectors.
+    panels = engine.isCPU && (packed == nil || PanelScan.rows < 32) ? try PanelScan(head, engine) : nil
     let entries = min(Self.packedTile, Self.tileEntries(width: head.width, rows: Self.rowsAtOnce))
     graph = try Graph(engine, nodes: 8 + 5 * (head.vocabulary / entries + 2))
   }
 
   /// Bytes of graphs and of the packed copy.
-  package var bytes: Int { graph.workspace + (packed?.bytes ?? 0) }
+  package var bytes: Int { graph.workspace + (packed?.bytes ?? 0) + (panels?.bytes ?? 0) }
 
   /// What a head's pass works in at most, for `rows` rows, by shapes alone.
   package static func bytes(width: Int, vocabulary: Int, rows: Int) -> Int {
@@ -76,7 +79,7 @@ package final class VocabularyScan {
     return states.map { (Double($0.maximum) + log($0.sum), $0.logits) }
   }
 
-  /// Surveys rows for their gradient: see `RowSurvey`. Products are of F16 operands where there are rows enough.
+  /// Surveys rows for their gradient: see `RowSurvey`. Where there are rows enough, products are of the dequantised head, in F32 or F16.
   package func survey(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32]) throws -> [RowSurvey] {
     precondition(chunk.count == targets.count)
     let width = rows[0]
@@ -93,7 +96,11 @@ package final class VocabularyScan {
     }
     try surveys.withUnsafeMutableBufferPointer { surveys in
       nonisolated(unsafe) let surveys = surveys
-      try scan(rows, chunk, dense: isDense) { row, logits, first in surveys[row].take(logits, first: first) }
+      if isDense, let panels {
+        try panels.survey(rows, chunk, surveys)
+      } else {
+        try scan(rows, chunk, dense: isDense) { row, logits, first in surveys[row].take(logits, first: first) }
+      }
       try tasks.run(surveys.count) { surveys[$0].finish() }
     }
     return surveys
@@ -130,7 +137,7 @@ package final class VocabularyScan {
   }
 
   /// Vocabulary entries of a tile: its products and its dequantised weights take some 2 MB each.
-  private static func tileEntries(width: Int, rows: Int) -> Int { max(64, min(4096, (2 << 20) / (4 * max(rows, width))) / 64 * 64) }
+  static func tileEntries(width: Int, rows: Int) -> Int { max(64, min(4096, (2 << 20) / (4 * max(rows, width))) / 64 * 64) }
 }
 
 extension Head {

@@ -29,35 +29,4 @@ package enum VectorMath {
 
   @inlinable @inline(__always)
   package static func load(_ values: UnsafePointer<Float>) -> Eight { UnsafeRawPointer(values).loadUnaligned(as: Eight.self) }
-
-  /// Σ aᵢ·bᵢ.
-  @inlinable
-  package static func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Float {
-    var first = Eight.zero, second = Eight.zero, i = 0
-    while i + 16 <= count {
-      first += load(a + i) * load(b + i)
-      second += load(a + i + 8) * load(b + i + 8)
-      i += 16
-    }
-    var sum = (first + second).sum()
-    while i < count {
-      sum += a[i] * b[i]
-      i += 1
-    }
-    return sum
-  }
-
-  /// Adds `factor`·x to `target`.
-  @inlinable
-  package static func add(_ factor: Float, _ x: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, _ count: Int) {
-    var i = 0
-    while i + 8 <= count {
-      UnsafeMutableRawPointer(target + i).storeBytes(of: load(target + i) + factor * load(x + i), as: Eight.self)
-      i += 8
-    }
-    while i < count {
-      target[i] += factor * x[i]
-      i += 1
-    }
-  }
 }

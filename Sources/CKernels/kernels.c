@@ -1,0 +1,78 @@
+#include "ladder_kernels.h"
+
+typedef _Float16 half_number __attribute__((aligned(1)));
+
+#define NAME(f) plain_##f
+#define TARGET
+#define WIDTH 4
+#define ENTRIES 2
+#include "variant.h"
+#undef NAME
+#undef TARGET
+#undef WIDTH
+#undef ENTRIES
+
+#if defined(__x86_64__)
+#define NAME(f) avx2_##f
+#define TARGET __attribute__((target("avx2,fma,f16c")))
+#define WIDTH 8
+#define ENTRIES 6
+#include "variant.h"
+#undef NAME
+#undef TARGET
+#undef WIDTH
+#undef ENTRIES
+
+#define NAME(f) avx512_##f
+#define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma,f16c")))
+#define WIDTH 16
+#define ENTRIES 12
+#include "variant.h"
+#undef NAME
+#undef TARGET
+#undef WIDTH
+#undef ENTRIES
+#endif
+
+// 2 for AVX-512, 1 for AVX2, 0 for any other processor.
+static int variant(void) {
+#if defined(__x86_64__)
+  static int known = -1;
+  if (known < 0) {
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+      known = 2;
+    else
+      known = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") ? 1 : 0;
+  }
+  return known;
+#else
+  return 0;
+#endif
+}
+
+#if defined(__x86_64__)
+#define CHOOSE(f, ...) (variant() == 2 ? avx512_##f(__VA_ARGS__) : variant() == 1 ? avx2_##f(__VA_ARGS__) : plain_##f(__VA_ARGS__))
+#else
+#define CHOOSE(f, ...) plain_##f(__VA_ARGS__)
+#endif
+
+int ladder_panel_rows(void) { return variant() == 2 ? 32 : variant() == 1 ? 16 : 0; }
+
+void ladder_panel_products(const float *weights, int entries, int width, const float *panel, float *out, long stride) {
+  CHOOSE(products, weights, entries, width, panel, out, stride);
+}
+
+void ladder_panel_curve(float *z, int entries, long stride, float inner, float outer) { CHOOSE(curve, z, entries, stride, inner, outer); }
+
+void ladder_panel_maxima(const float *logits, int entries, long stride, float *maxima) { CHOOSE(maxima, logits, entries, stride, maxima); }
+
+void ladder_panel_sums(const float *logits, int entries, long stride, const float *maxima, float *sums, float *totals) {
+  CHOOSE(sums, logits, entries, stride, maxima, sums, totals);
+}
+
+float ladder_dot(const float *a, const float *b, int count) { return CHOOSE(dot, a, b, count); }
+
+void ladder_add_scaled(float factor, const float *x, float *target, int count) { CHOOSE(add_scaled, factor, x, target, count); }
+
+void ladder_dequantise_q8_0(const void *row, float *target, int count) { CHOOSE(dequantise_q8_0, row, target, count); }

@@ -1,0 +1,145 @@
+// One variant of the kernels: the includer defines NAME(f), TARGET, WIDTH (numbers of a vector) and ENTRIES (weight rows at a time).
+// Written with the compiler's vectors; TARGET decides the instructions that they become.
+
+typedef float NAME(vec) __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef int NAME(ints) __attribute__((vector_size(4 * WIDTH), aligned(4)));
+#define VEC NAME(vec)
+#define INTS NAME(ints)
+#define INLINE static inline __attribute__((always_inline)) TARGET
+
+INLINE VEC NAME(load)(const float *p) { return *(const VEC *)p; }
+INLINE void NAME(store)(float *p, VEC v) { *(VEC *)p = v; }
+INLINE VEC NAME(all)(float x) { return x - (VEC){0}; }
+INLINE VEC NAME(pick)(INTS mask, VEC a, VEC b) { return (VEC)((mask & (INTS)a) | (~mask & (INTS)b)); }
+
+// eˣ within 2e-7 of its value for x from −87 to 88, and at the nearer end beyond.
+INLINE VEC NAME(exp)(VEC x) {
+  x = NAME(pick)(x > -87.0f, x, NAME(all)(-87.0f));
+  x = NAME(pick)(x < 88.0f, x, NAME(all)(88.0f));
+  // Adding 1.5·2²³ rounds to a whole number, which then lies in the lowest bits: 2ⁿ comes by adding it to an exponent.
+  VEC shifted = x * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
+  VEC r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  VEC p = r * 1.9875691e-4f + 1.3981999e-3f;
+  p = p * r + 8.333452e-3f;
+  p = p * r + 4.1665796e-2f;
+  p = p * r + 1.6666665e-1f;
+  p = p * r + 5.0000001e-1f;
+  VEC e = p * (r * r) + r + 1.0f;
+  return (VEC)((INTS)e + ((INTS)shifted << 23));
+}
+
+// Channels at a time: that part of a panel stays in the first-level cache while all weight rows go by.
+#define CHANNELS 256
+
+// `count` weight rows, known when compiled, with both vectors of a panel; added to `out` where `adds`.
+INLINE void NAME(block)(const float *weights, long width, int channels, const float *panel, float *out, long stride, int adds, const int count) {
+  VEC low[ENTRIES], high[ENTRIES];
+#pragma clang loop unroll(full)
+  for (int e = 0; e < count; e++) {
+    low[e] = adds ? NAME(load)(out + e * stride) : (VEC){0};
+    high[e] = adds ? NAME(load)(out + e * stride + WIDTH) : (VEC){0};
+  }
+  for (int k = 0; k < channels; k++) {
+    VEC a = NAME(load)(panel + 2 * WIDTH * (long)k), b = NAME(load)(panel + 2 * WIDTH * (long)k + WIDTH);
+#pragma clang loop unroll(full)
+    for (int e = 0; e < count; e++) {
+      VEC w = NAME(all)(weights[e * width + k]);
+      low[e] = w * a + low[e];
+      high[e] = w * b + high[e];
+    }
+  }
+#pragma clang loop unroll(full)
+  for (int e = 0; e < count; e++) {
+    NAME(store)(out + e * stride, low[e]);
+    NAME(store)(out + e * stride + WIDTH, high[e]);
+  }
+}
+
+TARGET static void NAME(products)(const float *weights, int entries, int width, const float *panel, float *out, long stride) {
+  for (int k = 0; k < width; k += CHANNELS) {
+    const int channels = k + CHANNELS < width ? CHANNELS : width - k;
+    const float *part = panel + 2 * WIDTH * (long)k, *w = weights + k;
+    int e = 0;
+    for (; e + ENTRIES <= entries; e += ENTRIES) NAME(block)(w + e * (long)width, width, channels, part, out + e * stride, stride, k > 0, ENTRIES);
+    for (; e < entries; e++) NAME(block)(w + e * (long)width, width, channels, part, out + e * stride, stride, k > 0, 1);
+  }
+}
+
+TARGET static void NAME(curve)(float *z, int entries, long stride, float inner, float outer) {
+  for (int e = 0; e < entries; e++) {
+    for (int i = 0; i < 2 * WIDTH; i += WIDTH) {
+      float *p = z + e * stride + i;
+      VEC x = NAME(load)(p);
+      if (inner != 0) {
+        x = x * (2 * inner);
+        x = NAME(pick)(x < 18.0f, x, NAME(all)(18.0f));
+        x = 1.0f - 2.0f / (NAME(exp)(x) + 1.0f);
+      }
+      NAME(store)(p, x * outer);
+    }
+  }
+}
+
+TARGET static void NAME(maxima)(const float *logits, int entries, long stride, float *maxima) {
+  VEC a = NAME(load)(logits), b = NAME(load)(logits + WIDTH);
+  for (int e = 1; e < entries; e++) {
+    VEC x = NAME(load)(logits + e * stride), y = NAME(load)(logits + e * stride + WIDTH);
+    a = NAME(pick)(x > a, x, a);
+    b = NAME(pick)(y > b, y, b);
+  }
+  NAME(store)(maxima, a);
+  NAME(store)(maxima + WIDTH, b);
+}
+
+TARGET static void NAME(sums)(const float *logits, int entries, long stride, const float *maxima, float *sums, float *totals) {
+  VEC first_total = (VEC){0}, second_total = (VEC){0};
+  VEC low = NAME(load)(maxima), high = NAME(load)(maxima + WIDTH);
+  for (int first = 0; first < entries; first += 16) {
+    int end = first + 16 < entries ? first + 16 : entries;
+    VEC a = (VEC){0}, b = (VEC){0};
+    for (int e = first; e < end; e++) {
+      a += NAME(exp)(NAME(load)(logits + e * stride) - low);
+      b += NAME(exp)(NAME(load)(logits + e * stride + WIDTH) - high);
+    }
+    NAME(store)(sums + first / 16 * 2 * WIDTH, a);
+    NAME(store)(sums + first / 16 * 2 * WIDTH + WIDTH, b);
+    first_total += a;
+    second_total += b;
+  }
+  NAME(store)(totals, first_total);
+  NAME(store)(totals + WIDTH, second_total);
+}
+
+typedef signed char NAME(bytes) __attribute__((vector_size(WIDTH), aligned(1)));
+
+TARGET static void NAME(dequantise_q8_0)(const void *row, float *target, int count) {
+  const unsigned char *block = row;
+  for (int i = 0; i < count; i += 32, block += 34) {
+    float scale = (float)*(const half_number *)block;
+    for (int j = 0; j < 32; j += WIDTH) NAME(store)(target + i + j, __builtin_convertvector(*(const NAME(bytes) *)(block + 2 + j), VEC) * scale);
+  }
+}
+
+TARGET static float NAME(dot)(const float *a, const float *b, int count) {
+  VEC parts[4] = {{0}, {0}, {0}, {0}};
+  int i = 0;
+  for (; i + 4 * WIDTH <= count; i += 4 * WIDTH)
+    for (int j = 0; j < 4; j++) parts[j] = NAME(load)(a + i + j * WIDTH) * NAME(load)(b + i + j * WIDTH) + parts[j];
+  VEC sum = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+  float total = 0;
+  for (int j = 0; j < WIDTH; j++) total += sum[j];
+  for (; i < count; i++) total += a[i] * b[i];
+  return total;
+}
+
+TARGET static void NAME(add_scaled)(float factor, const float *x, float *target, int count) {
+  VEC f = NAME(all)(factor);
+  int i = 0;
+  for (; i + WIDTH <= count; i += WIDTH) NAME(store)(target + i, f * NAME(load)(x + i) + NAME(load)(target + i));
+  for (; i < count; i++) target[i] += factor * x[i];
+}
+
+#undef CHANNELS
+#undef VEC
+#undef INTS
+#undef INLINE

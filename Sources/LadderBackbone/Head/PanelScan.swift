@@ -1,0 +1,120 @@
+import CKernels
+import LadderCompute
+
+/// A survey of the vocabulary with products in F32, for processors that have panel kernels: each tile of the head is dequantised once,
+/// multiplied by panels of rows that lie channel by channel, and gone over while its logits are in the cache.
+final class PanelScan {
+  /// Rows of one panel; 0 on a processor without the kernels.
+  static let rows = Int(ladder_panel_rows())
+
+  private let head: Head
+  private let graph: Graph
+  private let tile: Int
+  private var panels = Scratch()
+  private var weights = Scratch()
+  private var logits = Scratch()
+
+  /// Nil on a processor without the kernels.
+  init?(_ head: Head, _ engine: Engine) throws {
+    guard Self.rows > 0 else { return nil }
+    self.head = head
+    tile = VocabularyScan.tileEntries(width: head.width, rows: VocabularyScan.rowsAtOnce)
+    graph = try Graph(engine, nodes: 8 + 2 * (head.vocabulary / tile + 2))
+  }
+
+  var bytes: Int { graph.workspace + panels.bytes + weights.bytes + logits.bytes }
+
+  /// Takes a chunk's rows over the whole vocabulary.
+  func survey(_ rows: Tensor, _ chunk: Range<Int>, _ surveys: UnsafeMutableBufferPointer<RowSurvey>) throws {
+    let width = head.width, n = chunk.count, wide = Self.rows, count = (n + wide - 1) / wide
+    let panels = panels.reserve(count * wide * width), weights = weights.reserve(tile * width), logits = logits.reserve(tile * count * wide)
+    try rows.withHostBytes { rows in
+      try head.weight.withHostBytes { head in
+        guard let x = rows.bindMemory(to: Float.self).baseAddress, let quantised = UnsafeRawPointer(head.baseAddress) else { return }
+        let source = HeadRows(self.head, quantised)
+        graph.reset()
+        graph.host(after: []) { thread, threads in
+          for panel in stride(from: thread, to: count, by: threads) {
+            Self.pack(x + chunk.lowerBound * width, n, width, panel, into: panels + panel * wide * width)
+          }
+        }
+        for first in stride(from: 0, to: self.head.vocabulary, by: tile) {
+          let entries = min(tile, self.head.vocabulary - first)
+          graph.host(after: []) { thread, threads in
+            for entry in (entries * thread / threads)..<(entries * (thread + 1) / threads) { source.read(first + entry, into: weights + entry * width) }
+          }
+          graph.host(after: []) { [self] thread, threads in
+            let own = (count * thread / threads)..<(count * (thread + 1) / threads)
+            multiply(weights, entries, panels, own, into: logits, stride: count * wide)
+            for panel in own { survey(logits + panel * wide, entries, stride: count * wide, first, panel, surveys) }
+          }
+        }
+        try graph.compute()
+        graph.reset()
+      }
+    }
+  }
+
+  /// One panel: [width][panel rows], rows past the last are zero.
+  private static func pack(_ x: UnsafePointer<Float>, _ n: Int, _ width: Int, _ panel: Int, into target: UnsafeMutablePointer<Float>) {
+    for i in 0..<rows {
+      let row = panel * rows + i
+      for k in 0..<width { target[k * rows + i] = row < n ? x[row * width + k] : 0 }
+    }
+  }
+
+  /// Products of a tile with some panels; some entries at a time, which stay in the second-level cache while the panels go by.
+  private func multiply(
+    _ weights: UnsafePointer<Float>, _ entries: Int, _ panels: UnsafePointer<Float>, _ own: Range<Int>, into logits: UnsafeMutablePointer<Float>, stride: Int
+  ) {
+    let width = head.width, wide = Self.rows, group = max(12, (192 << 10) / (4 * width) / 12 * 12)
+    for first in Swift.stride(from: 0, to: entries, by: group) {
+      for panel in own {
+        ladder_panel_products(
+          weights + first * width, Int32(min(group, entries - first)), Int32(width), panels + panel * wide * width, logits + first * stride + panel * wide, stride)
+      }
+    }
+  }
+
+  private func survey(
+    _ logits: UnsafeMutablePointer<Float>, _ entries: Int, stride: Int, _ first: Int, _ panel: Int, _ surveys: UnsafeMutableBufferPointer<RowSurvey>
+  ) {
+    let wide = Self.rows, base = panel * wide, count = min(wide, surveys.count - base)
+    if head.capped || head.outer != 1 { ladder_panel_curve(logits, Int32(entries), stride, head.capped ? head.inner : 0, head.outer) }
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: wide * (3 + entries / RowSurvey.group + 1)) { scratch in
+      guard let maxima = scratch.baseAddress else { return }
+      let totals = maxima + wide, sums = totals + wide
+      ladder_panel_maxima(logits, Int32(entries), stride, maxima)
+      for i in 0..<count {
+        surveys[base + i].raise(to: maxima[i])
+        maxima[i] = surveys[base + i].maximum
+      }
+      ladder_panel_sums(logits, Int32(entries), stride, maxima, sums, totals)
+      for i in 0..<count { surveys[base + i].take(first: first, count: entries, logits: logits + i, stride: stride, sums: sums + i, sumStride: wide, total: totals[i]) }
+    }
+  }
+}
+
+/// Memory of a loop, kept for its next pass.
+private struct Scratch {
+  private var memory: Owner?
+
+  private final class Owner {
+    let bytes: Int
+    let pointer: UnsafeMutableRawPointer
+    init(_ bytes: Int) {
+      self.bytes = bytes
+      pointer = .allocate(byteCount: bytes, alignment: 64)
+    }
+    deinit { pointer.deallocate() }
+  }
+
+  var bytes: Int { memory?.bytes ?? 0 }
+
+  /// Room for so many numbers, with undefined contents.
+  mutating func reserve(_ count: Int) -> UnsafeMutablePointer<Float> {
+    let owner = memory.flatMap { $0.bytes >= 4 * count ? $0 : nil } ?? Owner(4 * count)
+    memory = owner
+    return owner.pointer.assumingMemoryBound(to: Float.self)
+  }
+}
