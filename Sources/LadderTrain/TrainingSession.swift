@@ -149,7 +149,10 @@ package final class TrainingSession {
       let corrected = try timed(\.side) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
       try gradients.reset()
       let gradient = try gradients.make(.float32, [backbone.width, targets.count])
-      let losses = try timed(\.head) { try self.losses(corrected, samples, gradient, scale: 1 / Float(rows), head, &comparison) }
+      let losses = try timed(\.head) {
+        var draws = SeededRandom(seed: configuration.seed, 4, number, index)
+        return try self.losses(corrected, samples, gradient, scale: 1 / Float(rows), seed: draws.next(), head, &comparison)
+      }
       sum += losses.reduce(0.0) { $0 + Double($1) }
       try timed(\.side) { try learner.backward(gradient) }
     }
@@ -178,11 +181,11 @@ package final class TrainingSession {
 
   /// Losses of a micro-batch's rows, and their gradient. Shapes: corrected and gradient [d, rows].
   private func losses(
-    _ corrected: Tensor, _ samples: [EncodedSample], _ gradient: Tensor, scale: Float, _ use: HeadUse, _ comparison: inout Comparison
+    _ corrected: Tensor, _ samples: [EncodedSample], _ gradient: Tensor, scale: Float, seed: UInt64, _ use: HeadUse, _ comparison: inout Comparison
   ) throws -> [Float] {
     let targets = samples.flatMap(\.targets), rivals = samples.flatMap(\.rivals)
     guard let cachedHead, rivals.allSatisfy(\.isEmpty) else {
-      return try loss.evaluate(corrected, targets: targets, rivals: rivals, gradient: gradient, scale: scale)
+      return try loss.evaluate(corrected, targets: targets, rivals: rivals, gradient: gradient, scale: scale, seed: seed)
     }
     let known = use == .exact ? nil : cachedHead.references.read(samples)
     let cached = try known.map { try cachedHead.evaluate(corrected, $0, targets: targets, gradient: gradient, scale: scale) }
@@ -190,7 +193,7 @@ package final class TrainingSession {
     let before = cached.map { _ in gradient.read() }
     let stores = use == .exact && cachedHead.references.stores && !cachedHead.references.hold(samples)
     var taken: [RowReference] = []
-    let exact = try loss.evaluate(corrected, targets: targets, gradient: gradient, scale: scale) { chunk, rows in
+    let exact = try loss.evaluate(corrected, targets: targets, gradient: gradient, scale: scale, seed: seed) { chunk, rows in
       if stores { taken += try cachedHead.take(corrected, chunk, rows, targets: Array(targets[chunk])) }
     }
     if stores, taken.count == targets.count { cachedHead.references.write(samples, taken) }

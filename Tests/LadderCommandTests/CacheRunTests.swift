@@ -48,7 +48,27 @@ import Testing
     }
   #endif
 
+  /// Killed in its first epoch, in a later one, and stopped by SIGTERM: the weights are those of a run that was left alone.
+  @Test func aKilledRunWithTheCachedHeadEndsAsIfLeftAlone() throws {
+    func options(_ cache: String) -> [String] { ["--cache", folder.file(cache), "--head", "cached", "--checkpoint-every", "5", "--epochs", "3"] }
+    let whole = try Command.run(arguments("whole", options("one")), in: folder)
+    #expect(whole.status == 0 && whole.errors.contains("the cached head against the exact one in"), "\(whole.errors)")
+    for (signal, step) in [(SIGKILL, 7), (SIGKILL, 31), (SIGTERM, 44)] {
+      let running = try Command.start(arguments("killed", options("two") + ["--resume"]), in: folder)
+      running.signal(signal) { folder.steps("killed") >= step }
+      _ = running.wait()
+    }
+    let resumed = try Command.run(arguments("killed", options("two") + ["--resume"]), in: folder)
+    #expect(resumed.status == 0, "\(resumed.errors)")
+    #expect(try folder.weights("killed") == folder.weights("whole"))
+  }
+
   @Test func wrongCacheOptions() throws {
+    let noCache = try Command.run(arguments("x", ["--head", "cached"]), in: folder)
+    #expect(noCache.status == 64 && noCache.lastError.contains("--cache"))
+    let qlora = try Command.run(arguments("x", ["--head", "cached", "--method", "qlora"]), in: folder)
+    #expect(qlora.status == 64 && qlora.lastError.contains("--head cached"))
+    #expect(try Command.run(arguments("x", ["--head", "some"]), in: folder).status == 64)
     for more in [["--cache-limit", "20GB"], ["--cache", folder.file("c"), "--cache-limit", "many"], ["--cache", folder.file("c"), "--cache-format", "q3"]] {
       #expect(try Command.run(arguments("x", more), in: folder).status == 64)
     }

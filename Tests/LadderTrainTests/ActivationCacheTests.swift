@@ -15,9 +15,14 @@ import Testing
     model = try folder.model()
   }
 
+  /// No two alike: what the engine gives for a sample differs in its last bits with those beside it, and the cache keeps the first.
+  private static let samples = (0..<48).map { i in
+    Sample(prompt: "question \(i) of kind \(i % 2 == 0 ? "even" : "odd"):", completion: i % 2 == 0 ? " yes" : " no, never")
+  }
+
   /// Trains into a new run; the losses of its steps, its weights, what stopped the cache, and whether the blocks were loaded.
   private func train(
-    _ name: String, cache: Trainer.CacheOptions? = nil, known: Bool = false, samples: [Sample] = TrainerTests.samples,
+    _ name: String, cache: Trainer.CacheOptions? = nil, known: Bool = false, samples: [Sample] = Self.samples,
     _ change: (inout TrainingConfiguration) -> Void = { _ in }
   ) throws -> (losses: [Float], weights: Data, stopped: String?, loadedBlocks: Bool) {
     let head = known ? ActivationCache.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
@@ -46,12 +51,12 @@ import Testing
     #expect(warm.losses == plain.losses && warm.weights == plain.weights)
     #expect(cold.loadedBlocks && !warm.loadedBlocks, "a warm cache needs no block of the model")
     let summary = try #require(ActivationCache.summaries(in: folder.file("cache")).first)
-    #expect(summary.entries == Set(TrainerTests.samples.map { "\($0.form)" }).count)
+    #expect(summary.entries == Self.samples.count)
   }
 
   /// What looks at samples before training, to standardise and to calibrate, leaves no mark on the cache.
   @Test func aCalibratedRunIsTheSameFromAWarmCache() throws {
-    let samples = TrainerTests.samples.map { sample in
+    let samples = Self.samples.map { sample in
       var own = sample
       own.choices = [" yes", " no, never"]
       return own

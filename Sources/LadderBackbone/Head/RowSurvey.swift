@@ -7,7 +7,7 @@ import LadderCompute
 /// Entries of at least a share θ of the sum are gathered as they are. The others, two or three percent of a row between a quarter of a
 /// million of them, are drawn: walking over them in order, one is taken each time another θ of mass has gone by, and stands for that
 /// θ. Each is taken with a probability in proportion to its own mass, so the expected gradient is the exact one, and no mass is left
-/// out (systematic sampling; Madow 1949). The random offset is a function of the row alone.
+/// out (systematic sampling; Madow 1949). The random offset comes from the run's seed and the row's place in its step.
 package struct RowSurvey {
   /// One entry of the vocabulary.
   package struct Entry {
@@ -24,7 +24,7 @@ package struct RowSurvey {
   package static let share: Float = 0x1p-15
   /// The most entries that each of so many rows ends with; while they are gone over, twice as many. A row that is flat over the
   /// vocabulary gets a larger θ where there are many rows.
-  package static func limit(rows: Int) -> Int { max(3072, 512 * 3072 / max(1, rows)) }
+  package static func limit(rows: Int) -> Int { max(2048, 512 * 2048 / max(1, rows)) }
 
   package let target: Int32
   private let limit: Int
@@ -40,12 +40,12 @@ package struct RowSurvey {
 
   /// - Parameters:
   ///   - limit: the most entries that the row ends with.
-  ///   - seed: decides the random offset.
-  init(target: Int32, limit: Int, seed: UInt64) {
+  ///   - random: the stream of its random offsets.
+  init(target: Int32, limit: Int, random: SeededRandom) {
     self.target = target
     self.limit = limit
-    random = SeededRandom(seed: seed)
-    phase = random.uniform()
+    self.random = random
+    phase = self.random.uniform()
   }
 
   /// ln Σ exp(logit).

@@ -34,7 +34,7 @@ package final class VocabularyScan {
   /// What a head's pass works in at most, for `rows` rows, by shapes alone.
   package static func bytes(width: Int, vocabulary: Int, rows: Int) -> Int {
     let rows = min(rows, rowsAtOnce), tile = tileEntries(width: width, rows: rows)
-    return tile * (4 * rows + 6 * width) + 2 * width * rows + 12 * 512 * 1536
+    return tile * (4 * rows + 6 * width) + 2 * width * rows + 28 * 512 * 1024
   }
 
   /// Whether the head gets a packed copy on most processors.
@@ -80,19 +80,18 @@ package final class VocabularyScan {
   }
 
   /// Surveys rows for their gradient: see `RowSurvey`. Where there are rows enough, products are of the dequantised head, in F32 or F16.
-  package func survey(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32]) throws -> [RowSurvey] {
+  /// - Parameter seed: of what is drawn, with the rows' places.
+  package func survey(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], seed: UInt64) throws -> [RowSurvey] {
     precondition(chunk.count == targets.count)
     let width = rows[0]
     var isDense = chunk.count >= Self.denseRows
-    var surveys = rows.withHostBytes { bytes in
+    // F16 ends at 65,504.
+    rows.withHostBytes { bytes in
       let values = bytes.bindMemory(to: Float.self)[(chunk.lowerBound * width)..<(chunk.upperBound * width)]
-      // F16 ends at 65,504.
       isDense = isDense && values.allSatisfy { abs($0) < 3e4 }
-      return targets.enumerated().map { row, target in
-        var seed = UInt64(UInt32(bitPattern: target))
-        for value in values.dropFirst(row * width).prefix(min(4, width)) { seed = seed &* 0x100_0000_01B3 ^ UInt64(value.bitPattern) }
-        return RowSurvey(target: target, limit: RowSurvey.limit(rows: targets.count), seed: seed)
-      }
+    }
+    var surveys = zip(chunk, targets).map { row, target in
+      RowSurvey(target: target, limit: RowSurvey.limit(rows: targets.count), random: SeededRandom(seed: seed, row))
     }
     try surveys.withUnsafeMutableBufferPointer { surveys in
       nonisolated(unsafe) let surveys = surveys

@@ -33,9 +33,10 @@ package final class CrossEntropy {
   ///   - targets: one per row.
   ///   - rivals: of each row the entries that its softmax is over; none for the whole vocabulary, and empty for that in all rows.
   ///   - gradient: [width, rows] F32, filled with `scale` × dΣloss/drows; nil where no gradient is asked for.
+  ///   - seed: of what is drawn for the gradient.
   ///   - known: called with what a survey found of some of the rows.
   package func evaluate(
-    _ rows: Tensor, targets: [Int32], rivals: [[Int32]] = [], gradient: Tensor? = nil, scale: Float = 1,
+    _ rows: Tensor, targets: [Int32], rivals: [[Int32]] = [], gradient: Tensor? = nil, scale: Float = 1, seed: UInt64 = 0,
     known: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)? = nil
   ) throws -> [Float] {
     precondition(rows[1] == targets.count && (rivals.isEmpty || rivals.count == targets.count))
@@ -47,7 +48,7 @@ package final class CrossEntropy {
       losses +=
         hasRivals
         ? try evaluate(rows, chunk, Array(targets[chunk]), Array(rivals[chunk]), gradient, scale)
-        : try evaluate(rows, chunk, Array(targets[chunk]), gradient, scale, known)
+        : try evaluate(rows, chunk, Array(targets[chunk]), gradient, scale, seed, known)
     }
     return losses
   }
@@ -71,7 +72,8 @@ package final class CrossEntropy {
   private func rowsAtOnce(trains: Bool) -> Int { dense != nil && (trains || surveyed == nil) ? DenseLoss.rowsAtOnce : VocabularyScan.rowsAtOnce }
 
   private func evaluate(
-    _ rows: Tensor, _ chunk: Range<Int>, _ targets: [Int32], _ gradient: Tensor?, _ scale: Float, _ report: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)?
+    _ rows: Tensor, _ chunk: Range<Int>, _ targets: [Int32], _ gradient: Tensor?, _ scale: Float, _ seed: UInt64,
+    _ report: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)?
   ) throws -> [Float] {
     if let dense, gradient != nil || surveyed == nil { return try dense.evaluate(rows, chunk, targets: targets, gradient: gradient, scale: scale) }
     guard let surveyed else { return [] }
@@ -82,7 +84,7 @@ package final class CrossEntropy {
     guard let gradient else {
       return try surveyed.scan.judge(rows, chunk, wanted: targets.map { [$0] }).map { Float($0.logSumExp - Double($0.logits[0])) }
     }
-    let known = try surveyed.rows(rows, chunk, targets: targets)
+    let known = try surveyed.rows(rows, chunk, targets: targets, seed: seed)
     try gradient.withHostBytes { bytes in
       if let own = bytes.bindMemory(to: Float.self).baseAddress { try surveyed.fill(own + values, known, targets: targets, scale: scale) }
     }

@@ -33,8 +33,9 @@ package struct SurveyedLoss {
   /// - Parameters:
   ///   - rows: the head's input, [width, all rows] F32.
   ///   - chunk: which of them, at most `VocabularyScan.rowsAtOnce`.
-  package func rows(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32]) throws -> Rows {
-    let surveys = try scan.survey(rows, chunk, targets: targets), n = targets.count
+  ///   - seed: of what is drawn.
+  package func rows(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], seed: UInt64 = 0) throws -> Rows {
+    let surveys = try scan.survey(rows, chunk, targets: targets, seed: seed), n = targets.count
     var result = Rows()
     result.lists = EntryLists(surveys.map { $0.entries.map(\.id) })
     let exact = EntryLists(surveys.map { $0.entries.lazy.filter { !$0.isDrawn }.map(\.id) })
