@@ -103,7 +103,9 @@ import Testing
   /// Two epochs with the cached head end near those with the exact one, say how far they drifted, and go on bit for bit after a stop.
   @Test func trainingWithIt() async throws {
     let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU"), cache = Trainer.CacheOptions(directory: folder.file("runs"))
-    func train(_ name: String, _ head: HeadMode?, stopAfter: Int? = nil, resume: Bool = false) async throws -> (loss: Float, drift: (Double, Double)?, weights: Data) {
+    func train(_ name: String, _ head: HeadMode?, stopAfter: Int? = nil, resume: Bool = false) async throws -> (
+      loss: Float, drift: (Double, Double)?, weights: Data
+    ) {
       var c = TrainerTests.configuration
       c.head = head
       c.epochs = 3

@@ -69,7 +69,8 @@ import Testing
   @Test(arguments: [
     Shape(), Shape(rows: 3), Shape(architecture: .gemma2), Shape(architecture: .gemma2, rows: 3), Shape(architecture: .granite),
     Shape(width: 96, vocabulary: 3000, type: GGML_TYPE_Q4_0), Shape(width: 256, vocabulary: 2048, type: GGML_TYPE_Q6_K),
-    Shape(width: 256, vocabulary: 2051, type: GGML_TYPE_Q4_K, rows: 5), Shape(vocabulary: 2048, type: GGML_TYPE_F32), Shape(vocabulary: 2048, type: GGML_TYPE_F16),
+    Shape(width: 256, vocabulary: 2051, type: GGML_TYPE_Q4_K, rows: 5), Shape(vocabulary: 2048, type: GGML_TYPE_F32),
+    Shape(vocabulary: 2048, type: GGML_TYPE_F16),
     Shape(architecture: .gemma3, vocabulary: 9000, type: GGML_TYPE_BF16), Shape(vocabulary: 2048, type: GGML_TYPE_Q5_0, rows: 600),
   ]) func gradientIsThatOfTheWholeVocabulary(_ shape: Shape) throws {
     let backbone = try Backbone(
@@ -189,12 +190,14 @@ import Testing
   /// to one, and what is drawn stands for the mass of all that counts for little alone.
   @Test(.enabled(if: DemoModel.path != nil)) func gradientOfGemmasOwnRows() throws {
     let backbone = try Backbone(path: try #require(DemoModel.path), threads: 2, device: "CPU"), d = backbone.width
-    let text = "The baker had 20 loaves. She sold 7 in the morning and twice as many after noon, less 3 that she gave to a school. " +
-      "So she sold 7 * 2 = 14 - 3 = 11 loaves after noon. In all that is 7 + 11 = 18 loaves, and 20 - 18 = 2 are left. #### 2"
+    let text =
+      "The baker had 20 loaves. She sold 7 in the morning and twice as many after noon, less 3 that she gave to a school. "
+      + "So she sold 7 * 2 = 14 - 3 = 11 loaves after noon. In all that is 7 + 11 = 18 loaves, and 20 - 18 = 2 are left. #### 2"
     let tokens = backbone.tokenizer.tokens(text, beginning: true), count = tokens.count - 1
     #expect(count >= 70)
     let pool = TensorPool(backbone.engine), final = try pool.make(.float32, [d, count])
-    try ForwardPass(backbone, rungs: [], maxTokens: 256).run([PackedSample(tokens: Array(tokens.dropLast()), lossRows: Array(0..<count))], taps: [], final: final)
+    try ForwardPass(backbone, rungs: [], maxTokens: 256).run(
+      [PackedSample(tokens: Array(tokens.dropLast()), lossRows: Array(0..<count))], taps: [], final: final)
     let targets = Array(tokens.dropFirst()), surveyed = try SurveyedLoss(backbone)
     let known = try surveyed.rows(final, 0..<count, targets: targets)
     var certainty: [(row: Int, share: Float)] = []

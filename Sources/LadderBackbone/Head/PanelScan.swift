@@ -71,7 +71,8 @@ final class PanelScan {
     for first in Swift.stride(from: 0, to: entries, by: group) {
       for panel in own {
         ladder_panel_products(
-          weights + first * width, Int32(min(group, entries - first)), Int32(width), panels + panel * wide * width, logits + first * stride + panel * wide, stride)
+          weights + first * width, Int32(min(group, entries - first)), Int32(width), panels + panel * wide * width, logits + first * stride + panel * wide,
+          stride)
       }
     }
   }
@@ -90,7 +91,9 @@ final class PanelScan {
         maxima[i] = surveys[base + i].maximum
       }
       ladder_panel_sums(logits, Int32(entries), stride, maxima, sums, totals)
-      for i in 0..<count { surveys[base + i].take(first: first, count: entries, logits: logits + i, stride: stride, sums: sums + i, sumStride: wide, total: totals[i]) }
+      for i in 0..<count {
+        surveys[base + i].take(first: first, count: entries, logits: logits + i, stride: stride, sums: sums + i, sumStride: wide, total: totals[i])
+      }
     }
   }
 }
