@@ -12,6 +12,7 @@ final class PanelScan {
   private let tile: Int
   private var panels = Scratch()
   private var weights = Scratch()
+  /// Of each panel [tile][panel rows], one after another: neighbours that are scanned together lie together.
   private var logits = Scratch()
 
   /// Nil on a processor without the kernels.
@@ -45,8 +46,8 @@ final class PanelScan {
           }
           graph.host(after: []) { [self] thread, threads in
             let own = (count * thread / threads)..<(count * (thread + 1) / threads)
-            multiply(weights, entries, panels, own, into: logits, stride: count * wide)
-            for panel in own { survey(logits + panel * wide, entries, stride: count * wide, first, panel, surveys) }
+            multiply(weights, entries, panels, own, into: logits)
+            for panel in own { survey(logits + panel * tile * wide, entries, first, panel, surveys) }
           }
         }
         try graph.compute()
@@ -65,34 +66,34 @@ final class PanelScan {
 
   /// Products of a tile with some panels; some entries at a time, which stay in the second-level cache while the panels go by.
   private func multiply(
-    _ weights: UnsafePointer<Float>, _ entries: Int, _ panels: UnsafePointer<Float>, _ own: Range<Int>, into logits: UnsafeMutablePointer<Float>, stride: Int
+    _ weights: UnsafePointer<Float>, _ entries: Int, _ panels: UnsafePointer<Float>, _ own: Range<Int>, into logits: UnsafeMutablePointer<Float>
   ) {
     let width = head.width, wide = Self.rows, group = max(12, (192 << 10) / (4 * width) / 12 * 12)
-    for first in Swift.stride(from: 0, to: entries, by: group) {
+    for first in stride(from: 0, to: entries, by: group) {
       for panel in own {
         ladder_panel_products(
-          weights + first * width, Int32(min(group, entries - first)), Int32(width), panels + panel * wide * width, logits + first * stride + panel * wide,
-          stride)
+          weights + first * width, Int32(min(group, entries - first)), Int32(width), panels + panel * wide * width,
+          logits + (panel * tile + first) * wide, wide)
       }
     }
   }
 
   private func survey(
-    _ logits: UnsafeMutablePointer<Float>, _ entries: Int, stride: Int, _ first: Int, _ panel: Int, _ surveys: UnsafeMutableBufferPointer<RowSurvey>
+    _ logits: UnsafeMutablePointer<Float>, _ entries: Int, _ first: Int, _ panel: Int, _ surveys: UnsafeMutableBufferPointer<RowSurvey>
   ) {
     let wide = Self.rows, base = panel * wide, count = min(wide, surveys.count - base)
-    if head.capped || head.outer != 1 { ladder_panel_curve(logits, Int32(entries), stride, head.capped ? head.inner : 0, head.outer) }
+    if head.capped || head.outer != 1 { ladder_panel_curve(logits, Int32(entries), wide, head.capped ? head.inner : 0, head.outer) }
     withUnsafeTemporaryAllocation(of: Float.self, capacity: wide * (3 + entries / RowSurvey.group + 1)) { scratch in
       guard let maxima = scratch.baseAddress else { return }
       let totals = maxima + wide, sums = totals + wide
-      ladder_panel_maxima(logits, Int32(entries), stride, maxima)
+      ladder_panel_maxima(logits, Int32(entries), wide, maxima)
       for i in 0..<count {
         surveys[base + i].raise(to: maxima[i])
         maxima[i] = surveys[base + i].maximum
       }
-      ladder_panel_sums(logits, Int32(entries), stride, maxima, sums, totals)
+      ladder_panel_sums(logits, Int32(entries), wide, maxima, sums, totals)
       for i in 0..<count {
-        surveys[base + i].take(first: first, count: entries, logits: logits + i, stride: stride, sums: sums + i, sumStride: wide, total: totals[i])
+        surveys[base + i].take(first: first, count: entries, logits: logits + i, stride: wide, sums: sums + i, sumStride: wide, total: totals[i])
       }
     }
   }
