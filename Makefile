@@ -36,7 +36,7 @@ test:  ## run every test, on tiny models written by the tests and on Gemma 3 270
 
 .PHONY: run-tests
 run-tests:
-	swift test --no-parallel -Xswiftc -O $(LINK)
+	swift test --no-parallel -Xswiftc -O -Xcc -O2 $(LINK)
 
 bench:  ## speed and memory against the engine's own; FULL=1 adds a 7B shape, DATA=file.jsonl takes other samples
 	scripts/bootstrap

@@ -124,7 +124,8 @@ import Testing
       ["bench", "--model", model, "--max-length", "64", "--steps", "2", "--decode", "4", "--device", "CPU", "--json"], in: folder)
     #expect(result.status == 0 && result.output.split(separator: "\n").count == 1, "\(result.errors)")
     for key in [
-      "engine_tokens_per_second", "train_tokens_per_second", "cached_tokens_per_second", "decode_base_tokens_per_second", "decode_ladder_tokens_per_second",
+      "engine_tokens_per_second", "engine_logits_tokens_per_second", "train_tokens_per_second", "cached_tokens_per_second",
+      "cached_head_tokens_per_second", "head_share", "decode_base_tokens_per_second", "decode_ladder_tokens_per_second",
       "peak_bytes", "weights_bytes",
     ] { #expect(result.json[key] is NSNumber, "\(key)") }
   }

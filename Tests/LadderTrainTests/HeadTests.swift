@@ -100,6 +100,23 @@ import Testing
     }
   }
 
+  /// The dense form over many tiles is what it is over one, up to the order of its sums: 1e-5 of the gradient.
+  @Test(arguments: curves) func denseTilesAddUp(_ architecture: TinyModel.Architecture) throws {
+    let backbone = try Backbone(
+      path: try folder.model { model in
+        model.architecture = architecture
+        model.vocabulary = 1000
+      }, threads: 2, device: "CPU")
+    let pool = TensorPool(backbone.engine), d = backbone.width, input = try pool.make(rows(backbone, 9), [d, 9])
+    let results = try [8 << 20, 64 << 10].map { bytes in
+      let gradient = try pool.make(.float32, [d, 9])
+      let losses = try DenseLoss(backbone, tileBytes: bytes).evaluate(input, 2..<9, targets: (0..<7).map { 100 * $0 }, gradient: gradient, scale: 0.5)
+      return (losses, Array(gradient.read()[(2 * d)...]).map(Double.init))
+    }
+    #expect(zip(results[0].0, results[1].0).allSatisfy { abs($0 - $1) < 1e-4 })
+    #expect(relativeError(results[1].1.map { Float($0) }, results[0].1) < 1e-5)
+  }
+
   private func rows(_ backbone: Backbone, _ count: Int, scale: Float = 1) -> [Float] {
     var random = SeededRandom(seed: 3)
     return (0..<(backbone.width * count)).map { _ in random.normal() * scale }

@@ -32,7 +32,6 @@ package struct RowSurvey {
   package private(set) var maximum = -Float.infinity
   package private(set) var sum = 0.0
   package private(set) var entries: [Entry] = []
-  package private(set) var targetLogit = -Float.infinity
   private var share = Self.share
   /// Mass that has gone by since an entry was last drawn, in units of the mass that one stands for.
   private var phase: Float
@@ -47,9 +46,6 @@ package struct RowSurvey {
     self.random = random
     phase = self.random.uniform()
   }
-
-  /// ln Σ exp(logit).
-  package var logSumExp: Double { Double(maximum) + log(sum) }
 
   /// Takes in the logits of the entries `first`, `first` + 1, ….
   mutating func take(_ logits: UnsafeMutableBufferPointer<Float>, first: Int) {
@@ -94,7 +90,6 @@ package struct RowSurvey {
       }
       for k in (g * Self.group)..<min(count, (g + 1) * Self.group) {
         let logit = logits[k * stride], mass = expf(logit - maximum)
-        if k == place { targetLogit = logit }
         if mass >= quantum || k == place {
           entries.append(Entry(id: Int32(first + k), logit: logit, weight: logit))
           continue

@@ -11,24 +11,19 @@ package final class DenseLoss {
   private let pool: TensorPool
   /// Rows at a time.
   package static let rowsAtOnce = 128
-  /// Bytes of a tile's logits, and of its dequantised weights.
-  private static let tileBytes = 8 << 20
+  /// The tiles' vocabulary entries.
+  private let tiles: [Range<Int>]
 
-  package init(_ backbone: Backbone) throws {
+  /// - Parameter tileBytes: of a tile's logits, and of its dequantised weights, at most.
+  package init(_ backbone: Backbone, tileBytes: Int = 8 << 20) throws {
     head = backbone.head
-    graph = try Graph(backbone.engine, nodes: 256 + 32 * (backbone.vocabulary / Self.tileEntries(backbone.head) + 2))
+    let entries = max(64, tileBytes / (4 * max(head.width, Self.rowsAtOnce)) / 64 * 64), vocabulary = head.vocabulary
+    tiles = stride(from: 0, to: vocabulary, by: entries).map { $0..<min($0 + entries, vocabulary) }
+    graph = try Graph(backbone.engine, nodes: 256 + 36 * tiles.count)
     pool = TensorPool(backbone.engine)
   }
 
   package var bytes: Int { graph.workspace + pool.capacity }
-
-  private static func tileEntries(_ head: Head) -> Int { max(64, tileBytes / (4 * max(head.width, rowsAtOnce)) / 64 * 64) }
-
-  /// The tiles' vocabulary entries.
-  private var tiles: [Range<Int>] {
-    let entries = Self.tileEntries(head)
-    return stride(from: 0, to: head.vocabulary, by: entries).map { $0..<min($0 + entries, head.vocabulary) }
-  }
 
   /// −ln p(target) of a chunk of at most `rowsAtOnce` rows. Shapes: rows [width, all]; gradient the same, whose chunk is filled with
   /// `scale` × dΣloss/drows.
