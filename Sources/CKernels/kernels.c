@@ -76,3 +76,5 @@ float ladder_dot(const float *a, const float *b, int count) { return CHOOSE(dot,
 void ladder_add_scaled(float factor, const float *x, float *target, int count) { CHOOSE(add_scaled, factor, x, target, count); }
 
 void ladder_dequantise_q8_0(const void *row, float *target, int count) { CHOOSE(dequantise_q8_0, row, target, count); }
+
+void ladder_dequantise_q4_0(const void *row, float *target, int count) { CHOOSE(dequantise_q4_0, row, target, count); }

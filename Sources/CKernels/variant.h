@@ -139,6 +139,18 @@ TARGET static void NAME(add_scaled)(float factor, const float *x, float *target,
   for (; i < count; i++) target[i] += factor * x[i];
 }
 
+TARGET static void NAME(dequantise_q4_0)(const void *row, float *target, int count) {
+  const unsigned char *block = row;
+  for (int i = 0; i < count; i += 32, block += 18) {
+    float scale = (float)*(const half_number *)block;
+    for (int j = 0; j < 16; j += WIDTH) {
+      NAME(bytes) halves = *(const NAME(bytes) *)(block + 2 + j), low = (halves & 15) - 8, high = ((halves >> 4) & 15) - 8;
+      NAME(store)(target + i + j, __builtin_convertvector(low, VEC) * scale);
+      NAME(store)(target + i + 16 + j, __builtin_convertvector(high, VEC) * scale);
+    }
+  }
+}
+
 #undef CHANNELS
 #undef VEC
 #undef INTS

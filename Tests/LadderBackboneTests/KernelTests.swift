@@ -69,13 +69,15 @@ struct KernelTests {
   }
 
   /// The same numbers as ggml's own.
-  @Test func rowsInQ8() {
+  @Test func quantisedRows() {
     let values = numbers(320, seed: 7)
-    var row = [UInt8](repeating: 0, count: ggml_row_size(GGML_TYPE_Q8_0, 320)), own = [Float](repeating: 0, count: 320), ggml = own
-    ggml_quantize_chunk(GGML_TYPE_Q8_0, values, &row, 0, 1, 320, nil)
-    ladder_dequantise_q8_0(row, &own, 320)
-    ggml_get_type_traits(GGML_TYPE_Q8_0).pointee.to_float?(row, &ggml, 320)
-    #expect(own == ggml)
+    for type in [GGML_TYPE_Q8_0, GGML_TYPE_Q4_0] {
+      var row = [UInt8](repeating: 0, count: ggml_row_size(type, 320)), own = [Float](repeating: 0, count: 320), ggml = own
+      ggml_quantize_chunk(type, values, &row, 0, 1, 320, nil)
+      if type == GGML_TYPE_Q8_0 { ladder_dequantise_q8_0(row, &own, 320) } else { ladder_dequantise_q4_0(row, &own, 320) }
+      ggml_get_type_traits(type).pointee.to_float?(row, &ggml, 320)
+      #expect(own == ggml)
+    }
   }
 
   /// Swift's own eˣ and tanh, within the errors that they state.

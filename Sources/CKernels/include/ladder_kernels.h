@@ -27,3 +27,6 @@ void ladder_add_scaled(float factor, const float *x, float *target, int count);
 
 // The numbers of a row in ggml's Q8_0: blocks of 32 bytes behind an F16 scale. `count` is a multiple of 32.
 void ladder_dequantise_q8_0(const void *row, float *target, int count);
+
+// The same in Q4_0: behind each scale 16 bytes, whose lower halves are the first 16 numbers plus 8, the upper halves the others.
+void ladder_dequantise_q4_0(const void *row, float *target, int count);

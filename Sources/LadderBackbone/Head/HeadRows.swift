@@ -24,6 +24,8 @@ struct HeadRows {
     let row = source + entry * stride
     if type == GGML_TYPE_Q8_0 {
       ladder_dequantise_q8_0(row, target, Int32(width))
+    } else if type == GGML_TYPE_Q4_0 {
+      ladder_dequantise_q4_0(row, target, Int32(width))
     } else if let convert {
       convert(row, target, Int64(width))
     } else {
