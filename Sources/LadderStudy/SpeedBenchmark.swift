@@ -20,8 +20,6 @@ public struct SpeedBenchmark: Sendable {
     public var steps = 8
     /// Tokens that are decoded; 0 leaves decoding out.
     public var decodedTokens = 48
-    /// Measure the engine's own pass with its head at every row that carries loss.
-    public var measuresLogits = true
     /// Measure a second pass from the activation cache, with the exact and with the cached head.
     public var measuresCache = true
     public init() {}
@@ -34,7 +32,7 @@ public struct SpeedBenchmark: Sendable {
     /// The same with the taps that training reads.
     public var tappedTokensPerSecond: Double
     /// The backbone's forward pass with its own logits at every row that carries loss.
-    public var engineLogitsTokensPerSecond: Double?
+    public var engineLogitsTokensPerSecond: Double
     public var trainTokensPerSecond: Double
     public var cachedTokensPerSecond: Double?
     /// From the activation cache, with the head by its references too.
@@ -103,7 +101,7 @@ public struct SpeedBenchmark: Sendable {
 
     // Engine and training in turn, batch by batch, so that a machine that slows down slows both.
     let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest), tapped = try ForwardPass(backbone, rungs: rungs, maxTokens: longest)
-    let whole = options.measuresLogits ? try ForwardPass(backbone, rungs: [], maxTokens: longest, runsHead: true) : nil
+    let whole = try ForwardPass(backbone, rungs: [], maxTokens: longest, runsHead: true)
     let pool = TensorPool(backbone.engine)
     let before = session.phases
     var engineSeconds = 0.0, tappedSeconds = 0.0, logitsSeconds = 0.0, trainSeconds = 0.0
@@ -111,18 +109,18 @@ public struct SpeedBenchmark: Sendable {
       report("batch \(index + 1) of \(batches.count)")
       engineSeconds += try seconds { try forward(batch, plain, pool, everyRow: false) }
       tappedSeconds += try seconds { try forward(batch, tapped, pool, everyRow: true) }
-      if let whole { logitsSeconds += try seconds { try forward(batch, whole, pool, everyRow: true, handsOut: false) } }
+      logitsSeconds += try seconds { try forward(batch, whole, pool, everyRow: true, handsOut: false) }
       trainSeconds += try seconds { _ = try session.take(batch, number: 2 + index, learningRate: 1e-4) }
     }
     let phases = session.phases, total = max(1e-9, phases.total - before.total)
 
     var result = Result(
       engineTokensPerSecond: Double(tokens) / engineSeconds, tappedTokensPerSecond: Double(tokens) / tappedSeconds,
+      engineLogitsTokensPerSecond: Double(tokens) / logitsSeconds,
       trainTokensPerSecond: Double(tokens) / trainSeconds, peakBytes: peak, weightsBytes: backbone.weightsBytes,
       parameters: session.learner.parameters.count, workspaceBytes: session.workspaceBytes, backboneShare: (phases.backbone - before.backbone) / total,
       sideShare: (phases.side - before.side) / total, headShare: (phases.head - before.head) / total,
       optimiserShare: (phases.optimiser - before.optimiser) / total, tokens: tokens, device: backbone.deviceName)
-    if whole != nil { result.engineLogitsTokensPerSecond = Double(tokens) / logitsSeconds }
     if options.measuresCache, configuration.lora == nil {
       report("training from the activation cache")
       let cached = try cachedSeconds(batches, rungs, longest)

@@ -117,6 +117,15 @@ import Testing
     #expect(relativeError(results[1].1.map { Float($0) }, results[0].1) < 1e-5)
   }
 
+  /// The dense form's shares of several entries a row are the scan's: up to the order of sums.
+  @Test(arguments: curves) func denseSharesAreTheScans(_ architecture: TinyModel.Architecture) throws {
+    let backbone = try exactBackbone(architecture), wanted: [[Int32]] = [[5], [7, 300, 9], [], [11, 2]]
+    let pool = TensorPool(backbone.engine), input = try pool.make(rows(backbone, 4), [backbone.width, 4])
+    let own = try DenseLoss(backbone).logProbabilities(input, 0..<4, of: wanted), scan = try CrossEntropy(backbone).logProbabilities(input, of: wanted)
+    #expect(own.map(\.count) == wanted.map(\.count))
+    for (a, b) in zip(own.joined(), scan.joined()) { #expect(abs(a - b) < 1e-4) }
+  }
+
   private func rows(_ backbone: Backbone, _ count: Int, scale: Float = 1) -> [Float] {
     var random = SeededRandom(seed: 3)
     return (0..<(backbone.width * count)).map { _ in random.normal() * scale }

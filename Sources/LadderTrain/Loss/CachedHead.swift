@@ -15,9 +15,12 @@ package final class CachedHead {
   /// The common entries' rows of the head, [width, common], and transposed.
   private let common: Tensor
   private let columns: Tensor
+  /// Where each common entry is among them.
+  private let places: [Int32: Int]
 
   package init(_ backbone: Backbone, _ references: HeadReferences) throws {
     self.references = references
+    places = Dictionary(uniqueKeysWithValues: references.common.enumerated().map { ($1, $0) })
     head = backbone.head
     let engine = backbone.engine
     sparse = try SparseHead(head, engine)
@@ -51,15 +54,15 @@ package final class CachedHead {
   /// - Parameters:
   ///   - rows: the head's input, [width, all rows] F32, and which of them the known ones are.
   func take(_ rows: Tensor, _ chunk: Range<Int>, _ known: SurveyedLoss.Rows, targets: [Int32]) throws -> [RowReference] {
-    let width = head.width, n = chunk.count, isCommon = Set(references.common), logits = try commonLogits(rows, chunk)
+    let width = head.width, n = chunk.count, logits = try commonLogits(rows, chunk)
     var ids: [[Int32]] = [], masses: [Double] = [], rest = EntryLists(), coefficients: [Float] = []
     for row in 0..<n {
-      let base = known.logSumExps[row], places = known.lists[row]
+      let base = known.logSumExps[row]
       var mass = 1.0
       for i in references.common.indices { mass -= exp(Double(logits.values[row * logits.stride + i]) - base) }
       // An entry is the row's own where its logit is exact: what was drawn stands for others too.
       func share(_ place: Int) -> Double { exp(Double(known.logits[place]) - base) }
-      let own = places.filter { !isCommon.contains(known.lists.ids[$0]) }
+      let own = known.lists[row].filter { places[known.lists.ids[$0]] == nil }
       let likeliest = own.filter { Double(known.probabilities[$0]) <= 1.001 * share($0) }.sorted { known.logits[$0] > known.logits[$1] }
       var taken: Set<Int32> = []
       for place in likeliest {
@@ -93,7 +96,7 @@ package final class CachedHead {
   /// −ln p(target) of each row. Shapes: rows [width, n] F32; gradient the same, filled with `scale` × dΣloss/drows.
   func evaluate(_ rows: Tensor, _ known: [RowReference], targets: [Int32], gradient: Tensor, scale: Float) throws -> [Float] {
     let width = head.width, n = targets.count, entries = references.common.count
-    let lists = EntryLists(known.map(\.ids)), places = Dictionary(uniqueKeysWithValues: references.common.enumerated().map { ($1, $0) })
+    let lists = EntryLists(known.map(\.ids))
     var losses = [Float](repeating: 0, count: n), coefficients = [Float](repeating: 0, count: lists.ids.count), rest = losses
     var (values, stride) = try commonLogits(rows, 0..<n)
     try rows.withHostBytes { bytes in

@@ -57,13 +57,11 @@ package final class CrossEntropy {
   package func logProbabilities(_ rows: Tensor, of wanted: [[Int32]]) throws -> [[Float]] {
     var result: [[Float]] = []
     while result.count < wanted.count {
-      let chunk = result.count..<min(wanted.count, result.count + VocabularyScan.rowsAtOnce)
+      let chunk = result.count..<min(wanted.count, result.count + rowsAtOnce(trains: false))
       if let surveyed {
         result += try surveyed.scan.judge(rows, chunk, wanted: Array(wanted[chunk])).map { own in own.logits.map { Float(Double($0) - own.logSumExp) } }
       } else {
-        // Each of a row's entries as a target in turn.
-        let row = chunk.lowerBound
-        result.append(try wanted[row].map { -(try dense?.evaluate(rows, row..<(row + 1), targets: [$0], gradient: nil, scale: 1)[0] ?? .nan) })
+        result += try dense?.logProbabilities(rows, chunk, of: Array(wanted[chunk])) ?? []
       }
     }
     return result

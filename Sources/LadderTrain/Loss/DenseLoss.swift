@@ -59,6 +59,17 @@ package final class DenseLoss {
     return losses.read()
   }
 
+  /// ln p of some entries of each row of a chunk: every row's first as its target, then every row's second, ….
+  package func logProbabilities(_ rows: Tensor, _ chunk: Range<Int>, of wanted: [[Int32]]) throws -> [[Float]] {
+    var result = wanted.map { _ in [Float]() }
+    for place in 0..<(wanted.map(\.count).max() ?? 0) {
+      let targets = wanted.map { place < $0.count ? $0[place] : 0 }
+      let losses = try evaluate(rows, chunk, targets: targets, gradient: nil, scale: 1)
+      for row in wanted.indices where place < wanted[row].count { result[row].append(-losses[row]) }
+    }
+    return result
+  }
+
   /// Shapes: x [width, n] → [entries, n].
   /// - Parameter exact: multiply dequantised weights, and not by the engine's kernel, which rounds x to 8 bits for quantised ones.
   private func logits(_ tile: Range<Int>, _ x: Tensor, exact: Bool) -> Tensor {
