@@ -64,7 +64,7 @@ package final class ForwardPass: TapSource {
     outputsPerCall = min(self.unit, runsHead ? max(1, (1 << 30) / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = try backbone.takesOneSequence() ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
-    capture = Capture(rungs: rungs, stopsAtNorm: !runsHead)
+    capture = Capture(rungs: rungs, stopsAtNorm: !runsHead, copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)
     parameters.n_batch = UInt32(self.unit)
@@ -242,9 +242,13 @@ package final class ForwardPass: TapSource {
     private var normRows = 0
     private let expected: Int
     private let stopsAtNorm: Bool
+    /// Copies within an accelerator's memory.
+    private let copies: Graph?
+    private var failure: (any Error)?
 
-    init(rungs: [Int], stopsAtNorm: Bool) {
+    init(rungs: [Int], stopsAtNorm: Bool, copies: Graph?) {
       self.stopsAtNorm = stopsAtNorm
+      self.copies = copies
       rungOfBlock = Dictionary(uniqueKeysWithValues: rungs.enumerated().map { ($1 - 1, $0) })
       expected = rungs.count
     }
@@ -263,6 +267,10 @@ package final class ForwardPass: TapSource {
     }
 
     func finishCall(tokens: Int, outputs: Int) throws {
+      if let failure {
+        self.failure = nil
+        throw failure
+      }
       guard seen == expected, final == nil || normRows == outputs else {
         throw LadderError(.engine, "the engine handed out \(seen) of \(expected) taps and \(normRows) of \(outputs) final rows")
       }
@@ -288,6 +296,7 @@ package final class ForwardPass: TapSource {
       if let index = rung(name) {
         seen += 1
         guard index < taps.count, count > 0 else { return true }
+        if copyOnDevice(tensor, to: taps[index], tokenRow..<(tokenRow + rows)) { return true }
         // From the engine's memory straight into the tap's, rounded on the way, where the host addresses both.
         taps[index].withHostBytes(2 * width * tokenRow, count: 2 * count) { target in
           Tensor(tensor).withHostBytes { source in
@@ -298,12 +307,21 @@ package final class ForwardPass: TapSource {
         return true
       }
       normRows = rows
-      if let final, count > 0 {
+      if let final, count > 0, !copyOnDevice(tensor, to: final, finalRow..<(finalRow + rows)) {
         Tensor(tensor).withHostBytes {
           final.write(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[..<(4 * count)]), at: 4 * width * finalRow)
         }
       }
       return false
+    }
+
+    /// Copies a result of the engine to some rows of a tensor without the host; false where one of them is in the host's memory.
+    private func copyOnDevice(_ tensor: UnsafeMutablePointer<ggml_tensor>, to target: Tensor, _ rows: Range<Int>) -> Bool {
+      guard let copies, !Tensor(tensor).isOnHost, !target.isOnHost else { return false }
+      copies.reset()
+      copies.store(copies.leaf(Tensor(tensor)), in: copies.slice(target, 1, rows))
+      do { try copies.compute() } catch { failure = error }
+      return true
     }
   }
 }

@@ -108,6 +108,11 @@ package final class Engine: @unchecked Sendable {
   /// Whether the chosen device itself runs the operation.
   package func supports(_ operation: UnsafeMutablePointer<ggml_tensor>?) -> Bool { ggml_backend_supports_op(main, operation) }
 
+  /// Bytes that a tensor takes in the device's memory: some devices pad its rows for their kernels.
+  func bytes(of tensor: UnsafeMutablePointer<ggml_tensor>) -> Int {
+    ggml_backend_buft_get_alloc_size(ggml_backend_get_default_buffer_type(main), tensor)
+  }
+
   func allocate(_ bytes: Int) throws(LadderError) -> ggml_backend_buffer_t {
     guard let buffer = ggml_backend_alloc_buffer(main, max(bytes, 1)) else {
       throw LadderError(.engine, "no memory for \(bytes >> 20) MB on \(name): use a smaller --batch-size, --max-length or --micro-batch")

@@ -85,6 +85,9 @@ package final class Graph {
   @discardableResult
   package func store(_ a: Tensor, in target: Tensor) -> Tensor { add(ggml_cpy(context, a.pointer, target.pointer)) }
 
+  /// The memory of a tensor that another graph computed, without what it was computed from.
+  package func leaf(_ a: Tensor) -> Tensor { add(ggml_view_tensor(context, a.pointer)) }
+
   /// A node that host code works out on each of ggml's threads: no second pool spins beside them. On the CPU alone.
   ///
   /// - Parameters:
@@ -147,6 +150,14 @@ package final class Graph {
     add(ggml_get_rows_back(context, a.pointer, ids.pointer, shape.pointer))
   }
   package func cast(_ a: Tensor, _ type: ElementType) -> Tensor { add(ggml_cast(context, a.pointer, type.ggml)) }
+
+  /// Some rows of a matrix of any element type in F32. Shapes: weight [k, m], range of m → [k, range].
+  package func dequantised(_ weight: Tensor, _ range: Range<Int>) -> Tensor {
+    if engine.isCPU || !ggml_is_quantized(weight.pointer.pointee.type) { return cast(slice(weight, 1, range), .float32) }
+    // Accelerators copy few quantised types, and gather rows of nearly all.
+    let ids = ggml_arange(context, Float(range.lowerBound), Float(range.upperBound), 1)
+    return rows(of: weight, add(ggml_cast(context, add(ids).pointer, GGML_TYPE_I32)))
+  }
 
   /// `W·x` of a low-rank F32 W on the CPU, a sum of few scaled rows for each column, where `matmul` would add up each of its
   /// numbers across a vector for a few products; nil for any other. Shapes: w [k, m], x [k, n] → [m, n].

@@ -85,6 +85,9 @@ package struct Tensor: Hashable, @unchecked Sendable {
   /// Zeroes the bytes from `offset` on.
   package func zero(from offset: Int) { if offset < bytes { ggml_backend_tensor_memset(pointer, 0, offset, bytes - offset) } }
 
+  /// Whether the host addresses the tensor's memory.
+  package var isOnHost: Bool { pointer.pointee.buffer.map { ggml_backend_buffer_is_host($0) } ?? true }
+
   /// Calls `body`, which fills `count` bytes from `offset` on, with the tensor's memory or with memory that is copied to it.
   package func withHostBytes(_ offset: Int, count: Int, _ body: (UnsafeMutableRawBufferPointer) -> Void) {
     if let buffer = pointer.pointee.buffer, ggml_backend_buffer_is_host(buffer), let data = pointer.pointee.data {

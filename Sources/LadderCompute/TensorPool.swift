@@ -34,7 +34,7 @@ package final class TensorPool {
     guard let pointer = ggml_new_tensor(context, type, Int32(dimensions.count), dimensions) else {
       throw LadderError(.engine, "too many tensors in one step: use a smaller --batch-size")
     }
-    let size = (ggml_nbytes(pointer) + alignment - 1) / alignment * alignment
+    let size = (engine.bytes(of: pointer) + alignment - 1) / alignment * alignment
     if buffers.isEmpty || used + size > ggml_backend_buffer_get_size(buffers[buffers.count - 1]) {
       buffers.append(try engine.allocate(max(size, minimumBuffer)))
       used = 0

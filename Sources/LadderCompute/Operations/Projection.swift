@@ -41,7 +41,7 @@ extension Tape {
       var dx: Tensor?
       for start in stride(from: 0, to: weight[1], by: rows) {
         let range = start..<min(start + rows, weight[1])
-        let part = graph.cast(graph.slice(weight, 1, range), .float32)  // [k, rows]
+        let part = graph.dequantised(weight, range)  // [k, rows]
         let columns = graph.transposed(part, as: self.products)  // [rows, k]
         let piece = graph.matmul(columns, range.count == weight[1] ? dy : graph.contiguous(graph.slice(dy, 0, range)))  // [k, n]
         dx = dx.map { graph.addInPlace($0, piece) } ?? piece

@@ -67,7 +67,10 @@ package final class CrossEntropy {
     return result
   }
 
-  private func rowsAtOnce(trains: Bool) -> Int { dense != nil && (trains || surveyed == nil) ? DenseLoss.rowsAtOnce : VocabularyScan.rowsAtOnce }
+  private func rowsAtOnce(trains: Bool) -> Int {
+    if let dense, trains || surveyed == nil { return dense.rowsAtOnce }
+    return VocabularyScan.rowsAtOnce
+  }
 
   private func evaluate(
     _ rows: Tensor, _ chunk: Range<Int>, _ targets: [Int32], _ gradient: Tensor?, _ scale: Float, _ seed: UInt64,

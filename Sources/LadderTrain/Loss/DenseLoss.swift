@@ -10,14 +10,17 @@ package final class DenseLoss {
   private let graph: Graph
   private let pool: TensorPool
   /// Rows at a time.
-  package static let rowsAtOnce = 128
+  package let rowsAtOnce: Int
   /// The tiles' vocabulary entries.
   private let tiles: [Range<Int>]
 
-  /// - Parameter tileBytes: of a tile's logits, and of its dequantised weights, at most.
-  package init(_ backbone: Backbone, tileBytes: Int = 8 << 20) throws {
+  /// - Parameter tileBytes: of a tile's logits, and of its dequantised weights, at most; nil for what stays in a processor's cache, or
+  ///   what keeps an accelerator busy.
+  package init(_ backbone: Backbone, tileBytes: Int? = nil) throws {
     head = backbone.head
-    let entries = max(64, tileBytes / (4 * max(head.width, Self.rowsAtOnce)) / 64 * 64), vocabulary = head.vocabulary
+    rowsAtOnce = backbone.engine.isCPU ? 128 : 512
+    let tileBytes = tileBytes ?? (backbone.engine.isCPU ? 8 << 20 : 64 << 20)
+    let entries = max(64, tileBytes / (4 * max(head.width, rowsAtOnce)) / 64 * 64), vocabulary = head.vocabulary
     tiles = stride(from: 0, to: vocabulary, by: entries).map { $0..<min($0 + entries, vocabulary) }
     graph = try Graph(backbone.engine, nodes: 256 + 36 * tiles.count)
     pool = TensorPool(backbone.engine)
@@ -51,7 +54,7 @@ package final class DenseLoss {
       for tile in tiles {
         let l = logits(tile, rows, exact: true)
         let shares = graph.multiply(graph.exp(graph.subtract(l, all)), graph.scale(slopes(l), scale))  // [entries, n]
-        let columns = graph.transposed(graph.cast(graph.slice(head.weight, 1, tile), .float32))  // [entries, width]
+        let columns = graph.transposed(graph.dequantised(head.weight, tile))  // [entries, width]
         _ = graph.addInPlace(target, graph.matmul(columns, shares))
       }
     }
@@ -73,8 +76,8 @@ package final class DenseLoss {
   /// Shapes: x [width, n] → [entries, n].
   /// - Parameter exact: multiply dequantised weights, and not by the engine's kernel, which rounds x to 8 bits for quantised ones.
   private func logits(_ tile: Range<Int>, _ x: Tensor, exact: Bool) -> Tensor {
-    let weight = graph.slice(head.weight, 1, tile)  // [width, entries]
-    return head.curve(graph, graph.matmul(exact ? graph.cast(weight, .float32) : weight, x))
+    let weight = exact ? graph.dequantised(head.weight, tile) : graph.slice(head.weight, 1, tile)  // [width, entries]
+    return head.curve(graph, graph.matmul(weight, x))
   }
 
   /// Shapes: l [k, n] → [1, n].
