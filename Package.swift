@@ -24,12 +24,15 @@ let package = Package(
     // Loops over rows of numbers, for the processor at hand.
     .target(name: "CKernels"),
 
-    .target(name: "LadderCompute", dependencies: ["CLlama"], swiftSettings: settings),
-    .target(name: "LadderBackbone", dependencies: ["LadderCompute", "CKernels"], swiftSettings: settings),
-    .target(name: "LadderSide", dependencies: ["LadderBackbone"], swiftSettings: settings),
-    .target(name: "LadderLoRA", dependencies: ["LadderBackbone"], swiftSettings: settings),
-    .target(name: "LadderData", dependencies: ["LadderBackbone"], swiftSettings: settings),
-    .target(name: "LadderTrain", dependencies: ["LadderSide", "LadderLoRA", "LadderData"], swiftSettings: settings),
+    // Errors, durable files, random streams, cancellation: no C library.
+    .target(name: "LadderCore", swiftSettings: settings),
+    // Samples, and samples as tokens; it knows no model.
+    .target(name: "LadderData", dependencies: ["LadderCore"], swiftSettings: settings),
+    .target(name: "LadderCompute", dependencies: ["LadderCore", "CLlama"], swiftSettings: settings),
+    .target(name: "LadderBackbone", dependencies: ["LadderCompute", "LadderData", "CKernels"], swiftSettings: settings),
+    // What can be trained on a frozen model: a folder for each, and one list of them (Method.swift).
+    .target(name: "LadderMethods", dependencies: ["LadderBackbone"], swiftSettings: settings),
+    .target(name: "LadderTrain", dependencies: ["LadderMethods"], swiftSettings: settings),
     .target(name: "LadderEval", dependencies: ["LadderTrain"], swiftSettings: settings),
 
     .target(name: "LadderStudy", dependencies: ["LadderEval"], swiftSettings: settings),
@@ -49,7 +52,7 @@ let package = Package(
     .target(name: "TestModels", dependencies: ["LadderStudy"], path: "Tests/TestModels", swiftSettings: settings),
     .testTarget(name: "LadderComputeTests", dependencies: ["LadderCompute"], swiftSettings: settings),
     .testTarget(name: "LadderBackboneTests", dependencies: ["LadderBackbone", "TestModels"], swiftSettings: settings),
-    .testTarget(name: "LadderSideTests", dependencies: ["LadderSide", "TestModels"], swiftSettings: settings),
+    .testTarget(name: "LadderSideTests", dependencies: ["LadderMethods", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderLoRATests", dependencies: ["LadderEval", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderDataTests", dependencies: ["LadderData", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderTrainTests", dependencies: ["LadderTrain", "TestModels"], swiftSettings: settings),

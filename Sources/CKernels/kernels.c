@@ -71,6 +71,12 @@ void ladder_panel_sums(const float *logits, int entries, long stride, const floa
   CHOOSE(sums, logits, entries, stride, maxima, sums, totals);
 }
 
+float ladder_row_maximum(const float *logits, int count) { return CHOOSE(row_maximum, logits, count); }
+
+float ladder_row_sum(const float *logits, int count, float maximum) { return CHOOSE(row_sum, logits, count, maximum); }
+
+void ladder_row_curve(float *z, int count, float inner, float outer) { CHOOSE(row_curve, z, count, inner, outer); }
+
 float ladder_dot(const float *a, const float *b, int count) { return CHOOSE(dot, a, b, count); }
 
 void ladder_add_scaled(float factor, const float *x, float *target, int count) { CHOOSE(add_scaled, factor, x, target, count); }

@@ -65,19 +65,55 @@ TARGET static void NAME(products)(const float *weights, int entries, int width, 
   }
 }
 
-TARGET static void NAME(curve)(float *z, int entries, long stride, float inner, float outer) {
-  for (int e = 0; e < entries; e++) {
-    for (int i = 0; i < 2 * WIDTH; i += WIDTH) {
-      float *p = z + e * stride + i;
-      VEC x = NAME(load)(p);
-      if (inner != 0) {
-        x = x * (2 * inner);
-        x = NAME(pick)(x < 18.0f, x, NAME(all)(18.0f));
-        x = 1.0f - 2.0f / (NAME(exp)(x) + 1.0f);
-      }
-      NAME(store)(p, x * outer);
-    }
+INLINE VEC NAME(bent)(VEC x, float inner, float outer) {
+  if (inner != 0) {
+    x = x * (2 * inner);
+    x = NAME(pick)(x < 18.0f, x, NAME(all)(18.0f));
+    x = 1.0f - 2.0f / (NAME(exp)(x) + 1.0f);
   }
+  return x * outer;
+}
+
+TARGET static void NAME(curve)(float *z, int entries, long stride, float inner, float outer) {
+  for (int e = 0; e < entries; e++)
+    for (int i = 0; i < 2 * WIDTH; i += WIDTH) NAME(store)(z + e * stride + i, NAME(bent)(NAME(load)(z + e * stride + i), inner, outer));
+}
+
+// The last numbers of a row, fewer than a vector's, with others behind them.
+INLINE VEC NAME(rest)(const float *p, int count, float filling) {
+  float numbers[WIDTH];
+  for (int j = 0; j < WIDTH; j++) numbers[j] = j < count ? p[j] : filling;
+  return NAME(load)(numbers);
+}
+
+TARGET static void NAME(row_curve)(float *z, int count, float inner, float outer) {
+  int i = 0;
+  for (; i + WIDTH <= count; i += WIDTH) NAME(store)(z + i, NAME(bent)(NAME(load)(z + i), inner, outer));
+  VEC last = NAME(bent)(NAME(rest)(z + i, count - i, 0), inner, outer);
+  for (int j = 0; i + j < count; j++) z[i + j] = last[j];
+}
+
+TARGET static float NAME(row_maximum)(const float *logits, int count) {
+  VEC most = NAME(all)(-__builtin_inff());
+  int i = 0;
+  for (; i + WIDTH <= count; i += WIDTH) {
+    VEC x = NAME(load)(logits + i);
+    most = NAME(pick)(x > most, x, most);
+  }
+  float largest = most[0];
+  for (int j = 1; j < WIDTH; j++) largest = most[j] > largest ? most[j] : largest;
+  for (; i < count; i++) largest = logits[i] > largest ? logits[i] : largest;
+  return largest;
+}
+
+TARGET static float NAME(row_sum)(const float *logits, int count, float maximum) {
+  VEC sum = (VEC){0};
+  int i = 0;
+  for (; i + WIDTH <= count; i += WIDTH) sum += NAME(exp)(NAME(load)(logits + i) - maximum);
+  VEC last = NAME(exp)(NAME(rest)(logits + i, count - i, maximum) - maximum);
+  float total = 0;
+  for (int j = 0; j < WIDTH; j++) total += sum[j] + (i + j < count ? last[j] : 0);
+  return total;
 }
 
 TARGET static void NAME(maxima)(const float *logits, int entries, long stride, float *maxima) {

@@ -1,6 +1,7 @@
 import CLlama
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// A frozen language model: any decoder-only GGUF that llama.cpp loads.
 ///

@@ -1,17 +1,7 @@
 import CLlama
 import Foundation
-import LadderCompute
-
-/// One message of a conversation.
-public struct ChatMessage: Sendable, Equatable {
-  public var role: String
-  public var content: String
-
-  public init(role: String, content: String) {
-    self.role = role
-    self.content = content
-  }
-}
+import LadderCore
+import LadderData
 
 /// The model's chat template, as far as llama.cpp's own renderer knows it (it matches known templates, it runs no Jinja).
 public struct ChatTemplate: Sendable {

@@ -1,6 +1,7 @@
 import CLlama
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// A LoRA adapter in a GGUF file, which llama.cpp itself applies to the model.
 package final class EngineAdapter {

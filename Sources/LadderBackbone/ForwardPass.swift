@@ -1,26 +1,8 @@
 import CLlama
 import Foundation
 import LadderCompute
-
-/// One sample of a micro-batch: its tokens, and the rows at which the next token matters.
-package struct PackedSample: Sendable {
-  package var tokens: [Int32]
-  /// Ascending indices into `tokens`.
-  package var lossRows: [Int]
-
-  package init(tokens: [Int32], lossRows: [Int]) {
-    self.tokens = tokens
-    self.lossRows = lossRows
-  }
-}
-
-/// Where taps and final rows come from.
-package protocol TapSource: AnyObject {
-  /// The tapped blocks, 1-based.
-  var rungs: [Int] { get }
-  /// Fills, for whole samples, one BF16 [width, tokens of all samples] per rung and F32 [width, loss rows of all samples].
-  func run(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) throws
-}
+import LadderCore
+import LadderData
 
 /// Runs the frozen backbone and hands out what the side network reads: the tapped blocks' outputs and the final norm's rows.
 /// The head's matmul is never run here.

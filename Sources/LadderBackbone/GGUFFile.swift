@@ -1,6 +1,7 @@
 import CLlama
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// The header of a GGUF file: its metadata and its table of tensors, without the tensors' data.
 public struct GGUFFile: Sendable {

@@ -1,4 +1,5 @@
 import LadderCompute
+import LadderData
 
 /// How the samples of a micro-batch lie one after another, as every forward pass of Ladder's own takes them.
 ///

@@ -1,5 +1,6 @@
 import CLlama
 import LadderCompute
+import LadderCore
 
 /// Loads a model into llama.cpp so that each weight is held once.
 enum ModelLoading {

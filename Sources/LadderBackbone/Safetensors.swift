@@ -1,5 +1,6 @@
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// The safetensors format: an 8-byte little-endian header length, a JSON header, then the tensors' bytes.
 ///

@@ -1,5 +1,5 @@
 import CLlama
-import LadderCompute
+import LadderData
 
 /// The tokenizer that the model's file carries, run by llama.cpp.
 public struct Tokenizer: @unchecked Sendable {
@@ -58,4 +58,18 @@ public struct Tokenizer: @unchecked Sendable {
   }
 
   private func token(_ value: llama_token) -> Int32? { value < 0 ? nil : value }
+}
+
+extension Backbone: Tokenizing {
+  package var addsBeginning: Bool { tokenizer.addsBeginning }
+  package var beginning: Int32? { tokenizer.beginning }
+  package var end: Int32? { tokenizer.end }
+
+  package func tokens(_ text: String, beginning: Bool, special: Bool) -> [Int32] {
+    tokenizer.tokens(text, beginning: beginning, special: special)
+  }
+
+  package func rendered(_ messages: [ChatMessage], opensAnswer: Bool) throws -> String {
+    try chatTemplate().render(messages, opensAnswer: opensAnswer)
+  }
 }

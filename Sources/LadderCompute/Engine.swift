@@ -1,5 +1,6 @@
 import CLlama
 import Foundation
+import LadderCore
 
 /// A device that ggml was built for.
 public struct Device: Sendable {

@@ -1,4 +1,5 @@
 import CLlama
+import LadderCore
 
 /// One ggml graph: nodes are added in the order in which they run, then `compute` runs them all.
 ///

@@ -1,4 +1,5 @@
 import CLlama
+import LadderCore
 
 /// The memory that intermediate results of several graphs take in turn.
 package final class GraphMemory {

@@ -1,4 +1,5 @@
 import CLlama
+import LadderCore
 
 /// Tensors that outlive a graph: taps, inputs, stored side states. `reset` frees all of them at once and keeps the memory.
 ///

@@ -1,4 +1,4 @@
-import LadderCompute
+import LadderCore
 
 /// The order of an epoch's batches, shuffled by seed, with samples of like length together.
 ///

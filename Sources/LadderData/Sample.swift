@@ -1,6 +1,5 @@
 import Foundation
-import LadderBackbone
-import LadderCompute
+import LadderCore
 
 /// One line of a JSONL file.
 public struct Sample: Sendable, Equatable {

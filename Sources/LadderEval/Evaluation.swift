@@ -1,8 +1,9 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
 import LadderData
-import LadderSide
+import LadderMethods
 import LadderTrain
 
 /// How an evaluation reads its samples.
@@ -18,7 +19,7 @@ public struct EvaluationOptions: Sendable {
   /// Texts that are generated at a time, for exact match.
   public var parallelTexts = 8
   /// Where the backbone's activations are kept for later evaluations; nil keeps none.
-  public var cache: Trainer.CacheOptions?
+  public var cache: CacheOptions?
 
   public init() {}
 }
@@ -157,8 +158,7 @@ extension LadderModel {
     let prompts = try samples.map(encoder.prompt)
     let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)
     let slots = try backbone.takesOneSequence() ? 1 : max(1, min(options.parallelTexts, prompts.count))
-    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: slots * (longest + options.maxTokens), adapter: adapter)
-    let decoder = try SideDecoder(network, forward, slots: min(slots, forward.maxSequences)), next = try NextToken(backbone)
+    let decoder = try predictor.decoder(maxTokens: slots * (longest + options.maxTokens), slots: slots), next = try NextToken(backbone)
     var right = 0, tokens = 0, finished = 0
     var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
     let began = ContinuousClock.now
@@ -190,17 +190,14 @@ extension LadderModel {
     let lengths = samples.map(\.tokens.count)
     // Like lengths together fill the engine's calls best; results go back to their places.
     let order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
-    // An adapter changes what would be kept.
-    let store = adapter == nil ? try options.cache?.open(backbone, rungs: rungs) : nil
-    let source = try CachedTaps(backbone, rungs: rungs, maxTokens: lengths.max() ?? 1, cache: store, adapter: adapter)
-    let step = try SideStep(network, backbone), loss = try CrossEntropy(backbone)
+    let store = predictor.keepsActivations ? try options.cache?.open(backbone, rungs: predictor.rungs) : nil
+    let reader = try predictor.reader(maxTokens: lengths.max() ?? 1, cache: store), loss = try CrossEntropy(backbone)
     var results = [[[Float]]](repeating: [], count: samples.count)
     var done = 0
     for micro in BatchPlan.pack(order, lengths: lengths, tokens: options.microBatchTokens) {
       try Cancellation.check()
-      try step.read(micro.map { samples[$0].packed }, from: source)
       let owners = micro.flatMap { index in samples[index].targets.map { _ in index } }
-      let values = try loss.logProbabilities(try step.forward(), of: micro.flatMap { wanted[$0] })
+      let values = try loss.logProbabilities(try reader.rows(micro.map { samples[$0].packed }), of: micro.flatMap { wanted[$0] })
       for (owner, own) in zip(owners, values) { results[owner].append(own) }
       done += micro.count
       report(done, samples.count)

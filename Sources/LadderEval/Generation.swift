@@ -1,6 +1,7 @@
 import LadderBackbone
 import LadderCompute
-import LadderSide
+import LadderCore
+import LadderMethods
 
 /// How text is generated.
 public struct GenerationOptions: Sendable {
@@ -37,13 +38,12 @@ extension LadderModel {
   public func generate(_ prompt: String, options: GenerationOptions = GenerationOptions(), onText: (String) -> Void = { _ in }) throws -> Generation {
     let tokens = backbone.tokenizer.tokens(prompt, beginning: true, special: options.parsesSpecial)
     guard !tokens.isEmpty else { throw LadderError(.usage, "the prompt is empty") }
-    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: tokens.count + options.maxTokens, adapter: adapter)
-    return try generate(tokens, try SideDecoder(network, forward), try NextToken(backbone), options: options, onText: onText)
+    return try generate(tokens, try predictor.decoder(maxTokens: tokens.count + options.maxTokens, slots: 1), try NextToken(backbone), options: options, onText: onText)
   }
 
   /// The same with a decoder that is used again and again.
   func generate(
-    _ prompt: [Int32], _ decoder: SideDecoder, _ next: NextToken, options: GenerationOptions, onText: (String) -> Void = { _ in }
+    _ prompt: [Int32], _ decoder: TextDecoder, _ next: NextToken, options: GenerationOptions, onText: (String) -> Void = { _ in }
   ) throws -> Generation {
     let sampler = Sampler(temperature: options.temperature, topP: options.topP, seed: options.seed)
     let clock = ContinuousClock()
@@ -81,7 +81,7 @@ extension LadderModel {
   ///   - decoder: its slots are the texts at a time.
   ///   - done: called with each prompt's index and its text, in the order in which they end.
   func generate(
-    _ prompts: [[Int32]], _ decoder: SideDecoder, _ next: NextToken, maxTokens: Int, done: (Int, Generation) throws -> Void
+    _ prompts: [[Int32]], _ decoder: TextDecoder, _ next: NextToken, maxTokens: Int, done: (Int, Generation) throws -> Void
   ) throws {
     struct Text {
       var index: Int

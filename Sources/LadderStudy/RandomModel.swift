@@ -1,6 +1,7 @@
 import CLlama
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// The shape of a model that is known by name, to measure memory and speed before its weights are fetched.
 public struct ModelShape: Sendable, Equatable {

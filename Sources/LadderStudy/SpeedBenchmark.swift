@@ -1,9 +1,10 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
 import LadderData
 import LadderEval
-import LadderSide
+import LadderMethods
 import LadderTrain
 
 /// Training and decoding against the engine's own speed, in one process and one run.
@@ -43,7 +44,7 @@ public struct SpeedBenchmark: Sendable {
     public var peakBytes: Int
     public var weightsBytes: Int
     public var parameters: Int
-    /// Of the peak: what the side network and the head work in.
+    /// Of the peak: what the trained part and the head work in.
     public var workspaceBytes: Int
     public var backboneShare: Double
     public var sideShare: Double
@@ -90,7 +91,7 @@ public struct SpeedBenchmark: Sendable {
     try configuration.validate()
     let batches = try batches(samples)
     let longest = batches.joined().map(\.tokens.count).max() ?? 1, tokens = batches.joined().reduce(0) { $0 + $1.tokens.count }
-    let rungs = configuration.lora == nil ? try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks).rungs : []
+    let rungs = try configuration.method.rungs(of: backbone.outline)
 
     // Memory first: nothing but training has been in this process yet.
     report("training, for its peak memory")
@@ -119,9 +120,9 @@ public struct SpeedBenchmark: Sendable {
       engineLogitsTokensPerSecond: Double(tokens) / logitsSeconds,
       trainTokensPerSecond: Double(tokens) / trainSeconds, peakBytes: peak, weightsBytes: backbone.weightsBytes,
       parameters: session.learner.parameters.count, workspaceBytes: session.workspaceBytes, backboneShare: (phases.backbone - before.backbone) / total,
-      sideShare: (phases.side - before.side) / total, headShare: (phases.head - before.head) / total,
+      sideShare: (phases.trained - before.trained) / total, headShare: (phases.head - before.head) / total,
       optimiserShare: (phases.optimiser - before.optimiser) / total, tokens: tokens, device: backbone.deviceName)
-    if options.measuresCache, configuration.lora == nil {
+    if options.measuresCache, configuration.method.tuning.keepsActivations {
       report("training from the activation cache")
       let cached = try cachedSeconds(batches, rungs, longest)
       result.cachedTokensPerSecond = Double(tokens) / cached.exact
@@ -129,8 +130,8 @@ public struct SpeedBenchmark: Sendable {
     }
     if options.decodedTokens > 0 {
       report("decoding")
-      result.decodeBaseTokensPerSecond = try decode(nil, batches[0][0].tokens)
-      if let side = session.learner as? SideLearner { result.decodeLadderTokensPerSecond = try decode(side.network, batches[0][0].tokens) }
+      result.decodeBaseTokensPerSecond = try decode(BackbonePredictor(backbone), batches[0][0].tokens)
+      if let trained = session.learner.predictor { result.decodeLadderTokensPerSecond = try decode(trained, batches[0][0].tokens) }
     }
     return result
   }
@@ -204,7 +205,7 @@ public struct SpeedBenchmark: Sendable {
   private func cachedSeconds(_ batches: [[EncodedSample]], _ rungs: [Int], _ longest: Int) throws -> (exact: Double, references: Double?) {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-bench-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let cache = try Trainer.CacheOptions(directory: folder).open(backbone, rungs: rungs)
+    let cache = try CacheOptions(directory: folder).open(backbone, rungs: rungs)
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: cache)
     let samples = Array(batches.joined())
     try session.initialise(samples)
@@ -218,10 +219,9 @@ public struct SpeedBenchmark: Sendable {
     return (try seconds { try pass(.exact) }, hasReferences ? try seconds { try pass(.cached) } : nil)
   }
 
-  private func decode(_ network: SideNetwork?, _ tokens: [Int32]) throws -> Double {
+  private func decode(_ predictor: any Predictor, _ tokens: [Int32]) throws -> Double {
     let prompt = Array(tokens.prefix(64)), n = options.decodedTokens
-    let forward = try ForwardPass(backbone, rungs: network?.geometry.rungs ?? [], maxTokens: prompt.count + n + 1)
-    let decoder = try SideDecoder(network, forward), next = try NextToken(backbone)
+    let decoder = try predictor.decoder(maxTokens: prompt.count + n + 1, slots: 1), next = try NextToken(backbone)
     var row = try decoder.extend(prompt)
     let sampler = Sampler(temperature: 0, topP: 1, seed: 0)
     let elapsed = try seconds {

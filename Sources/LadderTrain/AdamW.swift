@@ -1,5 +1,6 @@
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// AdamW (Loshchilov & Hutter 2019): decoupled weight decay, on matrices alone.
 package final class AdamW {

@@ -1,8 +1,8 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
-import LadderLoRA
-import LadderSide
+import LadderCore
+import LadderMethods
 
 /// A run's folder:
 ///
@@ -15,13 +15,15 @@ import LadderSide
 public struct RunDirectory: Sendable {
   /// The contents of `ladder.json`.
   public struct Manifest: Codable, Sendable {
-    public var format = 1
-    public var method = "lst"
+    static let currentFormat = 2
+    public var format = Self.currentFormat
+    /// The method's name.
+    public var method: String
     public var backbone: BackboneReference
     public var configuration: TrainingConfiguration
     /// Trainable numbers.
     public var parameters: Int
-    /// Of the side network, and its layers, as many as rungs for each climb; nil for QLoRA.
+    /// Of a side network: its width, its layers (as many as rungs for each climb), and its rungs.
     public var width: Int?
     public var layers: Int?
     public var rungs: [Int]?
@@ -56,10 +58,21 @@ public struct RunDirectory: Sendable {
       throw LadderError(.missing, "\(path) is not a run: it has no ladder.json")
     }
     do {
-      return try JSONDecoder().decode(Manifest.self, from: try DurableFile.read(manifestPath))
+      return try JSONDecoder().decode(Manifest.self, from: try Self.current(try DurableFile.read(manifestPath)))
     } catch is DecodingError {
       throw LadderError(.data, "\(manifestPath) cannot be read as a run's settings; it was written by another version or by hand")
     }
+  }
+
+  /// A manifest's JSON in the present format.
+  private static func current(_ data: Data) throws -> Data {
+    guard var manifest = try? JSONSerialization.jsonObject(with: data) as? [String: Any], (manifest["format"] as? Int ?? 1) < 2,
+      var configuration = manifest["configuration"] as? [String: Any], let side = configuration["side"]
+    else { return data }
+    // Format 1 had a side network's settings beside the adapter's, where there were any.
+    configuration["method"] = configuration["lora"].map { ["lora": $0] } ?? ["ladder": side]
+    manifest["configuration"] = configuration
+    return try JSONSerialization.data(withJSONObject: manifest)
   }
 
   /// The run's steps so far.
@@ -71,15 +84,9 @@ public struct RunDirectory: Sendable {
     try DurableFile.write(manifestPath, json: manifest)
   }
 
-  /// What a run trained, ready to use.
-  package enum Trained {
-    case side(SideNetwork)
-    case adapter(EngineAdapter)
-  }
-
   /// Loads what the run trained onto its backbone.
   /// - Throws: `data` with both fingerprints where the backbone is another one.
-  package func load(_ backbone: Backbone) throws -> Trained {
+  package func predictor(_ backbone: Backbone) throws -> any Predictor {
     let manifest = try manifest()
     guard manifest.backbone.fingerprint == backbone.fingerprint else {
       throw LadderError(
@@ -90,11 +97,7 @@ public struct RunDirectory: Sendable {
     guard FileManager.default.fileExists(atPath: weightsPath) else {
       throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with --resume")
     }
-    if manifest.configuration.lora != nil { return .adapter(try EngineAdapter(path: "\(path)/\(AdapterFiles.gguf)", backbone)) }
-    let geometry = try SideGeometry(manifest.configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
-    let network = try SideNetwork(manifest.configuration.side, geometry, backbone.engine, trainable: false)
-    try network.restore(try Safetensors(path: weightsPath), from: weightsPath)
-    return .side(network)
+    return try manifest.configuration.method.tuning.predictor(backbone, weights: weightsPath, folder: path)
   }
 
   // MARK: - Checkpoints

@@ -1,33 +1,14 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
 import LadderData
-import LadderLoRA
-import LadderSide
+import LadderMethods
 
-/// Trains a side network on a frozen backbone, or low-rank additions inside it.
+/// Trains what a method adds to a frozen backbone.
 ///
 /// The loop reads as the algorithm; the work of one step is `TrainingSession.take`.
 public struct Trainer: Sendable {
-  /// Where the backbone's activations are kept for later epochs and runs.
-  public struct CacheOptions: Sendable, Equatable {
-    public var directory: String
-    public var format = ActivationCache.Format.bf16
-    /// Bytes that the folder may take; nil sets no limit.
-    public var limit: Int?
-
-    public init(directory: String, format: ActivationCache.Format = .bf16, limit: Int? = nil) {
-      self.directory = directory
-      self.format = format
-      self.limit = limit
-    }
-
-    /// The cache of these taps.
-    package func open(_ backbone: Backbone, rungs: [Int]) throws -> ActivationCache {
-      try ActivationCache(directory: directory, description: .init(backbone, rungs: rungs, format: format), limit: limit)
-    }
-  }
-
   public let backbone: Backbone
   public let configuration: TrainingConfiguration
   public let cache: CacheOptions?
@@ -55,8 +36,9 @@ public struct Trainer: Sendable {
     report: (TrainingEvent) -> Void = { _ in }
   ) throws -> TrainingStep? {
     try configuration.validate()
-    if configuration.lora != nil, cache != nil {
-      throw LadderError(.usage, "--cache is for side networks: with --method qlora the model's activations change at every step")
+    let tuning = configuration.method.tuning
+    if !tuning.keepsActivations, cache != nil {
+      throw LadderError(.usage, "--cache is for side networks: with --method \(tuning.name) the model's activations change at every step")
     }
     if configuration.head == .cached, cache == nil { throw LadderError(.usage, "--head cached keeps what it needs in the activation cache: pass --cache too") }
     try prepare(run, resume: resume)
@@ -69,10 +51,7 @@ public struct Trainer: Sendable {
     let lengths = encoded.map(\.tokens.count)
 
     let longest = max(lengths.max() ?? 1, held?.map(\.tokens.count).max() ?? 1)
-    let store = try cache.map { cache in
-      let geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
-      return try cache.open(backbone, rungs: geometry.rungs)
-    }
+    let store = try cache.map { try $0.open(backbone, rungs: tuning.outline(on: backbone.outline).rungs) }
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: store)
     var cacheNote = CacheNote(store)
     var head = HeadPlan(cached: configuration.head == .cached)
@@ -92,7 +71,7 @@ public struct Trainer: Sendable {
       state = try run.loadCheckpoint(last, session)
       report(.resumed(step: last))
     } else {
-      if configuration.lora == nil { report(.stage("measuring the taps' means and deviations")) }
+      if let preparation = tuning.preparation { report(.stage(preparation)) }
       try session.initialise(encoded)
     }
     let metrics = try MetricsFile(run.metricsPath, keeping: state.metricsBytes)
@@ -201,17 +180,14 @@ public struct Trainer: Sendable {
   }
 
   private func manifest(_ state: RunDirectory.CheckpointState, finished: Bool) throws -> RunDirectory.Manifest {
-    let geometry = configuration.lora == nil ? try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks) : nil
-    let specifications =
-      try geometry.map { SideNetwork.specifications(configuration.side, $0) }
-      ?? LoRAModel.specifications(configuration.lora ?? LoRAConfiguration(), BlockShape(backbone.file))
+    let tuning = configuration.method.tuning, outline = try tuning.outline(on: backbone.outline)
     return RunDirectory.Manifest(
-      method: configuration.method,
+      method: tuning.name,
       backbone: .init(
         name: backbone.file.name ?? (backbone.path as NSString).lastPathComponent, fingerprint: backbone.fingerprint,
         architecture: backbone.file.architecture, blocks: backbone.blocks, width: backbone.width),
-      configuration: configuration, parameters: specifications.reduce(0) { $0 + $1.count }, width: geometry?.width, layers: geometry?.layers,
-      rungs: geometry?.rungs, step: state.bestStep ?? state.step, validationLoss: state.bestLoss, finished: finished)
+      configuration: configuration, parameters: try tuning.parameters(on: backbone.file).reduce(0) { $0 + $1.count }, width: outline.width,
+      layers: outline.layers, rungs: outline.rungs.isEmpty ? nil : outline.rungs, step: state.bestStep ?? state.step, validationLoss: state.bestLoss, finished: finished)
   }
 
   private func checkpoint(
@@ -236,13 +212,5 @@ public struct Trainer: Sendable {
 
   private func isValidationStep(_ step: Int, _ perEpoch: Int, _ total: Int) -> Bool {
     step == total || (configuration.validateEvery > 0 ? step % configuration.validateEvery == 0 : step % perEpoch == 0)
-  }
-}
-
-extension Duration {
-  /// In seconds, as a number.
-  package var seconds: Double {
-    let (whole, fraction) = components
-    return Double(whole) + Double(fraction) * 1e-18
   }
 }

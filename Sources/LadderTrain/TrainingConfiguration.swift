@@ -1,8 +1,8 @@
 import Foundation
 import LadderCompute
+import LadderCore
 import LadderData
-import LadderLoRA
-import LadderSide
+import LadderMethods
 
 /// How the head's loss and gradient are worked.
 public enum HeadMode: String, Codable, Sendable, CaseIterable {
@@ -15,9 +15,7 @@ public enum HeadMode: String, Codable, Sendable, CaseIterable {
 
 /// Everything that decides what a run's weights become, given the backbone and the samples.
 public struct TrainingConfiguration: Codable, Sendable, Equatable {
-  public var side = SideConfiguration()
-  /// Trains low-rank additions inside the model, QLoRA, instead of a side network.
-  public var lora: LoRAConfiguration? = nil
+  public var method = Method.ladder(SideConfiguration())
   public var epochs: Double = 1
   /// Optimiser steps; overrides `epochs`.
   public var steps: Int? = nil
@@ -54,9 +52,6 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
 
   public init() {}
 
-  /// `lst`, `xladder` or `qlora`.
-  public var method: String { lora != nil ? "qlora" : side.passes > 1 ? "xladder" : "lst" }
-
   /// - Throws: `usage` for the first setting that is out of range.
   package func validate() throws {
     func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
@@ -69,10 +64,9 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     try require((0..<1).contains(warmup), "--warmup is a share of the run, from 0 up to 1")
     try require((0...1).contains(averaging), "--average is a share of the run, from 0 to 1")
     try require(weightDecay >= 0 && clip >= 0, "--weight-decay and --clip cannot be negative")
-    try lora?.validate()
-    try require(head != .cached || lora == nil, "--head cached is for side networks: with --method qlora no row is ever the same again")
-    try require((0..<1).contains(side.tapDropout), "--tap-dropout is a share, from 0 up to 1")
-    try require(side.gateTemperature > 0, "--gate-temperature must be above 0")
+    try method.tuning.validate()
+    try require(
+      head != .cached || method.tuning.keepsActivations, "--head cached is for side networks: with --method \(method.name) no row is ever the same again")
     try require(checkpointEvery > 0 && validateEvery >= 0, "--checkpoint-every must be 1 or more, --validate-every 0 or more")
   }
 

@@ -1,25 +1,25 @@
 import LadderBackbone
 import LadderCompute
+import LadderCore
 import LadderData
-import LadderLoRA
-import LadderSide
+import LadderMethods
 
-/// One side network, or one adapter, in training: its parameters, its optimiser, and the work of one step.
+/// What a method trains, in training: its parameters, its optimiser, and the work of one step.
 ///
-/// For each micro-batch: take the backbone's taps, run the side network, take the frozen head's cross-entropy, go back through
-/// the side network; then one AdamW step. An adapter takes no taps: it runs, and goes back through, the model itself.
+/// For each micro-batch: read the samples (a side network: the backbone's taps), run what is trained, take the frozen head's
+/// cross-entropy, go back through what is trained; then one AdamW step.
 package final class TrainingSession {
   /// Seconds that each part of the work took since the session began.
   package struct PhaseTimes: Sendable, Equatable {
     /// The backbone's forward pass, or reading the cache.
     package var backbone = 0.0
-    /// The side network, or the model with its adapter, forward and backward.
-    package var side = 0.0
+    /// What is trained, forward and backward.
+    package var trained = 0.0
     /// The head's cross-entropy and its gradient.
     package var head = 0.0
     package var optimiser = 0.0
 
-    package var total: Double { backbone + side + head + optimiser }
+    package var total: Double { backbone + trained + head + optimiser }
   }
 
   package let backbone: Backbone
@@ -38,17 +38,11 @@ package final class TrainingSession {
   /// Parameters are all zero: initialise them, or restore a checkpoint.
   /// - Parameters:
   ///   - maxTokens: the longest sample.
-  ///   - cache: where a side network's taps are kept.
+  ///   - cache: where the model's activations are kept; for methods that leave them as they are.
   package init(_ backbone: Backbone, _ configuration: TrainingConfiguration, maxTokens: Int, cache: ActivationCache? = nil) throws {
     self.backbone = backbone
     self.configuration = configuration
-    if let lora = configuration.lora {
-      learner = try LoRALearner(lora, backbone)
-    } else {
-      let geometry = try SideGeometry(configuration.side, backboneWidth: backbone.width, blocks: backbone.blocks)
-      let network = try SideNetwork(configuration.side, geometry, backbone.engine, trainable: true)
-      learner = try SideLearner(network, try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: maxTokens, cache: cache), backbone)
-    }
+    learner = try configuration.method.tuning.learner(backbone, maxTokens: maxTokens, cache: cache)
     var settings = AdamW.Settings()
     settings.weightDecay = configuration.weightDecay
     settings.clip = configuration.clip
@@ -103,7 +97,7 @@ package final class TrainingSession {
     try average?.used(write) ?? write()
   }
 
-  /// Bytes that the side network's activations and the head's chunks take, besides parameters and the optimiser's state.
+  /// Bytes that activations and the head's chunks take, besides parameters and the optimiser's state.
   package var workspaceBytes: Int { learner.bytes + loss.bytes + (cachedHead?.bytes ?? 0) + gradients.capacity }
 
   /// How a step works the head.
@@ -146,7 +140,7 @@ package final class TrainingSession {
       try Cancellation.check()
       let samples = micro.map { batch[$0] }, targets = samples.flatMap(\.targets)
       try timed(\.backbone) { try learner.read(samples.map(\.packed)) }
-      let corrected = try timed(\.side) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
+      let corrected = try timed(\.trained) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
       try gradients.reset()
       let gradient = try gradients.make(.float32, [backbone.width, targets.count])
       let losses = try timed(\.head) {
@@ -154,7 +148,7 @@ package final class TrainingSession {
         return try self.losses(corrected, samples, gradient, scale: 1 / Float(rows), seed: draws.next(), head, &comparison)
       }
       sum += losses.reduce(0.0) { $0 + Double($1) }
-      try timed(\.side) { try learner.backward(gradient) }
+      try timed(\.trained) { try learner.backward(gradient) }
     }
     guard sum.isFinite else {
       throw LadderError(.data, "the loss is not finite at step \(number + 1): lower --learning-rate; the last checkpoint is intact")

@@ -50,7 +50,7 @@ struct Bench: AsyncParsableCommand {
     let temporary = try shape.map { try TemporaryModel($0, quantisation, blocks: blocks) }
     defer { temporary?.remove() }
     if let lengths { return try memoryCurve(lengths, temporary?.path) }
-    let backbone = try options.load(path: temporary?.path, trainsInside: settings.lora != nil)
+    let backbone = try options.load(path: temporary?.path, trainsInside: !settings.method.keepsActivations)
     let benchmark = SpeedBenchmark(backbone, settings, measured)
     let result = try await interruptible { try benchmark.run(samples) { Terminal.progress($0) } }
     Terminal.finishLine()

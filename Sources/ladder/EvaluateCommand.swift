@@ -44,7 +44,7 @@ struct Evaluate: AsyncParsableCommand {
     settings.maxLength = maxLength
     settings.maxTokens = maxTokens
     settings.parallelTexts = parallel
-    settings.cache = cache.map { Trainer.CacheOptions(directory: $0) }
+    settings.cache = cache.map { CacheOptions(directory: $0) }
     let samples = Array(try Sample.load(data).prefix(limit ?? .max))
     let name = URL(fileURLWithPath: data).deletingPathExtension().lastPathComponent
     let adapter = adapter.map { RunDirectory($0) }

@@ -36,7 +36,7 @@ struct Inspect: ParsableCommand {
     let m = try run.manifest()
     var rows: [(String, String)] = [
       ("method", m.method), ("backbone", "\(m.backbone.name) (\(m.backbone.architecture), fingerprint \(m.backbone.fingerprint))"),
-      trained(m),
+      try m.configuration.method.described(on: ModelOutline(blocks: m.backbone.blocks, width: m.backbone.width)),
       ("parameters", Terminal.count(m.parameters)), ("finished", m.finished ? "yes" : "no; go on with ladder train --resume"),
       ("weights of step", String(m.step)),
     ]
@@ -46,15 +46,9 @@ struct Inspect: ParsableCommand {
       ("learning rate", "\(c.learningRate) (\(c.schedule.rawValue), warm-up \(c.warmup))"), ("batch size", String(c.batchSize)),
       ("epochs", c.steps.map { "\($0) steps" } ?? String(c.epochs)), ("max length", String(c.maxLength)), ("seed", String(c.seed)),
     ]
+    if c.head == .cached { rows.append(("head", "cached")) }
+    if !c.filtersGradient { rows.append(("head's gradient", "exact")) }
     table(rows)
-  }
-
-  private func trained(_ m: RunDirectory.Manifest) -> (String, String) {
-    if let lora = m.configuration.lora {
-      return ("adapter", "rank \(lora.rank), alpha \(lora.alpha), on \(lora.targets.map(\.rawValue).joined(separator: ", ")) of \(m.backbone.blocks) blocks")
-    }
-    let rungs = (m.rungs ?? []).map(String.init).joined(separator: ", ")
-    return ("side network", "\(m.layers ?? 0) layers of width \(m.width ?? 0), rungs \(rungs) of \(m.backbone.blocks) blocks")
   }
 
   private func show(_ file: GGUFFile) throws {

@@ -76,30 +76,40 @@ struct MethodOptions: ParsableArguments {
   /// Sets what is trained.
   /// - Throws: `usage` for a value that cannot be read, or options of one method with another.
   func apply(to settings: inout TrainingConfiguration) throws {
-    settings.side = try side()
+    settings.method = try tuning()
+  }
+
+  private func tuning() throws -> Method {
+    var side = try side()
     let loraOptions = [
       ("--rank", rank != nil), ("--alpha", alpha != nil), ("--dropout", dropout != nil), ("--targets", targets != nil),
       ("--checkpointing", checkpointing != nil),
     ]
     if method != "qlora", let option = loraOptions.first(where: \.1)?.0 { throw LadderError(.usage, "\(option) goes with --method qlora") }
     switch method {
-    case nil: break
+    case nil: return .ladder(side)
     case "lst":
-      guard settings.side.passes == 1 else { throw LadderError(.usage, "--method lst climbs once; for --passes \(settings.side.passes) take --method xladder") }
+      guard side.passes == 1 else { throw LadderError(.usage, "--method lst climbs once; for --passes \(side.passes) take --method xladder") }
+      return .ladder(side)
     case "xladder":
-      if passes == nil { settings.side.passes = 2 }
-      guard settings.side.passes > 1 else { throw LadderError(.usage, "--method xladder climbs more than once; take --passes 2 or more") }
+      if passes == nil { side.passes = 2 }
+      guard side.passes > 1 else { throw LadderError(.usage, "--method xladder climbs more than once; take --passes 2 or more") }
+      return .ladder(side)
     case "qlora":
-      guard settings.side == SideConfiguration() else { throw LadderError(.usage, "--method qlora trains no side network; leave its options out") }
-      var lora = LoRAConfiguration()
-      if let rank { lora.rank = rank }
-      if let alpha { lora.alpha = alpha }
-      if let dropout { lora.dropout = dropout }
-      if let value = try choice("--targets", targets, "all-linear, attn, or a list of q,k,v,o,gate,up,down", LoRAConfiguration.targets) { lora.targets = value }
-      if let value = try choice("--checkpointing", checkpointing, "on or off", { ["on": true, "off": false][$0] }) { lora.checkpointing = value }
-      settings.lora = lora
+      guard side == SideConfiguration() else { throw LadderError(.usage, "--method qlora trains no side network; leave its options out") }
+      return .lora(try lora())
     case let other?: throw LadderError(.usage, "--method \(other): take lst, xladder or qlora")
     }
+  }
+
+  private func lora() throws -> LoRAConfiguration {
+    var lora = LoRAConfiguration()
+    if let rank { lora.rank = rank }
+    if let alpha { lora.alpha = alpha }
+    if let dropout { lora.dropout = dropout }
+    if let value = try choice("--targets", targets, "all-linear, attn, or a list of q,k,v,o,gate,up,down", LoRAConfiguration.targets) { lora.targets = value }
+    if let value = try choice("--checkpointing", checkpointing, "on or off", { ["on": true, "off": false][$0] }) { lora.checkpointing = value }
+    return lora
   }
 
   /// The options as they were given, for a process of its own.
@@ -114,7 +124,7 @@ struct MethodOptions: ParsableArguments {
     return given.flatMap { name, value in value.map { [name, $0.description] } ?? [] }
   }
 
-  private func side() throws -> SideConfiguration {
+  func side() throws -> SideConfiguration {
     var side = SideConfiguration()
     side.reduction = reduction
     if let passes { side.passes = passes }

@@ -38,8 +38,7 @@ struct PlanCommand: AsyncParsableCommand {
     planned.onlyOwn = only
     var own = TrainingConfiguration()
     try method.apply(to: &own)
-    if own.lora != nil, !measure, only { throw LadderError(.usage, "--only plans a side network; with --method qlora take --measure") }
-    if only || own.side != SideConfiguration() { planned.own = own.side }
+    if only || own.method != TrainingConfiguration().method { planned.own = own.method }
 
     let temporary = try shape.map { try TemporaryModel($0, "Q4_0", headerOnly: !measure) }
     defer { temporary?.remove() }
@@ -66,7 +65,7 @@ struct PlanCommand: AsyncParsableCommand {
     measured.lossRows = max(1, Int(Double(settings.maxLength) * lossShare))
     measured.steps = 2
     measured.sequences = sequences
-    let benchmark = SpeedBenchmark(try options.load(path: path, trainsInside: own.lora != nil), settings, measured)
+    let benchmark = SpeedBenchmark(try options.load(path: path, trainsInside: !own.method.keepsActivations), settings, measured)
     let result = try await interruptible { try benchmark.twoSteps { Terminal.progress($0) } }
     Terminal.finishLine()
     if json { return Terminal.output(try Terminal.json(result)) }

@@ -68,7 +68,7 @@ struct Train: AsyncParsableCommand {
     let samples = try Sample.load(data)
     let validation = try valid.map { try Sample.load($0) }
     let cacheOptions = try cacheOptions()
-    let backbone = try options.load(cache: cacheOptions?.directory, trainsInside: settings.lora != nil)
+    let backbone = try options.load(cache: cacheOptions?.directory, trainsInside: !settings.method.keepsActivations)
     Terminal.note(
       "\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), \(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"
     )
@@ -109,12 +109,12 @@ struct Train: AsyncParsableCommand {
     }
   }
 
-  private func cacheOptions() throws -> Trainer.CacheOptions? {
+  private func cacheOptions() throws -> CacheOptions? {
     guard let cache else {
       if cacheFormat != nil || cacheLimit != nil { throw LadderError(.usage, "--cache-format and --cache-limit go with --cache") }
       return nil
     }
-    var options = Trainer.CacheOptions(directory: cache)
+    var options = CacheOptions(directory: cache)
     if let cacheFormat {
       guard let format = ActivationCache.Format(rawValue: cacheFormat) else { throw LadderError(.usage, "--cache-format \(cacheFormat): take bf16 or q8_0") }
       options.format = format

@@ -2,6 +2,8 @@ import CLlama
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
+import LadderData
 import TestModels
 import Testing
 

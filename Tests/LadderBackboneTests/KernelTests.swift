@@ -2,6 +2,7 @@ import CKernels
 import CLlama
 import Foundation
 import LadderCompute
+import LadderCore
 import Testing
 
 /// The host's kernels, in the variant of this processor, against plain loops in double precision.
@@ -80,13 +81,28 @@ struct KernelTests {
     }
   }
 
-  /// Swift's own eˣ and tanh, within the errors that they state.
-  @Test func vectorFunctions() {
+  /// eˣ and tanh of single numbers, within the errors that are stated.
+  @Test func exponentialAndTangent() {
     for x in stride(from: Float(-86.5), to: 87, by: 0.37) {
-      let e = VectorMath.exp(.init(repeating: x))[3], t = VectorMath.tanh(.init(repeating: x / 10))[5]
-      #expect(abs(Double(e) - exp(Double(x))) < 3e-7 * exp(Double(x)))
-      #expect(abs(Double(t) - tanh(Double(x / 10))) < 3e-7)
+      var tangent = x / 10
+      let exponential = ladder_row_sum([x], 1, 0)
+      ladder_row_curve(&tangent, 1, 1, 1)
+      #expect(abs(Double(exponential) - exp(Double(x))) < 3e-7 * exp(Double(x)))
+      #expect(abs(Double(tangent) - tanh(Double(x / 10))) < 3e-7)
     }
-    #expect(VectorMath.exp(.init(repeating: -1000))[0] < 2e-38)
+    #expect(ladder_row_sum([-1000], 1, 0) < 2e-38)
+  }
+
+  /// Rows of any length, also shorter than a vector.
+  @Test func rowsOfLogits() {
+    for count in [1, 3, 8, 16, 37, 1000] {
+      let values = numbers(count, seed: UInt64(count)), most = values.max() ?? 0
+      #expect(ladder_row_maximum(values, Int32(count)) == most)
+      let sum = values.reduce(0.0) { (sum: Double, x: Float) in sum + exp(Double(x - most)) }
+      #expect(abs(Double(ladder_row_sum(values, Int32(count), most)) - sum) < 1e-5 * sum)
+      var bent = values
+      ladder_row_curve(&bent, Int32(count), 0.1, 30)
+      for (y, x) in zip(bent, values) { #expect(abs(Double(y) - 30 * tanh(0.1 * Double(x))) < 1e-5) }
+    }
   }
 }

@@ -1,6 +1,8 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
+import LadderData
 import TestModels
 import Testing
 

@@ -1,3 +1,4 @@
+import LadderCore
 import Testing
 
 import LadderCompute

@@ -3,7 +3,7 @@ import Foundation
 import Ladder
 import LadderBackbone
 import LadderCompute
-import LadderSide
+import LadderMethods
 import LadderTrain
 import TestModels
 import Testing
@@ -49,7 +49,7 @@ import Testing
     let backbone = try Backbone(path: path, threads: 2, device: "CPU")
     let encoded = try SampleEncoder(backbone, maxLength: 1024).encode(Self.samples, name: "samples").samples
     #expect(encoded.count == 50)
-    let losses = try LadderModel(backbone, network: try network(backbone)).losses(encoded, EvaluationOptions())
+    let losses = try LadderModel(SidePredictor(try network(backbone), backbone)).losses(encoded, EvaluationOptions())
     let reference = try ReferenceLogits(backbone, maxTokens: (encoded.map(\.tokens.count).max() ?? 0) + 1)
     var worst = 0.0
     for (e, own) in zip(encoded, losses) {
@@ -77,13 +77,15 @@ import Testing
   private func decodingDifference(_ backbone: Backbone, _ network: SideNetwork?, exactAttention: Bool) throws -> Float {
     let samples = try SampleEncoder(backbone, maxLength: 512).encode(Array(Self.samples.prefix(4)), name: "s").samples
     let forward = try ForwardPass(backbone, rungs: network?.geometry.rungs ?? [], maxTokens: 512, exactAttention: exactAttention)
-    let step = try SideStep(network, backbone), decoder = try SideDecoder(network, forward), graph = try Graph(backbone.engine)
+    let step = try network.map { try SideStep($0, backbone) }, base = BackboneRows(forward, backbone), graph = try Graph(backbone.engine)
+    let decoder = try network.map { try TextDecoder($0, forward) } ?? TextDecoder(forward)
     let v = backbone.vocabulary
     var worst: Float = 0
     for sample in samples {
       let n = min(160, sample.tokens.count), first = n - 24, tokens = Array(sample.tokens[..<n])
-      try step.read([PackedSample(tokens: tokens, lossRows: Array(first..<n))], from: forward)
-      let rows = try step.forward()
+      let sample = PackedSample(tokens: tokens, lossRows: Array(first..<n))
+      try step?.read([sample], from: forward)
+      let rows = try step?.forward() ?? base.rows([sample])
       graph.reset()
       let whole = graph.keep(graph.softmaxInPlace(backbone.head.logits(graph, rows)))
       try graph.compute()
@@ -108,7 +110,7 @@ import Testing
     change(&settings)
     let run = RunDirectory(folder.file("run"))
     try Trainer(backbone, settings).train(Self.samples, into: run)
-    guard case .side(let network) = try run.load(backbone) else { throw LadderError(.engine, "no side network") }
+    guard let network = (try run.predictor(backbone) as? SidePredictor)?.network else { throw LadderError(.engine, "no side network") }
     return network
   }
 

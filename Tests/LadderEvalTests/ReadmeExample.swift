@@ -8,7 +8,9 @@ func readmeExample(model path: String, train: String, dev: String, out: String) 
 
   var settings = TrainingConfiguration()
   settings.epochs = 2
-  settings.side.rungs = .every(2)
+  var side = SideConfiguration()
+  side.rungs = .every(2)
+  settings.method = .ladder(side)
 
   let run = RunDirectory(out)
   try Trainer(backbone, settings).train(samples, into: run) { event in

@@ -2,13 +2,14 @@ import CLlama
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
 import LadderData
 import LadderEval
 import LadderTrain
 import TestModels
 import Testing
 
-@testable import LadderLoRA
+@testable import LadderMethods
 
 /// A model with additions at every matrix, all of them away from zero.
 private struct Fixture {
@@ -169,7 +170,7 @@ private struct Fixture {
     var lora = LoRAConfiguration()
     lora.rank = 4
     lora.dropout = 0.1
-    c.lora = lora
+    c.method = .lora(lora)
     c.batchSize = 8
     c.epochs = 2
     c.learningRate = 2e-3

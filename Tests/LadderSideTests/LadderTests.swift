@@ -1,7 +1,9 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
-import LadderSide
+import LadderCore
+import LadderData
+import LadderMethods
 import TestModels
 import Testing
 
@@ -52,11 +54,10 @@ struct Fixture {
 
   @Test func zeroInitialisedLadderLeavesTheFinalRowsAsTheyAre() throws {
     let f = try Fixture(path, zeroUp: true)
-    let step = try SideStep(f.network, f.backbone), base = try SideStep(nil, f.backbone)
+    let step = try SideStep(f.network, f.backbone)
     try step.read(samples, from: f.forward)
     let corrected = try step.forward().read()
-    try base.read(samples, from: f.forward)
-    #expect(corrected == (try base.forward()).read())
+    #expect(corrected == (try BackboneRows(f.forward, f.backbone).rows(samples)).read())
   }
 
   /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in F16.
@@ -75,7 +76,7 @@ struct Fixture {
     let whole = graph.keep(graph.softmaxInPlace(f.backbone.head.logits(graph, rows)))
     try graph.compute()
     let expected = whole.read(), v = f.backbone.vocabulary
-    let decoder = try SideDecoder(f.network, f.forward)
+    let decoder = try TextDecoder(f.network, f.forward)
     for part in [Array(0..<11)] + (11..<30).map({ [$0] }) {
       let row = try decoder.extend(part.map { text[$0] })
       graph.reset()

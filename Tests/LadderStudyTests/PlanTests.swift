@@ -1,7 +1,8 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
-import LadderSide
+import LadderCore
+import LadderMethods
 import LadderTrain
 import TestModels
 import Testing

@@ -1,5 +1,6 @@
 import Foundation
 import LadderCompute
+import LadderCore
 import Testing
 
 @testable import LadderStudy

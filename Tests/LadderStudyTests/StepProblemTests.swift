@@ -1,4 +1,5 @@
 import LadderCompute
+import LadderCore
 import Testing
 
 @testable import LadderStudy

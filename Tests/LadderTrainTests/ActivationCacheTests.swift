@@ -2,7 +2,7 @@ import Foundation
 import LadderBackbone
 import LadderCompute
 import LadderData
-import LadderSide
+import LadderMethods
 import LadderTrain
 import TestModels
 import Testing
@@ -22,7 +22,7 @@ import Testing
 
   /// Trains into a new run; the losses of its steps, its weights, what stopped the cache, and whether the blocks were loaded.
   private func train(
-    _ name: String, cache: Trainer.CacheOptions? = nil, known: Bool = false, samples: [Sample] = Self.samples,
+    _ name: String, cache: CacheOptions? = nil, known: Bool = false, samples: [Sample] = Self.samples,
     _ change: (inout TrainingConfiguration) -> Void = { _ in }
   ) throws -> (losses: [Float], weights: Data, stopped: String?, loadedBlocks: Bool) {
     let head = known ? ActivationCache.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
@@ -39,7 +39,7 @@ import Testing
     return (losses, try Data(contentsOf: URL(fileURLWithPath: run.weightsPath)), stopped, backbone.holdsBlocks)
   }
 
-  private var options: Trainer.CacheOptions { .init(directory: folder.file("cache")) }
+  private var options: CacheOptions { .init(directory: folder.file("cache")) }
 
   @Test(arguments: [nil, SideConfiguration.StatisticsRows.answers]) func cachedTrainingIsTheSameToTheLastBit(
     _ rows: SideConfiguration.StatisticsRows?

@@ -2,8 +2,9 @@ import CLlama
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
 import LadderData
-import LadderSide
+import LadderMethods
 import TestModels
 import Testing
 
@@ -36,7 +37,7 @@ import Testing
     let samples = (0..<8).compactMap { i in
       EncodedSample(sequence: GradientTests.text(14, seed: i), learned: (0..<14).map { $0 > 3 })
     }
-    let targets = samples.flatMap(\.targets), cache = try Trainer.CacheOptions(directory: folder.file("cache")).open(backbone, rungs: [1, 2])
+    let targets = samples.flatMap(\.targets), cache = try CacheOptions(directory: folder.file("cache")).open(backbone, rungs: [1, 2])
     let head = try CachedHead(backbone, try cache.references(common: Array(HeadReferences.commonEntries(samples).prefix(20))))
     var random = SeededRandom(seed: 6)
     let values = (0..<(backbone.width * targets.count)).map { _ in random.normal() * scale }, direction = values.map { _ in random.normal() * scale }
@@ -102,7 +103,7 @@ import Testing
 
   /// Two epochs with the cached head end near those with the exact one, say how far they drifted, and go on bit for bit after a stop.
   @Test func trainingWithIt() async throws {
-    let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU"), cache = Trainer.CacheOptions(directory: folder.file("runs"))
+    let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU"), cache = CacheOptions(directory: folder.file("runs"))
     func train(_ name: String, _ head: HeadMode?, stopAfter: Int? = nil, resume: Bool = false) async throws -> (
       loss: Float, drift: (Double, Double)?, weights: Data
     ) {

@@ -2,7 +2,9 @@ import CLlama
 import Foundation
 import LadderBackbone
 import LadderCompute
-import LadderSide
+import LadderCore
+import LadderData
+import LadderMethods
 import LadderTrain
 import TestModels
 import Testing

@@ -1,8 +1,9 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
 import LadderData
-import LadderSide
+import LadderMethods
 @testable import LadderTrain
 import TestModels
 import Testing
@@ -265,7 +266,7 @@ import Testing
     c.steps = 1
     try Trainer(backbone, c).train(Self.samples, into: run)
     let other = try Backbone(path: try folder.model("other.gguf") { $0.seed = 9 }, threads: 2, device: "CPU")
-    let error = #expect(throws: LadderError.self) { try run.load(other) }
+    let error = #expect(throws: LadderError.self) { try run.predictor(other) }
     #expect(error?.kind == .data)
     #expect(error?.message.contains(backbone.fingerprint) == true)
     #expect(error?.message.contains(other.fingerprint) == true)
@@ -377,5 +378,37 @@ import Testing
     try #require(parameters.gradient("w")).write([.nan, 0])
     #expect(throws: LadderError.self) { try optimiser.update(learningRate: 0.1) }
     #expect(parameters["w"].read() == [1, 2])
+  }
+
+  /// Runs of the first format, which had a side network's settings beside an adapter's.
+  @Test func manifestsOfTheFirstFormat() throws {
+    let folder = try TemporaryFolder()
+    func manifest(_ settings: String) throws -> RunDirectory.Manifest {
+      let run = RunDirectory(folder.file("old"))
+      try DurableFile.makeFolder(run.path)
+      let json = """
+        {"backbone": {"architecture": "gemma3", "blocks": 18, "fingerprint": "579d27133df084a9", "name": "Gemma 3 270m", "width": 640},
+         "configuration": {"averaging": 0, "batchSize": 2, "checkpointEvery": 1000, "clip": 1, "eightBitOptimiser": false, "epochs": 1,
+           "filtersGradient": true, "learningRate": 0.001, \(settings) "maxLength": 512, "microBatchTokens": 2048, "overlong": "trim",
+           "schedule": "cosine", "seed": 0, "side": {"cross": "reclimb", "downsampler": {"linear": {}}, "gateTemperature": 0.1,
+             "headSize": 64, "initialisation": "backbone", "normEpsilon": 1e-06, "passes": 2, "precision": "bf16", "ropeBase": 10000,
+             "rungs": {"middle": {}}, "tapDropout": 0.2, "tapNorm": "standardised"},
+           "validateEvery": 0, "warmup": 0.05, "weightDecay": 0.01},
+         "finished": true, "format": 1, "method": "lst", "parameters": 3065346, "step": 120}
+        """
+      try Data(json.utf8).write(to: URL(fileURLWithPath: run.manifestPath))
+      return try run.manifest()
+    }
+    var side = SideConfiguration()
+    side.initialisation = .backbone
+    side.passes = 2
+    let ladder = try manifest("").configuration
+    #expect(ladder.method == .ladder(side) && ladder.batchSize == 2 && ladder.maxLength == 512)
+    let adapter = try manifest("\"lora\": {\"alpha\": 8, \"checkpointing\": false, \"dropout\": 0, \"rank\": 4, \"rounds\": true, \"targets\": [\"q\"]},")
+    var lora = LoRAConfiguration()
+    lora.rank = 4
+    lora.alpha = 8
+    lora.targets = [.q]
+    #expect(adapter.configuration.method == .lora(lora))
   }
 }

@@ -1,4 +1,4 @@
-import LadderSide
+import LadderMethods
 
 /// How a side network in a test meets its rungs: one climb, more, or a mixture.
 package struct Climb: Sendable {

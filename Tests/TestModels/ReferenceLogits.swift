@@ -2,6 +2,7 @@ import CLlama
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
 
 /// The oracle: llama.cpp's own logits, computed the ordinary way, with nothing of Ladder's in between.
 package final class ReferenceLogits {

@@ -1,6 +1,7 @@
 import CLlama
 import Foundation
 import LadderCompute
+import LadderCore
 import LadderStudy
 
 /// Writes small GGUF models with random weights, of true architectures and with a byte-level tokenizer: any text tokenises,

@@ -21,6 +21,11 @@ void ladder_panel_maxima(const float *logits, int entries, long stride, float *m
 //   sums: [groups][panel rows]; totals: of each row over all groups.
 void ladder_panel_sums(const float *logits, int entries, long stride, const float *maxima, float *sums, float *totals);
 
+// Of one row, on any processor: its largest number, Σ exp(logit − maximum), and f in place as above.
+float ladder_row_maximum(const float *logits, int count);
+float ladder_row_sum(const float *logits, int count, float maximum);
+void ladder_row_curve(float *z, int count, float inner, float outer);
+
 // Σ a·b, and target += factor·x. On any processor.
 float ladder_dot(const float *a, const float *b, int count);
 void ladder_add_scaled(float factor, const float *x, float *target, int count);

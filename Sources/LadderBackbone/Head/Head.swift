@@ -1,6 +1,7 @@
 import CLlama
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// What a head is, apart from its weights: enough to read it from the file without running the model.
 public struct HeadDescription: Codable, Sendable, Equatable {

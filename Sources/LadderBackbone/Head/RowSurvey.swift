@@ -1,5 +1,7 @@
+import CKernels
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// What a pass over the whole vocabulary gathers about one row, tile by tile: the exact sum of its softmax, and the entries that its
 /// gradient is worked over.
@@ -50,7 +52,7 @@ package struct RowSurvey {
   /// Takes in the logits of the entries `first`, `first` + 1, ….
   mutating func take(_ logits: UnsafeMutableBufferPointer<Float>, first: Int) {
     guard let l = logits.baseAddress, !logits.isEmpty else { return }
-    raise(to: RowSum.largest(l, logits.count))
+    raise(to: ladder_row_maximum(l, Int32(logits.count)))
     withUnsafeTemporaryAllocation(of: Float.self, capacity: (logits.count + Self.group - 1) / Self.group) { sums in
       let total = RowSum.groups(l, logits.count, minus: maximum, into: sums)
       if let sums = sums.baseAddress { take(first: first, count: logits.count, logits: l, stride: 1, sums: sums, sumStride: 1, total: total) }
@@ -132,45 +134,13 @@ package struct RowSurvey {
 
 /// Sums over one row's logits.
 enum RowSum {
-  static func largest(_ l: UnsafePointer<Float>, _ count: Int) -> Float {
-    var most = VectorMath.Eight(repeating: -.infinity), i = 0
-    while i + 8 <= count {
-      let part = VectorMath.load(l + i)
-      most.replace(with: part, where: part .> most)
-      i += 8
-    }
-    var largest = most.max()
-    while i < count {
-      // A comparison with a NaN is false: it goes through.
-      if !(l[i] <= largest) { largest = l[i] }
-      i += 1
-    }
-    return largest
-  }
-
-  /// Σ exp(l − maximum).
-  static func sum(_ l: UnsafePointer<Float>, _ count: Int, minus maximum: Float) -> Double {
-    var parts = VectorMath.Eight.zero, i = 0
-    while i + 8 <= count {
-      parts += VectorMath.exp(VectorMath.load(l + i) - maximum)
-      i += 8
-    }
-    var sum = Double(parts.sum())
-    while i < count {
-      sum += Double(expf(l[i] - maximum))
-      i += 1
-    }
-    return sum
-  }
-
-  /// The same of each group of entries.
+  /// Σ exp(l − maximum) of each group of entries.
   /// - Returns: their total.
   static func groups(_ l: UnsafePointer<Float>, _ count: Int, minus maximum: Float, into sums: UnsafeMutableBufferPointer<Float>) -> Float {
     var total = 0.0
     for (g, first) in stride(from: 0, to: count, by: RowSurvey.group).enumerated() {
-      let part = sum(l + first, min(RowSurvey.group, count - first), minus: maximum)
-      sums[g] = Float(part)
-      total += part
+      sums[g] = ladder_row_sum(l + first, Int32(min(RowSurvey.group, count - first)), maximum)
+      total += Double(sums[g])
     }
     return Float(total)
   }

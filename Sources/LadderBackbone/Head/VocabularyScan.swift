@@ -1,6 +1,8 @@
+import CKernels
 import CLlama
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// One pass over the whole vocabulary on the CPU, in tiles that stay in its cache, for many rows at once: rows × vocabulary is never
 /// held. Each tile's products come from a dense kernel; on the same threads each row then takes its part of them into a running
@@ -62,12 +64,12 @@ package final class VocabularyScan {
       nonisolated(unsafe) let states = states
       try scan(rows, chunk, dense: false) { row, logits, first in
         guard let l = logits.baseAddress else { return }
-        let most = RowSum.largest(l, logits.count)
+        let most = ladder_row_maximum(l, Int32(logits.count))
         if most > states[row].maximum {
           states[row].sum *= Double(expf(states[row].maximum - most))
           states[row].maximum = most
         }
-        states[row].sum += RowSum.sum(l, logits.count, minus: states[row].maximum)
+        states[row].sum += Double(ladder_row_sum(l, Int32(logits.count), states[row].maximum))
         while states[row].next < states[row].places.count {
           let (id, place) = states[row].places[states[row].next]
           guard Int(id) < first + logits.count else { break }
@@ -143,18 +145,6 @@ extension Head {
   /// f of products in place.
   func curve(_ products: UnsafeMutableBufferPointer<Float>) {
     guard capped || outer != 1, let base = products.baseAddress else { return }
-    var i = 0
-    while i + 8 <= products.count {
-      let z = VectorMath.load(base + i), y = capped ? VectorMath.tanh(z * inner) * outer : z * outer
-      UnsafeMutableRawPointer(base + i).storeBytes(of: y, as: VectorMath.Eight.self)
-      i += 8
-    }
-    while i < products.count {
-      products[i] = capped ? outer * tanhf(inner * products[i]) : outer * products[i]
-      i += 1
-    }
+    ladder_row_curve(base, Int32(products.count), capped ? inner : 0, outer)
   }
-
-  /// f(z).
-  package func logit(_ z: Float) -> Float { capped ? outer * tanhf(inner * z) : outer * z }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import LadderCompute
+import LadderCore
 import LadderEval
 import LadderTrain
 

@@ -1,5 +1,6 @@
 import Foundation
 import LadderCompute
+import LadderCore
 import LadderEval
 
 /// What an accuracy study runs: methods × tasks × seeds. It is read from a YAML file; see `ladder study accuracy --help`.

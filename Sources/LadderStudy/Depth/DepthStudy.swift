@@ -1,5 +1,6 @@
 import Foundation
 import LadderCompute
+import LadderCore
 import LadderEval
 
 /// Does depth in the side network replace written-out reasoning? LST against xLadders of equal parameters, on problems of 1…8

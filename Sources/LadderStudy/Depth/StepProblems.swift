@@ -1,5 +1,6 @@
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// Problems of k arithmetic steps, each on the result of the one before, from left to right and modulo a prime.
 ///

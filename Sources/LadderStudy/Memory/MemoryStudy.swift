@@ -1,7 +1,8 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
-import LadderSide
+import LadderCore
+import LadderMethods
 import LadderTrain
 
 /// Peak memory of the methods over the context length and over the batch, each point a training of two steps in a process of its own.
@@ -53,7 +54,7 @@ public struct MemoryStudy: Sendable {
     var name: String
     var arguments: [String]
     /// Bytes at a length and a batch.
-    var plan: @Sendable (Int, Int) -> Int
+    var plan: @Sendable (Int, Int) throws -> Int
   }
 
   public let options: Options
@@ -69,25 +70,25 @@ public struct MemoryStudy: Sendable {
     else { throw LadderError(.usage, "the memory study wants lengths of 2 or more, batches of 1 or more, and a --loss-share above 0 and at most 1") }
     self.model = model
     self.options = options
-    let dimensions = try ModelDimensions(GGUFFile(path: model)), plan = MemoryModel(dimensions), share = options.lossShare
-    @Sendable func rows(_ tokens: Int) -> Int { max(1, Int(Double(tokens) * share)) }
-    var one = side, more = side
+    let dimensions = try ModelDimensions(GGUFFile(path: model)), share = options.lossShare
+    var one = side, more = side, checkpointing = LoRAConfiguration()
     one.passes = 1
     one.cross = .reclimb
     more.passes = max(2, side.passes)
-    let geometries = try [one, more].map { try SideGeometry($0, backboneWidth: dimensions.width, blocks: dimensions.blocks) }
-    func ladder(_ configuration: SideConfiguration, _ geometry: SideGeometry) -> @Sendable (Int, Int) -> Int {
-      { plan.ladder(configuration, geometry, length: $0, tokens: $0 * $1, lossRows: rows($0 * $1)).total }
-    }
-    func qlora(_ checkpointing: Bool) -> @Sendable (Int, Int) -> Int {
-      { plan.qlora(rank: 16, checkpointing: checkpointing, length: $0, tokens: $0 * $1, lossRows: rows($0 * $1)).total }
+    checkpointing.checkpointing = true
+    func column(_ name: String, _ arguments: [String], _ method: LadderMethods.Method) throws -> Method {
+      _ = try method.rungs(of: dimensions.outline)
+      return Method(name: name, arguments: arguments) { length, batch in
+        let tokens = length * batch
+        let load = TrainingLoad(length: length, tokens: tokens, lossRows: max(1, Int(Double(tokens) * share)))
+        return try method.tuning.memory(dimensions, load).total
+      }
     }
     let known = [
-      Method(name: "lst", arguments: ["--method", "lst"] + options.sideOptions, plan: ladder(one, geometries[0])),
-      Method(
-        name: "xladder", arguments: ["--method", "xladder", "--passes", String(more.passes)] + options.sideOptions, plan: ladder(more, geometries[1])),
-      Method(name: "qlora", arguments: ["--method", "qlora"], plan: qlora(false)),
-      Method(name: "qlora+checkpointing", arguments: ["--method", "qlora", "--checkpointing", "on"], plan: qlora(true)),
+      try column("lst", ["--method", "lst"] + options.sideOptions, .ladder(one)),
+      try column("xladder", ["--method", "xladder", "--passes", String(more.passes)] + options.sideOptions, .ladder(more)),
+      try column("qlora", ["--method", "qlora"], .lora(LoRAConfiguration())),
+      try column("qlora+checkpointing", ["--method", "qlora", "--checkpointing", "on"], .lora(checkpointing)),
     ]
     if let name = options.methods.first(where: { name in !known.contains { $0.name == name } }) {
       throw LadderError(.usage, "the memory study has no method \(name); take \(known.map(\.name).joined(separator: ", "))")
@@ -103,7 +104,7 @@ public struct MemoryStudy: Sendable {
       for (length, batch) in options.lengths.sorted().map({ ($0, 1) }) + options.batches.sorted().map({ (options.batchLength, $0) }) {
         try Cancellation.check()
         let place = "\(method.name), \(batch) × \(length) tokens"
-        let predicted = Int(correction * Double(method.plan(length, batch)))
+        let predicted = Int(correction * Double(try method.plan(length, batch)))
         guard predicted <= options.memory else {
           report("\(place): not run, \(predicted / 1_000_000) MB expected")
           rows.append(
@@ -116,7 +117,7 @@ public struct MemoryStudy: Sendable {
         if let device = options.device { arguments += ["--device", device] }
         if let threads = options.threads { arguments += ["--threads", String(threads)] }
         let measured = try JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: try launch(arguments) { report("\(place): \($0)") })
-        correction = Double(measured.peakBytes) / Double(method.plan(length, batch))
+        correction = Double(measured.peakBytes) / Double(try method.plan(length, batch))
         rows.append(
           Row(
             method: method.name, length: length, batch: batch, peakBytes: measured.peakBytes, secondsPerThousandTokens: measured.secondsPerThousandTokens,

@@ -1,8 +1,7 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
-import LadderLoRA
-import LadderSide
+import LadderMethods
 import LadderTrain
 
 /// What fits: methods and lengths with their predicted peak memory and time.
@@ -14,7 +13,7 @@ public struct Plan: Sendable {
     public var length: Int
     public var parameters: Int
     public var peakBytes: Int
-    public var parts: MemoryModel.Breakdown
+    public var parts: MemoryBreakdown
     /// Nil where no time was measured.
     public var secondsPerThousandTokens: Double?
     public var fits: Bool?
@@ -39,7 +38,7 @@ public struct Plan: Sendable {
     public var threads: Int?
     public var device: String?
     /// A configuration of the caller's own, beside the usual ones.
-    public var own: SideConfiguration?
+    public var own: Method?
     /// Only `own`.
     public var onlyOwn = false
     public init() {}
@@ -48,80 +47,54 @@ public struct Plan: Sendable {
   /// The rows, best first: what fits before what does not, longer samples before shorter, then the larger side network.
   public static func rows(_ file: GGUFFile, _ options: Options, report: (String) -> Void = { _ in }) throws -> [Row] {
     let model = try ModelDimensions(file)
-    let memory = MemoryModel(model)
     if options.predictsTime { report("measuring three blocks of the model's shape on this machine") }
     let speed = options.predictsTime ? try SpeedModel(model, threads: options.threads, device: options.device) : nil
     var rows: [Row] = []
-    for (method, text, configuration) in try candidates(options, model) {
-      let geometry = try SideGeometry(configuration, backboneWidth: model.width, blocks: model.blocks)
-      let parameters = SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count }
-      report("measuring a side layer of width \(geometry.width)")
-      let side = try speed?.side(configuration, width: geometry.width)
+    for (text, method) in candidates(options) {
+      let tuning = method.tuning
+      // A shape that this model is too small for, or a family that a method does not know, is no candidate.
+      guard let parameters = try candidate({ try tuning.parameters(on: file).reduce(0) { $0 + $1.count } }, isOwn: method == options.own) else { continue }
+      report("measuring \(tuning.name)")
       for length in options.lengths {
-        let tokens = max(length, 1), lossRows = max(1, Int(Double(tokens) * options.lossShare))
-        let parts = memory.ladder(configuration, geometry, length: length, tokens: tokens, lossRows: lossRows)
-        let seconds = zip2(speed, side).map {
-          $0.ladder($1, layers: geometry.layers, parameters: parameters, length: length, tokens: tokens, lossRows: lossRows)
-        }
-        rows.append(row(method, text, length, parameters, parts, seconds.map { 1000 * $0 / Double(tokens) }, options))
+        let load = TrainingLoad(length: length, tokens: max(length, 1), lossRows: max(1, Int(Double(max(length, 1)) * options.lossShare)))
+        let parts = try tuning.memory(model, load)
+        let seconds = try speed.map { try tuning.seconds(model, load, on: $0) + Double(load.lossRows) * $0.headRow }
+        rows.append(
+          Row(
+            method: tuning.name, options: text, length: length, parameters: parameters, peakBytes: parts.total, parts: parts,
+            secondsPerThousandTokens: seconds.map { 1000 * $0 / Double(load.tokens) }, fits: options.memory.map { parts.total <= $0 }))
       }
     }
-    // A family that QLoRA cannot go back through has no such rows.
-    if !options.onlyOwn, (try? BlockShape(file)) != nil {
-      for checkpointing in [false, true] {
-        for length in options.lengths {
-          let lossRows = max(1, Int(Double(length) * options.lossShare))
-          let parts = memory.qlora(rank: 16, checkpointing: checkpointing, length: length, tokens: length, lossRows: lossRows)
-          let seconds = speed?.qlora(checkpointing: checkpointing, length: length, tokens: length, lossRows: lossRows)
-          let text = checkpointing ? "--rank 16 --checkpointing on" : "--rank 16"
-          rows.append(row("qlora", text, length, parts.parameters / 16, parts, seconds.map { 1000 * $0 / Double(length) }, options))
-        }
-      }
-    }
+    // Those that leave the model's activations alone come first.
+    let order = Dictionary(candidates(options).map { ($1.name, $1.keepsActivations ? 0 : 1) }) { $1 }
     return rows.sorted { a, b in
-      let keys = { (r: Row) in (r.fits == false ? 1 : 0, -r.length, r.method == "qlora" ? 1 : 0, -r.parameters, r.peakBytes) }
+      let keys = { (r: Row) in (r.fits == false ? 1 : 0, -r.length, order[r.method] ?? 0, -r.parameters, r.peakBytes) }
       return keys(a) < keys(b)
     }
   }
 
-  private static func row(
-    _ method: String, _ text: String, _ length: Int, _ parameters: Int, _ parts: MemoryModel.Breakdown, _ seconds: Double?, _ options: Options
-  ) -> Row {
-    Row(
-      method: method, options: text, length: length, parameters: parameters, peakBytes: parts.total, parts: parts, secondsPerThousandTokens: seconds,
-      fits: options.memory.map { parts.total <= $0 })
-  }
+  private static func candidate(_ parameters: () throws -> Int, isOwn: Bool) throws -> Int? { isOwn ? try parameters() : try? parameters() }
 
-  private static func candidates(_ options: Options, _ model: ModelDimensions) throws -> [(method: String, text: String, configuration: SideConfiguration)] {
-    if let own = options.own, options.onlyOwn { return [(own.passes > 1 ? "xladder" : "lst", "as given", own)] }
-    var list: [(String, String, SideConfiguration)] = []
-    func add(_ method: String, _ text: String, _ change: (inout SideConfiguration) -> Void) {
+  private static func candidates(_ options: Options) -> [(text: String, method: Method)] {
+    let own = options.own.map { [("as given", $0)] } ?? []
+    if options.onlyOwn, !own.isEmpty { return own }
+    func ladder(_ change: (inout SideConfiguration) -> Void) -> Method {
       var configuration = SideConfiguration()
       change(&configuration)
-      // A shape that this backbone is too small for is no candidate.
-      guard (try? SideGeometry(configuration, backboneWidth: model.width, blocks: model.blocks)) != nil else { return }
-      list.append((method, text, configuration))
+      return .ladder(configuration)
     }
-    if let own = options.own { list.append((own.passes > 1 ? "xladder" : "lst", "as given", own)) }
-    add("lst", "(defaults)") { _ in }
-    add("xladder", "--passes 2") { $0.passes = 2 }
-    for reduction in [4.0, 8, 16] {
-      add("lst", "--rungs 4 --reduction \(Int(reduction)) --downsample lowrank:16") { c in
-        c.rungs = .every(4)
-        c.reduction = reduction
-        c.downsampler = .lowRank(16)
+    func few(_ reduction: Double, _ rungs: SideConfiguration.Rungs) -> Method {
+      ladder {
+        $0.rungs = rungs
+        $0.reduction = reduction
+        $0.downsampler = .lowRank(16)
       }
     }
-    add("lst", "--rungs all --reduction 16 --downsample lowrank:16") { c in
-      c.rungs = .all
-      c.reduction = 16
-      c.downsampler = .lowRank(16)
-    }
-    return list
-  }
-
-  private static func zip2<A, B>(_ a: A?, _ b: B?) -> (A, B)? {
-    guard let a, let b else { return nil }
-    return (a, b)
+    var checkpointing = LoRAConfiguration()
+    checkpointing.checkpointing = true
+    return own + [("(defaults)", ladder { _ in }), ("--passes 2", ladder { $0.passes = 2 })]
+      + [4.0, 8, 16].map { ("--rungs 4 --reduction \(Int($0)) --downsample lowrank:16", few($0, .every(4))) }
+      + [("--rungs all --reduction 16 --downsample lowrank:16", few(16, .all))]
+      + [("--rank 16", .lora(LoRAConfiguration())), ("--rank 16 --checkpointing on", .lora(checkpointing))]
   }
 }

@@ -2,15 +2,16 @@ import CLlama
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
 import LadderData
-import LadderSide
+import LadderMethods
 import LadderTrain
 
 /// The time of training, from a few seconds' measurement of this machine on three blocks of the model's shape and types.
 ///
 /// Every part is measured by the code that trains, at two lengths, and taken as a + b·length per token (attention's share grows
-/// with the length); blocks, side layers and vocabulary then scale it up.
-public struct SpeedModel: Sendable {
+/// with the length); blocks, layers and vocabulary then scale it up.
+public final class SpeedModel: MeasuredMachine {
   /// Seconds per token and unit of size, as a line over the sample's length.
   struct Line: Sendable {
     var base: Double
@@ -26,8 +27,8 @@ public struct SpeedModel: Sendable {
   private let model: ModelDimensions
   /// Per token and block.
   private let block: Line
-  /// Per loss row.
-  private let headRow: Double
+  /// Seconds per row that carries loss.
+  let headRow: Double
 
   private static let blocks = 3
   private static let lengths = (256, 1024)
@@ -45,47 +46,38 @@ public struct SpeedModel: Sendable {
     folder = TemporaryFile("gguf")
     try RandomModel(shape, blockType: model.blockType, headType: model.headType).write(folder.path)
     proxy = try Backbone(path: folder.path, threads: threads, device: device)
-    var side = SideConfiguration()
-    side.rungs = .list([1])
-    side.reduction = Double(model.width) / 64
-    let times = try Self.measure(proxy, side)
+    var narrow = SideConfiguration()
+    narrow.rungs = .list([1])
+    narrow.reduction = Double(model.width) / 64
+    let times = try Self.measure(proxy, .ladder(narrow))
     func perBlock(_ t: Phases) -> Double { t.backbone / Double(t.tokens * Self.blocks) }
     block = Line(short: (Self.lengths.0, perBlock(times.short)), long: (Self.lengths.1, perBlock(times.long)))
     headRow = try Self.headRow(proxy) * Double(model.vocabulary) / Double(Self.vocabulary)
   }
 
   /// Seconds of the backbone's forward pass per token.
-  public func forward(length: Int) -> Double { block(length) * Double(model.blocks) }
+  package func forward(length: Int) -> Double { block(length) * Double(model.blocks) }
 
-  /// A side network's own cost.
-  public struct Side: Sendable {
-    let perLayer: Line
+  private struct Part {
+    let perToken: Line
     let optimiserPerParameter: Double
   }
 
-  /// Measures one side layer of a configuration's width, and the optimiser.
-  func side(_ configuration: SideConfiguration, width: Int) throws -> Side {
-    var one = configuration
-    one.rungs = .list([1])
-    one.passes = 1
-    one.reduction = Double(model.width) / Double(width)
-    let times = try Self.measure(proxy, one)
-    func perToken(_ t: Phases) -> Double { t.side / Double(t.tokens) }
-    return Side(
-      perLayer: Line(short: (Self.lengths.0, perToken(times.short)), long: (Self.lengths.1, perToken(times.long))),
+  private var parts: [(method: Method, part: Part)] = []
+
+  package func trainedPart(_ method: Method, length: Int) throws -> (perToken: Double, optimiserPerParameter: Double) {
+    let part = try parts.first { $0.method == method }?.part ?? measurePart(method)
+    return (part.perToken(length), part.optimiserPerParameter)
+  }
+
+  private func measurePart(_ method: Method) throws -> Part {
+    let times = try Self.measure(proxy, method)
+    func perToken(_ t: Phases) -> Double { t.trained / Double(t.tokens) }
+    let part = Part(
+      perToken: Line(short: (Self.lengths.0, perToken(times.short)), long: (Self.lengths.1, perToken(times.long))),
       optimiserPerParameter: times.long.optimiser / Double(max(1, times.parameters)))
-  }
-
-  /// Seconds of one micro-batch of training.
-  /// - Parameter tokensPerStep: tokens between two optimiser steps.
-  func ladder(_ side: Side, layers: Int, parameters: Int, length: Int, tokens: Int, lossRows: Int) -> Double {
-    Double(tokens) * (forward(length: length) + Double(layers) * side.perLayer(length)) + Double(lossRows) * headRow
-      + Double(parameters) * side.optimiserPerParameter
-  }
-
-  /// QLoRA: a forward pass, and a backward pass of twice the products on dequantised weights; with checkpointing another forward.
-  func qlora(checkpointing: Bool, length: Int, tokens: Int, lossRows: Int) -> Double {
-    Double(tokens) * forward(length: length) * (checkpointing ? 4.5 : 3.5) + Double(lossRows) * headRow
+    parts.append((method, part))
+    return part
   }
 
   // MARK: - Measuring
@@ -93,7 +85,7 @@ public struct SpeedModel: Sendable {
   private struct Phases {
     var tokens: Int
     var backbone: Double
-    var side: Double
+    var trained: Double
     var head: Double
     var optimiser: Double
   }
@@ -114,9 +106,9 @@ public struct SpeedModel: Sendable {
     return best / Double(rows)
   }
 
-  private static func measure(_ proxy: Backbone, _ side: SideConfiguration) throws -> (short: Phases, long: Phases, parameters: Int) {
+  private static func measure(_ proxy: Backbone, _ method: Method) throws -> (short: Phases, long: Phases, parameters: Int) {
     var configuration = TrainingConfiguration()
-    configuration.side = side
+    configuration.method = method
     let session = try TrainingSession(proxy, configuration, maxTokens: lengths.1)
     var random = SeededRandom(seed: 3)
     func sample(_ length: Int) -> [EncodedSample] {
@@ -130,7 +122,7 @@ public struct SpeedModel: Sendable {
       _ = try session.take(batch, number: number, learningRate: 1e-5)
       let after = session.phases
       return Phases(
-        tokens: batch[0].tokens.count, backbone: after.backbone - before.backbone, side: after.side - before.side, head: after.head - before.head,
+        tokens: batch[0].tokens.count, backbone: after.backbone - before.backbone, trained: after.trained - before.trained, head: after.head - before.head,
         optimiser: after.optimiser - before.optimiser)
     }
     // The first of each shape allocates; the faster of the next two counts.
@@ -141,7 +133,7 @@ public struct SpeedModel: Sendable {
     func fastest(_ runs: [Phases]) -> Phases {
       runs.reduce(runs[0]) { a, b in
         Phases(
-          tokens: a.tokens, backbone: min(a.backbone, b.backbone), side: min(a.side, b.side), head: min(a.head, b.head),
+          tokens: a.tokens, backbone: min(a.backbone, b.backbone), trained: min(a.trained, b.trained), head: min(a.head, b.head),
           optimiser: min(a.optimiser, b.optimiser))
       }
     }

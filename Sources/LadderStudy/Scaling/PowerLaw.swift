@@ -1,5 +1,6 @@
 import Foundation
 import LadderCompute
+import LadderCore
 
 /// L = a·C^(−b) + c, by least squares, with intervals by resampling residuals (Hoffmann et al. 2022, eq. 2, in one variable).
 public struct PowerLaw: Codable, Sendable, Equatable {

@@ -1,10 +1,10 @@
 import Foundation
 import LadderBackbone
 import LadderCompute
+import LadderCore
 import LadderData
 import LadderEval
-import LadderLoRA
-import LadderSide
+import LadderMethods
 import LadderTrain
 
 /// Loss over training compute for LST and QLoRA: a grid of sizes and budgets, each point a training of its own, and a power law
@@ -59,7 +59,7 @@ public struct ScalingStudy: Sendable {
   public let options: Options
   public let folder: String
   private let model: String
-  private let compute: TrainingCompute
+  private let dimensions: ModelDimensions
 
   public init(model: String, folder: String, _ options: Options) throws {
     guard !options.budgets.isEmpty, options.budgets.allSatisfy({ $0 >= 1 }), options.devLimit >= 1, options.batchSize >= 1 else {
@@ -68,26 +68,27 @@ public struct ScalingStudy: Sendable {
     self.options = options
     self.folder = folder
     self.model = model
-    compute = try TrainingCompute(GGUFFile(path: model))
+    dimensions = try ModelDimensions(GGUFFile(path: model))
   }
 
   /// Runs what is not done yet.
   public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> Findings {
-    let sizes: [(method: String, name: String, arguments: [String], configuration: TrainingConfiguration)] =
+    let sizes: [(method: String, name: String, arguments: [String], tuning: Method)] =
       options.reductions.map { reduction in
-        var c = TrainingConfiguration()
-        c.side.reduction = reduction
+        var ladder = SideConfiguration()
+        ladder.reduction = reduction
         return (
-          "lst", "reduction \(reduction.formatted())", ["--method", "lst", "--reduction", "\(reduction)", "--learning-rate", "\(options.learningRates.lst)"], c
+          "lst", "reduction \(reduction.formatted())", ["--method", "lst", "--reduction", "\(reduction)", "--learning-rate", "\(options.learningRates.lst)"],
+          .ladder(ladder)
         )
       }
       + options.ranks.map { rank in
-        var c = TrainingConfiguration(), lora = LoRAConfiguration()
+        var lora = LoRAConfiguration()
         lora.rank = rank
         lora.alpha = Float(2 * rank)
-        c.lora = lora
         return (
-          "qlora", "rank \(rank)", ["--method", "qlora", "--rank", "\(rank)", "--alpha", "\(2 * rank)", "--learning-rate", "\(options.learningRates.qlora)"], c
+          "qlora", "rank \(rank)", ["--method", "qlora", "--rank", "\(rank)", "--alpha", "\(2 * rank)", "--learning-rate", "\(options.learningRates.qlora)"],
+          .lora(lora)
         )
       }
     let samples = try Sample.load(options.train)
@@ -110,8 +111,9 @@ public struct ScalingStudy: Sendable {
         let place = "[\(done)/\(sizes.count * options.budgets.count)] \(size.method), \(size.name), \(budget) samples"
         report(place)
         let (loss, seconds) = try measure(size.method, size.name, size.arguments, data, budget, launch) { report("\(place): \($0)") }
-        let flops = try compute.floatingPointOperations(
-          size.configuration, tokens: tokens, lossRows: rows, length: Double(tokens) / Double(max(1, part.count)))
+        let load = TrainingLoad(length: tokens / max(1, part.count), tokens: tokens, lossRows: rows)
+        // The head's gradient is worked over the few entries that matter, and left out.
+        let flops = try size.tuning.tuning.operations(dimensions, load) + 2 * Double(dimensions.width * dimensions.vocabulary) * Double(rows)
         points.append(Point(method: size.method, size: size.name, samples: budget, tokens: tokens, compute: flops, loss: loss, seconds: seconds))
       }
     }

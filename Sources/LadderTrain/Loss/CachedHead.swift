@@ -109,7 +109,7 @@ package final class CachedHead {
               nonisolated(unsafe) let values = values, own = own, losses = losses, rest = rest
               try tasks.run(n) { row in
                 let shared = UnsafeMutableBufferPointer(rebasing: values[(row * stride)..<((row + 1) * stride)]), range = lists[row]
-                for place in range { own[place] = head.logit(products[place]) }
+                for place in range { own[place] = Float(head.logit(atProduct: Double(products[place]))) }
                 let restLogit = known[row].bias + BFloat16.dot(known[row].weights, x + row * width)
                 var most = restLogit
                 for i in 0..<entries { most = max(most, shared[i]) }

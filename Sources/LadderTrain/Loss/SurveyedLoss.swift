@@ -79,7 +79,7 @@ package struct SurveyedLoss {
         shares[place] = expf(entry.weight - most)
         drawn += Double(shares[place])
       } else {
-        logits[place] = head.logit(products[next])
+        logits[place] = Float(head.logit(atProduct: Double(products[next])))
         next += 1
         shares[place] = expf(logits[place] - most)
         surveyed += Double(expf(entry.logit - most))

@@ -39,13 +39,11 @@ struct StudyMemory: AsyncParsableCommand {
     study.device = options.device
     study.threads = options.threads
     guard method.method == nil else { throw LadderError(.usage, "the memory study compares all methods; leave --method out") }
-    var side = TrainingConfiguration()
-    try method.apply(to: &side)
     study.sideOptions = method.arguments
     let temporary = try shape.map { try TemporaryModel($0, "Q4_0", blocks: blocks) }
     defer { temporary?.remove() }
     guard let path = temporary?.path ?? options.model else { throw LadderError(.usage, "no --model: name a GGUF file, or a --shape") }
-    let memory = try MemoryStudy(model: path, side: side.side, study)
+    let memory = try MemoryStudy(model: path, side: try method.side(), study)
     let rows = try await interruptible { try memory.run(launch: ChildProcess.run) { Terminal.progress($0) } }
     Terminal.finishLine()
     try memory.write(rows, to: out)

@@ -1,0 +1,270 @@
+import Foundation
+import LadderCompute
+import LadderCore
+import LadderData
+
+/// What the frozen backbone handed out for each sample, kept on disk: later epochs and later runs read it and never run the
+/// backbone.
+///
+///     DIR/KEY/cache.json         what it belongs to: backbone, rungs, element type, and the head's own description
+///     DIR/KEY/activations        entries, one after another: taps rung by rung, then the final rows in F32
+///     DIR/KEY/index              64 bytes an entry, written after the entry itself
+///     DIR/KEY/statistics-N.json  the taps' means and deviations over a set of samples; statistics-answers-N.json, over their answers
+///
+/// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any moment
+/// leaves no entry that is read by half. One process writes at a time; others read. What a cache of more rungs in the same folder
+/// holds is read from there: fill one with all rungs, and every choice of them is free.
+public final class ActivationCache: @unchecked Sendable {
+  /// How taps are stored.
+  public enum Format: String, Codable, Sendable, CaseIterable {
+    /// As the side network reads them.
+    case bf16
+    /// Half the size, rounded to 8 bits in blocks of 32 channels.
+    case q8 = "q8_0"
+
+    package var elementType: ElementType { self == .bf16 ? .bfloat16 : .q8 }
+  }
+
+  /// The contents of `cache.json`.
+  public struct Description: Codable, Sendable, Equatable {
+    public var version = 1
+    public var backbone: String
+    public var fingerprint: String
+    public var rungs: [Int]
+    public var width: Int
+    public var format: Format
+    public var head: HeadDescription
+
+    /// - Parameter rungs: the tapped blocks, 1-based.
+    public init(_ backbone: Backbone, rungs: [Int], format: Format = .bf16) {
+      self.backbone = backbone.file.name ?? backbone.file.architecture
+      fingerprint = backbone.fingerprint
+      self.rungs = rungs
+      width = backbone.width
+      self.format = format
+      head = backbone.head.description
+    }
+  }
+
+  /// What one folder holds.
+  public struct Summary: Sendable {
+    public var path: String
+    public var description: Description
+    public var entries: Int
+    public var tokens: Int
+    public var bytes: Int
+  }
+
+  public let path: String
+  public let description: Description
+  /// Bytes that the whole of DIR may take; nil sets no limit.
+  public let limit: Int?
+  /// Why nothing more is stored, once that is so.
+  public private(set) var stopped: String?
+
+  private let records: KeyedRecords
+  private var totalBytes = 0
+  private var wider: [WiderCache] = []
+
+  /// A cache that holds more rungs of the same backbone in the same format.
+  private struct WiderCache {
+    let cache: ActivationCache
+    /// Where among its rungs those of the narrower one are.
+    let places: [Int]
+  }
+
+  /// Opens or makes the cache of one backbone, tap set and format in `directory`.
+  /// - Throws: `inputOutput` where the folder cannot be made; `data` where it belongs to something else.
+  public convenience init(directory: String, description: Description, limit: Int? = nil) throws {
+    try self.init(path: directory + "/" + Self.folderName(description), description: description, limit: limit, writes: true)
+    totalBytes = Self.bytes(of: directory)
+    wider = Self.descriptions(in: directory).compactMap { path, other in
+      var narrowed = other
+      narrowed.rungs = description.rungs
+      let places = description.rungs.compactMap(other.rungs.firstIndex)
+      guard narrowed == description, other.rungs.count > description.rungs.count, places.count == description.rungs.count,
+        let cache = try? Self(path: path, description: other, limit: nil, writes: false)
+      else { return nil }
+      return WiderCache(cache: cache, places: places)
+    }
+  }
+
+  private init(path: String, description: Description, limit: Int?, writes: Bool) throws {
+    self.description = description
+    self.limit = limit
+    self.path = path
+    try DurableFile.makeFolder(path)
+    let manifest = path + "/cache.json"
+    if FileManager.default.fileExists(atPath: manifest) {
+      guard let found = try? JSONDecoder().decode(Description.self, from: try DurableFile.read(manifest)), found == description else {
+        throw LadderError(.data, "\(path) belongs to another backbone or version; remove the folder, or pass another --cache")
+      }
+    } else {
+      try DurableFile.write(manifest, json: description)
+    }
+    records = try KeyedRecords(data: path + "/activations", index: path + "/index", writes: writes)
+    if writes, !records.isWritable { stopped = "another process is writing to it" }
+  }
+
+  public var entries: Int { records.count }
+
+  // MARK: - Entries
+
+  /// Copies samples out; false, with nothing promised about the contents, where one is missing or damaged.
+  /// - Parameters:
+  ///   - taps: one BF16 [width, tokens of all samples] per rung.
+  ///   - final: F32 [width, loss rows of all samples].
+  package func read(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) -> Bool {
+    read(samples, places: Array(taps.indices), taps: taps, final: final)
+      || wider.contains { $0.cache.read(samples, places: $0.places, taps: taps, final: final) }
+  }
+
+  /// - Parameter places: where among this cache's rungs each tap is.
+  private func read(_ samples: [PackedSample], places: [Int], taps: [Tensor], final: Tensor?) -> Bool {
+    let d = description.width, row = description.format.elementType.bytes(d)
+    var token = 0, lossRow = 0
+    for sample in samples {
+      guard let (record, entry) = records.read(SampleKey(sample)), record.tokens == sample.tokens.count, record.rows == sample.lossRows.count else {
+        return false
+      }
+      let n = sample.tokens.count
+      for (rung, tap) in zip(places, taps) {
+        let source = UnsafeRawBufferPointer(rebasing: entry[(rung * n * row)..<((rung + 1) * n * row)])
+        if description.format == .bf16 {
+          tap.write(bytes: source, at: token * row)
+        } else {
+          Q8.withBFloat16(source, count: n * d) { tap.write(bytes: $0, at: token * 2 * d) }
+        }
+      }
+      if let final, record.rows > 0 {
+        let start = description.rungs.count * n * row
+        final.write(bytes: UnsafeRawBufferPointer(rebasing: entry[start..<(start + 4 * d * record.rows)]), at: 4 * d * lossRow)
+      }
+      records.release(entry)
+      token += n
+      lossRow += record.rows
+    }
+    return true
+  }
+
+  /// Stores samples that are not there yet. Never fails a run: where the disk or the limit is full it stops storing, once and
+  /// for all, and says why in `stopped`.
+  package func write(_ samples: [PackedSample], taps: [Tensor], final: Tensor) {
+    guard records.isWritable, stopped == nil else { return }
+    let d = description.width, row = description.format.elementType.bytes(d)
+    var token = 0, lossRow = 0
+    for sample in samples {
+      defer {
+        token += sample.tokens.count
+        lossRow += sample.lossRows.count
+      }
+      let key = SampleKey(sample), n = sample.tokens.count
+      if records.holds(key) { continue }
+      var entry = [UInt8]()
+      entry.reserveCapacity(taps.count * n * row + 4 * d * sample.lossRows.count)
+      for tap in taps {
+        tap.withHostBytes { bytes in
+          let own = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[(2 * d * token)..<(2 * d * (token + n))])
+          if description.format == .bf16 { entry.append(contentsOf: own) } else { Q8.append(bfloat16: own, count: n * d, to: &entry) }
+        }
+      }
+      final.withHostBytes { bytes in entry.append(contentsOf: bytes[(4 * d * lossRow)..<(4 * d * (lossRow + sample.lossRows.count))]) }
+      guard store({ records.append(key, entry, tokens: n, rows: sample.lossRows.count) }, bytes: entry.count) else { return }
+    }
+  }
+
+  /// Stores one more entry; false where the limit has no room for it or the write fails: then nothing more is stored.
+  package func store(_ append: () -> String?, bytes: Int) -> Bool {
+    let bytes = bytes + KeyedRecords.recordBytes
+    stopped = limit.map { totalBytes + bytes > $0 } == true ? "it has reached its limit" : append()
+    if stopped == nil { totalBytes += bytes }
+    return stopped == nil
+  }
+
+  /// Whether this process may store entries.
+  package var isWritable: Bool { records.isWritable }
+
+  // MARK: - Measurements
+
+  /// What was measured over samples' taps and is kept beside them; of a cache of more rungs, those of this one.
+  package func measurement<M: RungMeasurement>(_ name: String, over samples: [PackedSample]) -> M? {
+    if let own: M = ownMeasurement(name, over: samples) { return own }
+    for other in wider {
+      if let all: M = other.cache.ownMeasurement(name, over: samples) { return all.selecting(other.places) }
+    }
+    return nil
+  }
+
+  private func ownMeasurement<M: RungMeasurement>(_ name: String, over samples: [PackedSample]) -> M? {
+    (try? DurableFile.read(measurementPath(name, samples))).flatMap { try? JSONDecoder().decode(M.self, from: $0) }
+  }
+
+  package func store(_ measurement: some RungMeasurement, _ name: String, over samples: [PackedSample]) {
+    guard records.isWritable, let data = try? JSONEncoder().encode(measurement) else { return }
+    try? DurableFile.write(measurementPath(name, samples), [data])
+  }
+
+  private func measurementPath(_ name: String, _ samples: [PackedSample]) -> String {
+    var sum = Checksum()
+    for sample in samples {
+      let key = SampleKey(sample)
+      sum.mix(key.low)
+      sum.mix(key.high)
+    }
+    return path + "/\(name)-" + String(format: "%016llx", sum.value) + ".json"
+  }
+
+  // MARK: - Files
+
+  private static func folderName(_ description: Description) -> String {
+    var sum = Checksum()
+    for rung in description.rungs { sum.mix(UInt64(rung)) }
+    return "\(description.fingerprint)-\(String(format: "%08llx", sum.value & 0xffff_ffff))-\(description.format.rawValue)"
+  }
+
+  // MARK: - Looking from outside
+
+  /// What each folder of `directory` that holds a cache says of itself, by name.
+  private static func descriptions(in directory: String) -> [(path: String, description: Description)] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    return names.sorted().compactMap { name in
+      let path = directory + "/" + name
+      guard let json = try? DurableFile.read(path + "/cache.json") else { return nil }
+      return (try? JSONDecoder().decode(Description.self, from: json)).map { (path, $0) }
+    }
+  }
+
+  /// The caches in a folder; empty where it holds none.
+  public static func summaries(in directory: String) -> [Summary] {
+    descriptions(in: directory).compactMap { path, description in
+      guard let index = try? DurableFile.read(path + "/index") else { return nil }
+      var entries = 0, tokens = 0
+      for record in KeyedRecords.records(ofIndex: index) {
+        entries += 1
+        tokens += record.tokens
+      }
+      return Summary(path: path, description: description, entries: entries, tokens: tokens, bytes: bytes(of: path))
+    }
+  }
+
+  /// The head's description that a cache of this backbone holds, so that the backbone need not be run to find it.
+  public static func head(in directory: String, fingerprint: String) -> HeadDescription? {
+    descriptions(in: directory).first { $0.description.fingerprint == fingerprint }?.description.head
+  }
+
+  private static func bytes(of folder: String) -> Int {
+    let files = FileManager.default.enumerator(atPath: folder)
+    var sum = 0
+    while let name = files?.nextObject() as? String {
+      sum += ((try? FileManager.default.attributesOfItem(atPath: folder + "/" + name))?[.size] as? NSNumber)?.intValue ?? 0
+    }
+    return sum
+  }
+}
+
+/// Numbers for each rung, measured over samples.
+package protocol RungMeasurement: Codable {
+  /// Those of some rungs alone.
+  /// - Parameter rungs: places among the rungs at hand, from 0.
+  func selecting(_ rungs: [Int]) -> Self
+}

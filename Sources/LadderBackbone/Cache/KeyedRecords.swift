@@ -1,0 +1,162 @@
+import Foundation
+import LadderCompute
+import LadderCore
+
+/// Entries under keys in two files: one holds them one after another, the index 64 bytes for each, written after the entry itself.
+///
+/// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any moment leaves
+/// no entry that is read by half. One process writes at a time; others read.
+package final class KeyedRecords {
+  package struct Record {
+    package var offset: Int
+    package var bytes: Int
+    /// Two numbers that the entry's reader needs.
+    package var tokens: Int
+    package var rows: Int
+    package var checksum: UInt64
+    var verified = false
+  }
+
+  /// Whether this process is the one that writes.
+  package let isWritable: Bool
+  private var records: [SampleKey: Record] = [:]
+  private let data: Int32
+  private let index: Int32
+  private var end = 0
+  private var indexEnd = 0
+  private var mapping: UnsafeRawBufferPointer?
+  static let recordBytes = 64
+
+  /// Opens or makes the two files.
+  /// - Throws: `inputOutput` where they cannot be opened.
+  package init(data dataPath: String, index indexPath: String, writes: Bool) throws {
+    data = open(dataPath, O_RDWR | O_CREAT, 0o644)
+    index = open(indexPath, O_RDWR | O_CREAT, 0o644)
+    isWritable = writes && index >= 0 && flock(index, LOCK_EX | LOCK_NB) == 0
+    guard data >= 0, index >= 0 else { throw LadderError(.inputOutput, "cannot open the cache in \(dataPath): \(String(cString: strerror(errno)))") }
+    readIndex()
+  }
+
+  deinit {
+    unmap()
+    if data >= 0 { close(data) }
+    if index >= 0 { close(index) }
+  }
+
+  package var count: Int { records.count }
+
+  package func holds(_ key: SampleKey) -> Bool { records[key] != nil }
+
+  /// The entry's bytes in the file, until the next call that changes it; nil where it is missing or damaged.
+  package func read(_ key: SampleKey) -> (record: Record, entry: UnsafeRawBufferPointer)? {
+    guard var record = records[key], let entry = bytes(record) else { return nil }
+    if !record.verified {
+      guard Checksum.of(entry) == record.checksum else {
+        records[key] = nil
+        return nil
+      }
+      record.verified = true
+      records[key] = record
+    }
+    return (record, entry)
+  }
+
+  /// Stores an entry; nil once it is there, else why it is not.
+  package func append(_ key: SampleKey, _ entry: [UInt8], tokens: Int, rows: Int) -> String? {
+    let record = Record(offset: end, bytes: entry.count, tokens: tokens, rows: rows, checksum: entry.withUnsafeBytes(Checksum.of), verified: true)
+    guard Self.write(data, entry, at: end), Self.write(index, Self.encode(key, record), at: indexEnd) else {
+      let why = "it cannot be written: \(String(cString: strerror(errno)))"
+      ftruncate(data, off_t(end))
+      ftruncate(index, off_t(indexEnd))
+      return why
+    }
+    end += (entry.count + 63) / 64 * 64
+    indexEnd += Self.recordBytes
+    records[key] = record
+    return nil
+  }
+
+  /// Lets go of an entry's pages, which stay in the system's cache: the process holds no more of the file than it is reading.
+  package func release(_ entry: UnsafeRawBufferPointer) {
+    guard let base = mapping?.baseAddress, let start = entry.baseAddress else { return }
+    let page = Int(sysconf(Int32(_SC_PAGESIZE))), first = (start - base) / page * page
+    madvise(UnsafeMutableRawPointer(mutating: base + first), start - base - first + entry.count, MADV_DONTNEED)
+  }
+
+  /// The records of an index file's contents, up to the first that is not whole.
+  static func records(ofIndex contents: Data) -> [Record] {
+    var found: [Record] = []
+    for start in stride(from: 0, through: contents.count - recordBytes, by: recordBytes) {
+      guard let (_, record) = decode(Array(contents[(contents.startIndex + start)..<(contents.startIndex + start + recordBytes)])) else { break }
+      found.append(record)
+    }
+    return found
+  }
+
+  // MARK: - Files
+
+  private func readIndex() {
+    let size = Int(lseek(index, 0, SEEK_END)), dataSize = Int(lseek(data, 0, SEEK_END))
+    var buffer = [UInt8](repeating: 0, count: size)
+    let got = size > 0 ? pread(index, &buffer, size, 0) : 0
+    var position = 0
+    while position + Self.recordBytes <= got {
+      guard let (key, record) = Self.decode(Array(buffer[position..<(position + Self.recordBytes)])), record.offset + record.bytes <= dataSize else { break }
+      records[key] = record
+      end = max(end, (record.offset + record.bytes + 63) / 64 * 64)
+      position += Self.recordBytes
+    }
+    // What follows the last whole record was cut short by a kill and is written over.
+    indexEnd = position
+    if isWritable { ftruncate(index, off_t(indexEnd)) }
+  }
+
+  private static func encode(_ key: SampleKey, _ r: Record) -> [UInt8] {
+    var words: [UInt64] = [key.low, key.high, UInt64(r.offset), UInt64(r.bytes), UInt64(r.tokens), UInt64(r.rows), r.checksum]
+    var sum = Checksum()
+    words.forEach { sum.mix($0) }
+    words.append(sum.value)
+    return words.map(\.littleEndian).withUnsafeBytes { Array($0) }
+  }
+
+  private static func decode(_ bytes: [UInt8]) -> (SampleKey, Record)? {
+    let words = bytes.withUnsafeBytes { raw in (0..<8).map { UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)) } }
+    var sum = Checksum()
+    words[..<7].forEach { sum.mix($0) }
+    guard sum.value == words[7] else { return nil }
+    return (
+      SampleKey(low: words[0], high: words[1]),
+      Record(offset: Int(words[2]), bytes: Int(words[3]), tokens: Int(words[4]), rows: Int(words[5]), checksum: words[6])
+    )
+  }
+
+  private func bytes(_ record: Record) -> UnsafeRawBufferPointer? {
+    if record.offset + record.bytes > (mapping?.count ?? 0) {
+      unmap()
+      let size = Int(lseek(data, 0, SEEK_END))
+      guard size >= record.offset + record.bytes, let base = mmap(nil, size, PROT_READ, MAP_SHARED, data, 0), base != MAP_FAILED else { return nil }
+      mapping = UnsafeRawBufferPointer(start: base, count: size)
+    }
+    return mapping.map { UnsafeRawBufferPointer(rebasing: $0[record.offset..<(record.offset + record.bytes)]) }
+  }
+
+  private func unmap() {
+    if let mapping { munmap(UnsafeMutableRawPointer(mutating: mapping.baseAddress), mapping.count) }
+    mapping = nil
+  }
+
+  private static func write(_ descriptor: Int32, _ bytes: [UInt8], at offset: Int) -> Bool {
+    bytes.withUnsafeBytes { raw in
+      var done = 0
+      while done < raw.count {
+        let written = pwrite(descriptor, raw.baseAddress.map { $0 + done }, raw.count - done, off_t(offset + done))
+        if written < 0 {
+          if errno == EINTR { continue }
+          return false
+        }
+        done += written
+      }
+      return true
+    }
+  }
+}

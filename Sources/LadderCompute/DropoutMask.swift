@@ -1,0 +1,32 @@
+import Dispatch
+import LadderCore
+
+extension SeededRandom {
+  /// Fills a matrix with dropout factors: 0 with probability `rate` (to 1/256), else 1 / (1 − rate) so that the mean is 1.
+  ///
+  /// Each row is a stream of its own, so that rows are drawn on all cores with one result.
+  package mutating func fillDropoutMask(_ mask: Tensor, rate: Float) {
+    let threshold = UInt8(min(255, max(0, (rate * 256).rounded())))
+    let kept = 1 / (1 - Float(threshold) / 256)
+    let width = mask[0], rows = mask[1], seed = next()
+    mask.withHostBytes(0, count: mask.bytes) { bytes in
+      nonisolated(unsafe) let values = bytes.bindMemory(to: Float.self)
+      let span = 64
+      DispatchQueue.concurrentPerform(iterations: (rows + span - 1) / span) { part in
+        for row in (part * span)..<min(rows, (part + 1) * span) {
+          var random = SeededRandom(seed: seed, row)
+          var i = row * width
+          let end = i + width
+          while i < end {
+            var word = random.next()
+            for _ in 0..<min(8, end - i) {
+              values[i] = UInt8(truncatingIfNeeded: word) < threshold ? 0 : kept
+              word >>= 8
+              i += 1
+            }
+          }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import Foundation
+import LadderCompute
+import LadderCore
+
+/// How low-rank matrices are trained inside the frozen model (Hu et al. 2021, "LoRA"; on quantised weights: Dettmers et al. 2023,
+/// "QLoRA").
+public struct LoRAConfiguration: Codable, Sendable, Equatable {
+  /// The matrices of a block that can have a low-rank addition.
+  public enum Target: String, Codable, Sendable, CaseIterable {
+    case q, k, v, o, gate, up, down
+
+    /// The matrix's name in a GGUF, behind `blk.N.`.
+    package var tensor: String {
+      switch self {
+      case .q: "attn_q"
+      case .k: "attn_k"
+      case .v: "attn_v"
+      case .o: "attn_output"
+      case .gate: "ffn_gate"
+      case .up: "ffn_up"
+      case .down: "ffn_down"
+      }
+    }
+
+    /// Its name in a Hugging Face model, behind `model.layers.N.`.
+    package var module: String {
+      switch self {
+      case .q, .k, .v, .o: "self_attn.\(rawValue)_proj"
+      case .gate, .up, .down: "mlp.\(rawValue)_proj"
+      }
+    }
+  }
+
+  /// r, the inner width of B·A.
+  public var rank = 16
+  /// The addition is scaled by alpha / rank.
+  public var alpha: Float = 32
+  /// The share of its input's channels that training sets to zero.
+  public var dropout: Float = 0
+  public var targets: [Target] = Target.allCases
+  /// Keep only each block's input, and compute its inside again in the backward pass.
+  public var checkpointing = false
+  /// Keep activations, and multiply by transposed weights, in BF16; false works in F32 throughout.
+  public var rounds = true
+
+  public init() {}
+
+  /// Reads `all-linear`, `attn`, or a list such as `q,v`; Hugging Face's `q_proj` is `q`.
+  public static func targets(_ text: String) -> [Target]? {
+    switch text {
+    case "all-linear": return Target.allCases
+    case "attn": return [.q, .k, .v, .o]
+    default:
+      let named = text.split(separator: ",").map { name in
+        Target(rawValue: name.trimmingCharacters(in: .whitespaces).replacingOccurrences(of: "_proj", with: ""))
+      }
+      return named.isEmpty || named.contains(nil) ? nil : Target.allCases.filter(named.contains)
+    }
+  }
+
+  /// - Throws: `usage` for the first setting that is out of range.
+  package func validate() throws {
+    func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
+    try require((1...1024).contains(rank), "--rank must be 1 to 1024")
+    try require(alpha > 0 && alpha.isFinite, "--alpha must be above 0")
+    try require((0..<1).contains(dropout), "--dropout is a share, from 0 up to 1")
+    try require(!targets.isEmpty, "--targets names no matrix")
+  }
+}

@@ -1,0 +1,33 @@
+import LadderBackbone
+import LadderCompute
+import LadderCore
+import LadderData
+
+/// Low-rank additions inside the model: QLoRA.
+package final class LoRALearner: Learner {
+  package let model: LoRAModel
+  private let step: LoRAStep
+  private let modelName: String
+
+  package init(_ configuration: LoRAConfiguration, _ backbone: Backbone) throws {
+    model = try LoRAModel(configuration, backbone)
+    step = try LoRAStep(model)
+    modelName = backbone.file.name ?? backbone.path
+  }
+
+  package var parameters: Parameters { model.parameters }
+  package var bytes: Int { step.bytes }
+
+  package func initialise(seed: UInt64, _ samples: [PackedSample]) throws { model.initialise(seed: seed) }
+  package var outputBias: Tensor? { nil }
+  package func read(_ samples: [PackedSample], keeps: Bool) throws { try step.read(samples) }
+  package func forward(dropout: SeededRandom?) throws -> Tensor { try step.forward(dropout: dropout, keeps: dropout != nil) }
+  package func backward(_ gradient: Tensor) throws { try step.backward(gradient) }
+
+  package func export() -> Safetensors { parameters.export() }
+  package func restore(_ file: Safetensors, from path: String) throws { try parameters.restore(file, from: path) }
+
+  package var predictor: (any Predictor)? { nil }
+
+  package func writeExtras(to folder: String) throws { try AdapterFiles(model).write(to: folder, modelName: modelName) }
+}

@@ -1,0 +1,124 @@
+import LadderBackbone
+import LadderCompute
+import LadderCore
+import LadderData
+
+/// One micro-batch through the model with its low-rank additions: forward over packed samples, and backward block by block.
+///
+/// Forward keeps each block's input, and without checkpointing what its backward pass needs of its products; norms,
+/// non-linearities and attention's probabilities are computed again.
+package final class LoRAStep {
+  private let model: LoRAModel
+  private let pool: TensorPool
+  private let masks: TensorPool
+  private let graph: Graph
+
+  // The micro-batch at hand.
+  private var states: [Tensor] = []  // each block's input [d, n]
+  private var last: Tensor?  // the last block's output at the loss rows [d, rows]
+  private var final: Tensor?  // after the final norm [d, rows]
+  private var gradientOfState: Tensor?  // [d, n]
+  private var results: [KeptResults] = []
+  private var places: LoRAModel.Places?
+  private var lossRows: Tensor?
+  private var tokens: Tensor?
+
+  package init(_ model: LoRAModel) throws {
+    self.model = model
+    pool = TensorPool(model.engine, tensors: 64 + 24 * model.shape.blocks)
+    masks = TensorPool(model.engine, tensors: 64)
+    graph = try Graph(model.engine, nodes: 1 << 16)
+  }
+
+  /// Bytes held for activations and graphs.
+  package var bytes: Int { pool.capacity + masks.capacity + graph.workspace }
+
+  /// Takes samples in.
+  package func read(_ samples: [PackedSample]) throws {
+    try pool.reset()
+    let shape = model.shape, batch = try MicroBatch(samples, pool: pool), n = batch.rows
+    tokens = try pool.make(samples.flatMap(\.tokens) + [Int32](repeating: 0, count: n - batch.tokens))
+    lossRows = batch.lossRows
+    let needsWindow = shape.window.map { window in samples.contains { $0.tokens.count > window } } ?? false
+    places = LoRAModel.Places(
+      positions: batch.positions, whole: try AttentionBlocks(lengths: batch.lengths, pool: pool),
+      windowed: needsWindow ? try AttentionBlocks(lengths: batch.lengths, window: shape.window, pool: pool) : nil)
+    states = try (0..<shape.blocks).map { _ in try pool.make(.float32, [shape.width, n]) }
+    gradientOfState = try pool.make(.float32, [shape.width, n])
+    last = try pool.make(.float32, [shape.width, batch.lossRows.count])
+    final = try pool.make(.float32, [shape.width, batch.lossRows.count])
+  }
+
+  /// - Parameters:
+  ///   - dropout: the stream that drops channels of the additions' inputs; nil drops none.
+  ///   - keeps: keep what `backward` needs.
+  /// - Returns: the final norm's output at the loss rows, [d, rows]; valid until the next `read`.
+  package func forward(dropout: SeededRandom? = nil, keeps: Bool = true) throws -> Tensor {
+    guard let tokens, let lossRows, let last, let final, let gradientOfState else { preconditionFailure("read() comes first") }
+    try drawMasks(dropout)
+    guard let places else { preconditionFailure("read() comes first") }
+    graph.reset()
+    graph.store(try model.embeddings(graph, tokens), in: states[0])
+    try graph.compute()
+    results = []
+    let type: ElementType = model.configuration.rounds ? .bfloat16 : .float32, blocks = model.shape.blocks
+    var x = states[0]
+    for index in 0..<blocks {
+      try Cancellation.check()
+      let kept = keeps && !model.configuration.checkpointing ? KeptResults(pool, type) : nil
+      graph.reset()
+      let output = model.block(model.tape(graph, kept), index, x, places, rows: index == blocks - 1 ? lossRows : nil)
+      // Without a backward pass to come two states are enough.
+      let target = index == blocks - 1 ? last : keeps ? states[index + 1] : index % 2 == 0 ? gradientOfState : states[0]
+      graph.store(output, in: target)
+      try kept?.check()
+      try graph.compute()
+      kept?.replay()
+      if let kept { results.append(kept) }
+      x = target
+    }
+    graph.reset()
+    graph.store(try model.finalNorm(Tape(graph), last), in: final)
+    try graph.compute()
+    return final
+  }
+
+  /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward` returned.
+  package func backward(_ gradient: Tensor) throws {
+    guard let places, let lossRows, let last, let gradientOfState else { preconditionFailure("forward() comes first") }
+    graph.reset()
+    let top = Tape(graph)
+    top.watch(last)
+    top.backward(from: try model.finalNorm(top, last), gradient: gradient)
+    guard let start = top.gradient(of: last) else { return }
+    graph.store(start, in: last)
+    try graph.compute()
+
+    let blocks = model.shape.blocks
+    var upstream = last
+    for index in (0..<blocks).reversed() {
+      try Cancellation.check()
+      graph.reset()
+      let tape = model.tape(graph, results.isEmpty ? nil : results[index]), names = model.names(ofBlock: index)
+      names.forEach { tape.watch(model.parameters[$0]) }
+      if index > 0 { tape.watch(states[index]) }
+      tape.backward(from: model.block(tape, index, states[index], places, rows: index == blocks - 1 ? lossRows : nil), gradient: upstream)
+      model.parameters.accumulateGradients(names, from: tape)
+      if let next = tape.gradient(of: states[index]) { graph.store(next, in: gradientOfState) }
+      try graph.compute()
+      upstream = gradientOfState
+    }
+  }
+
+  private func drawMasks(_ dropout: SeededRandom?) throws {
+    places?.masks = [:]
+    guard var random = dropout, model.configuration.dropout > 0, let n = tokens.map({ $0[0] }) else { return }
+    try masks.reset()
+    // One mask for each input width serves every block of the micro-batch.
+    for width in Set(model.configuration.targets.map { model.shape.shape(of: $0).columns }).sorted() {
+      let mask = try masks.make(.float32, [width, n])
+      random.fillDropoutMask(mask, rate: model.configuration.dropout)
+      places?.masks[width] = mask
+    }
+  }
+}

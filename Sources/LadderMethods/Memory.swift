@@ -1,0 +1,43 @@
+import LadderBackbone
+import LadderCompute
+
+/// The peak memory of training, in bytes, from shapes alone: each part as the code that allocates it sizes it.
+public struct MemoryBreakdown: Codable, Sendable, Equatable {
+  /// The program, the tokenizer's tables and the graphs' own tables.
+  public var process = 0
+  public var weights = 0
+  /// The engine's keys and values, activations and output rows.
+  public var engine = 0
+  /// Taps, final rows and the side layers' outputs; for QLoRA the activations that its backward pass keeps.
+  public var activations = 0
+  /// Trained parameters, their gradients and the optimiser's state.
+  public var parameters = 0
+  /// What one layer's backward pass needs at a time.
+  public var workspace = 0
+  /// The head's chunk of logits, its gradient, and its packed copy.
+  public var head = 0
+
+  public var total: Int { process + weights + engine + activations + parameters + workspace + head }
+}
+
+extension ModelDimensions {
+  /// What every method takes: the process, the weights, the engine and the head.
+  package func shared(_ load: TrainingLoad) -> MemoryBreakdown {
+    let model = self, length = load.length, lossRows = load.lossRows
+    var b = MemoryBreakdown()
+    let d = model.width, f = model.feedForward, unit = 512, context = (max(unit, length) + 255) / 256 * 256
+    b.process = (36 << 20) + 150 * model.vocabulary
+    b.weights = model.weightsBytes
+    let perBlock = 2 * 2 * model.keyHeads * model.headSize
+    // A windowed model keeps one block in six whole (Gemma 3's pattern); the others a window and a call's tokens.
+    let windowed = min(context, ((model.window ?? context) + unit + 255) / 256 * 256)
+    let whole = model.window == nil ? model.blocks : (model.blocks + 5) / 6
+    let cache = perBlock * (whole * context + (model.blocks - whole) * windowed)
+    let rowsPerCall = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
+    let activations = 4 * unit * (4 * d + 2 * f + 2 * model.heads * model.headSize) + 6 * unit * context
+    b.engine = cache + activations + 4 * model.vocabulary * rowsPerCall
+    b.head = VocabularyScan.bytes(width: d, vocabulary: model.vocabulary, rows: lossRows)
+    if VocabularyScan.packs(bytes: model.headBytes, type: model.headType) { b.head += model.headBytes }
+    return b
+  }
+}

@@ -1,0 +1,56 @@
+import LadderBackbone
+import LadderCore
+
+/// What is trained on a frozen model. The one list of methods: whatever else differs between them, they answer through `FineTuning`.
+public enum Method: Sendable, Equatable {
+  /// A side network on the model's hidden states: LST, and with more than one climb xLadder.
+  case ladder(SideConfiguration)
+  /// Low-rank matrices inside the model: QLoRA.
+  case lora(LoRAConfiguration)
+
+  /// What it needs, trains and costs.
+  package var tuning: any FineTuning {
+    switch self {
+    case .ladder(let configuration): configuration
+    case .lora(let configuration): configuration
+    }
+  }
+
+  /// `lst`, `xladder` or `qlora`.
+  public var name: String { tuning.name }
+
+  /// What is trained on a model, and its shape in words.
+  /// - Throws: `usage` for settings that do not fit the model.
+  public func described(on model: ModelOutline) throws -> (noun: String, text: String) {
+    let outline = try tuning.outline(on: model)
+    return (outline.noun, outline.text)
+  }
+
+  /// Whether the model's own activations stay what they are, whatever is learned: they can be cached, and llama.cpp runs the blocks.
+  public var keepsActivations: Bool { tuning.keepsActivations }
+
+  /// The tapped blocks on a model, 1-based; none for a method that reads no hidden states.
+  /// - Throws: `usage` for settings that do not fit the model.
+  public func rungs(of model: ModelOutline) throws -> [Int] { try tuning.outline(on: model).rungs }
+}
+
+extension Method: Codable {
+  private enum Key: String, CodingKey { case ladder, lora }
+
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: Key.self)
+    if let lora = try container.decodeIfPresent(LoRAConfiguration.self, forKey: .lora) {
+      self = .lora(lora)
+    } else {
+      self = .ladder(try container.decode(SideConfiguration.self, forKey: .ladder))
+    }
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: Key.self)
+    switch self {
+    case .ladder(let configuration): try container.encode(configuration, forKey: .ladder)
+    case .lora(let configuration): try container.encode(configuration, forKey: .lora)
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import LadderBackbone
+import LadderCompute
+import LadderCore
+import LadderData
+
+/// What predicts: the head's input for whole samples, and for texts that are decoded step by step.
+package protocol Predictor: AnyObject {
+  var backbone: Backbone { get }
+  /// The tapped blocks, 1-based.
+  var rungs: [Int] { get }
+  /// Whether the model's own activations are what it reads: an activation cache may hold them.
+  var keepsActivations: Bool { get }
+  /// - Parameters:
+  ///   - maxTokens: the longest sample.
+  ///   - cache: of these rungs; only where `keepsActivations`.
+  func reader(maxTokens: Int, cache: ActivationCache?) throws -> any RowReader
+  /// - Parameters:
+  ///   - maxTokens: of all texts together.
+  ///   - slots: texts at once; fewer where the model takes no more.
+  func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder
+}
+
+/// Reads whole samples.
+package protocol RowReader: AnyObject {
+  /// The head's input at the samples' loss rows, [d, rows]; valid until the next call.
+  func rows(_ samples: [PackedSample]) throws -> Tensor
+}
+
+/// The model itself, as it is or with an adapter that llama.cpp applies: the method that adds nothing.
+package final class BackbonePredictor: Predictor {
+  package let backbone: Backbone
+  package let rungs: [Int] = []
+  package var keepsActivations: Bool { adapter == nil }
+  private let adapter: EngineAdapter?
+
+  package init(_ backbone: Backbone, adapter: EngineAdapter? = nil) {
+    self.backbone = backbone
+    self.adapter = adapter
+  }
+
+  package func reader(maxTokens: Int, cache: ActivationCache?) throws -> any RowReader {
+    BackboneRows(try CachedTaps(backbone, rungs: rungs, maxTokens: maxTokens, cache: cache, adapter: adapter), backbone)
+  }
+
+  package func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder {
+    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter)
+    return try TextDecoder(forward, slots: min(slots, forward.maxSequences))
+  }
+}
+
+/// The final norm's rows as the backbone hands them out.
+package final class BackboneRows: RowReader {
+  private let source: any TapSource
+  private let width: Int
+  private let pool: TensorPool
+
+  package init(_ source: any TapSource, _ backbone: Backbone) {
+    self.source = source
+    width = backbone.width
+    pool = TensorPool(backbone.engine, tensors: 8)
+  }
+
+  package func rows(_ samples: [PackedSample]) throws -> Tensor {
+    try pool.reset()
+    let final = try pool.make(.float32, [width, samples.reduce(0) { $0 + $1.lossRows.count }])
+    try source.run(samples, taps: [], final: final)
+    return final
+  }
+}

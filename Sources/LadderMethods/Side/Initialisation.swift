@@ -1,0 +1,96 @@
+import Foundation
+import LadderBackbone
+import LadderCompute
+import LadderCore
+
+extension SideNetwork {
+  /// Sets every parameter to its starting value. U and b are zero, so that the ladder starts as the backbone itself.
+  package func initialise(seed: UInt64, backbone: Backbone) throws {
+    let layers = Float(geometry.layers)
+    for (index, specification) in parameters.specifications.enumerated() {
+      let name = specification.name, fanIn = Float(specification.shape[0])
+      var random = SeededRandom(seed: seed, 1, index)
+      let values: [Float]
+      if name.hasPrefix("up.") || name.hasSuffix(".gate") {
+        values = [Float](repeating: 0, count: specification.count)
+      } else if name.hasSuffix(".mixture") {
+        // Half or more of the share is the rung's that the layer would climb to.
+        let layer = name.split(separator: ".").compactMap { Int($0) }.first ?? 0
+        values = (0..<specification.count).map { $0 == geometry.rung(ofLayer: layer) ? logf(Float(specification.count)) : 0 }
+      } else if name.hasSuffix("_norm") {
+        values = [Float](repeating: 1, count: specification.count)
+      } else {
+        // Matrices that write to the residual stream are smaller, so that its size does not grow with depth.
+        let writes = name.hasSuffix(".o") || name.hasSuffix("feed_forward_down")
+        let deviation = 1 / (fanIn * (writes ? 2 * layers : 1)).squareRoot()
+        values = (0..<specification.count).map { _ in random.normal() * deviation }
+      }
+      parameters[name].write(values)
+    }
+    if configuration.initialisation == .backbone { try pruneBackbone(backbone) }
+  }
+
+  /// Copies each side layer from the block at its rung, pruned to the channels of largest weight norm (LST, §3.3).
+  private func pruneBackbone(_ backbone: Backbone) throws {
+    let byName = Dictionary(uniqueKeysWithValues: backbone.file.tensors.map { ($0.name, $0) })
+    let w = geometry.width, a = geometry.attentionWidth, f = geometry.feedForward
+    for j in 0..<geometry.layers {
+      let block = geometry.rungs[geometry.rung(ofLayer: j)] - 1
+      func matrix(_ name: String) throws -> Matrix {
+        guard let info = byName["blk.\(block).\(name).weight"], info.shape.count == 2 else {
+          throw LadderError(.usage, "--init backbone: \(backbone.path) has no matrix blk.\(block).\(name).weight; take --init random")
+        }
+        return Matrix(columns: info.shape[0], rows: info.shape[1], values: try backbone.file.values(of: info))
+      }
+      let q = try matrix("attn_q"), k = try matrix("attn_k"), v = try matrix("attn_v"), o = try matrix("attn_output")
+      let gate = try matrix("ffn_gate"), up = try matrix("ffn_up"), down = try matrix("ffn_down")
+      // One choice of residual channels for the whole layer, by the norm of what reads them; one of inner channels.
+      let channels = Matrix.largest(w, of: Matrix.columnNorms([q, k, v, gate, up]))
+      let inner = Matrix.largest(f, of: Matrix.rowNorms(up))
+      func set(_ name: String, _ values: [Float]) { parameters["layers.\(j).\(name)"].write(values) }
+      set("q", q.pruned(rows: Matrix.largest(a, of: Matrix.rowNorms(q)), columns: channels, to: a))
+      set("k", k.pruned(rows: Matrix.largest(a, of: Matrix.rowNorms(k)), columns: channels, to: a))
+      set("v", v.pruned(rows: Matrix.largest(a, of: Matrix.rowNorms(v)), columns: channels, to: a))
+      // With grouped queries several heads read one value row; take the columns of o that carry most.
+      set("o", o.pruned(rows: channels, columns: Matrix.largest(a, of: Matrix.columnNorms([o])), to: w))
+      set("feed_forward_gate", gate.pruned(rows: inner, columns: channels, to: f))
+      set("feed_forward_up", up.pruned(rows: inner, columns: channels, to: f))
+      set("feed_forward_down", down.pruned(rows: channels, columns: inner, to: w))
+    }
+  }
+}
+
+/// A dense matrix in ggml's order: `rows` rows of `columns` numbers.
+private struct Matrix {
+  let columns: Int
+  let rows: Int
+  let values: [Float]
+
+  static func rowNorms(_ m: Matrix) -> [Float] {
+    (0..<m.rows).map { row in m.values[(row * m.columns)..<((row + 1) * m.columns)].reduce(0) { $0 + $1 * $1 } }
+  }
+
+  static func columnNorms(_ list: [Matrix]) -> [Float] {
+    var norms = [Float](repeating: 0, count: list[0].columns)
+    for m in list {
+      for row in 0..<m.rows { for column in 0..<m.columns { norms[column] += m.values[row * m.columns + column] * m.values[row * m.columns + column] } }
+    }
+    return norms
+  }
+
+  /// The indices of the `count` largest norms, ascending.
+  static func largest(_ count: Int, of norms: [Float]) -> [Int] {
+    Array(norms.indices.sorted { norms[$0] > norms[$1] }.prefix(count)).sorted()
+  }
+
+  /// The chosen rows and columns; the rest, where the backbone has fewer (grouped keys), repeats them from the start.
+  func pruned(rows chosenRows: [Int], columns chosenColumns: [Int], to count: Int) -> [Float] {
+    var result: [Float] = []
+    result.reserveCapacity(count * chosenColumns.count)
+    for i in 0..<count {
+      let row = chosenRows[i % chosenRows.count]
+      for column in chosenColumns { result.append(values[row * columns + column]) }
+    }
+    return result
+  }
+}

@@ -1,0 +1,62 @@
+import LadderBackbone
+import LadderCompute
+import LadderCore
+
+/// A side network in step-by-step decoding: it keeps its own keys and values, as the backbone keeps its.
+final class SideCorrection: DecoderCorrection {
+  private let network: SideNetwork
+  private let cache: TensorPool
+  private let graph: Graph
+  private let keys: [Tensor]  // per layer [head, heads, capacity, slots]
+  private let values: [Tensor]
+
+  init(_ network: SideNetwork, capacity: Int, slots: Int) throws {
+    self.network = network
+    let cache = TensorPool(network.engine), g = network.geometry
+    self.cache = cache
+    graph = try Graph(network.engine)
+    func room() throws -> [Tensor] { try (0..<g.layers).map { _ in try cache.make(.float32, [g.headSize, g.heads, capacity, slots]) } }
+    keys = try room()
+    values = try room()
+    network.parameters.round(graph)
+    try graph.compute()
+  }
+
+  /// Adds Δ of the last row of each extension to `final`.
+  func correct(_ final: Tensor, taps: [Tensor], _ extensions: [ForwardPass.Extension], pool: TensorPool) throws {
+    let g = network.geometry
+    let positions = try pool.make(extensions.flatMap { e in e.tokens.indices.map { Int32(e.past + $0) } })
+    let ends = extensions.reduce(into: [Int32]()) { ends, e in ends.append((ends.last ?? -1) + Int32(e.tokens.count)) }
+    let lastRows = try pool.make(ends)
+
+    graph.reset()
+    let tape = network.tape(graph), scale = 1 / Float(g.headSize).squareRoot()
+    // The same rounding to BF16 as in training.
+    let standardised = taps.enumerated().map { rung, tap in
+      graph.cast(network.standardised(graph, tap, rung: rung, mask: nil), .bfloat16)
+    }
+    var s: Tensor?
+    for j in 0..<g.layers {
+      s = network.layer(tape, j, previous: s, taps: standardised, positions: positions) { q, k, v in
+        let mixed = zip(extensions, ends).map { e, end in  // each [head, heads, tokens]
+          let rows = (Int(end) + 1 - e.tokens.count)..<(Int(end) + 1), seen = e.past + e.tokens.count
+          let ownKeys = graph.slice(keys[j], 3, e.sequence..<(e.sequence + 1)), ownValues = graph.slice(values[j], 3, e.sequence..<(e.sequence + 1))
+          graph.store(graph.slice(k, 2, rows), in: graph.slice(ownKeys, 2, e.past..<seen))
+          graph.store(graph.slice(v, 2, rows), in: graph.slice(ownValues, 2, e.past..<seen))
+          return tape.cachedAttention(
+            graph.slice(q, 2, rows), keys: graph.slice(ownKeys, 2, 0..<seen), values: graph.slice(ownValues, 2, 0..<seen), scale: scale)
+        }
+        return graph.concatenate(mixed, 2)
+      }
+    }
+    if let s { graph.store(graph.add(final, network.correction(tape, graph.rows(of: s, lastRows))), in: final) }
+    try graph.compute()
+  }
+}
+
+extension TextDecoder {
+  /// - Parameter forward: hands out the network's rungs.
+  package convenience init(_ network: SideNetwork, _ forward: ForwardPass, slots: Int = 1) throws {
+    try self.init(forward, slots: slots) { try SideCorrection(network, capacity: $0, slots: slots) }
+  }
+}

@@ -1,0 +1,40 @@
+import LadderBackbone
+import LadderCompute
+import LadderData
+
+/// The backbone with a side network.
+package final class SidePredictor: Predictor {
+  package let network: SideNetwork
+  package let backbone: Backbone
+  package var rungs: [Int] { network.geometry.rungs }
+  package let keepsActivations = true
+
+  package init(_ network: SideNetwork, _ backbone: Backbone) {
+    self.network = network
+    self.backbone = backbone
+  }
+
+  package func reader(maxTokens: Int, cache: ActivationCache?) throws -> any RowReader {
+    SideRows(try SideStep(network, backbone), try CachedTaps(backbone, rungs: rungs, maxTokens: maxTokens, cache: cache))
+  }
+
+  package func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder {
+    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens)
+    return try TextDecoder(network, forward, slots: min(slots, forward.maxSequences))
+  }
+}
+
+private final class SideRows: RowReader {
+  private let step: SideStep
+  private let taps: CachedTaps
+
+  init(_ step: SideStep, _ taps: CachedTaps) {
+    self.step = step
+    self.taps = taps
+  }
+
+  func rows(_ samples: [PackedSample]) throws -> Tensor {
+    try step.read(samples, from: taps)
+    return try step.forward()
+  }
+}

@@ -1,0 +1,186 @@
+import LadderBackbone
+import LadderCompute
+import LadderCore
+import LadderData
+
+/// One micro-batch through the backbone and a side network: forward over packed samples, and backward layer by layer.
+///
+/// Forward keeps the standardised taps, what attention gave, and layers' outputs: every layer's, or with xLadder every second or
+/// third, so that no more is kept than one climb would. Backward computes what was not kept again, and a layer's inside before it
+/// differentiates it, so that no more than one layer's activations exist at a time.
+///
+/// A micro-batch laid out like the last one allocates nothing and runs the last one's graphs.
+package final class SideStep {
+  private let network: SideNetwork
+  private let backbone: Backbone
+  private let pool: TensorPool
+  private let graphs: GraphSeries
+  private var activations: Activations?
+  private var trains: Bool?
+
+  /// The tensors of one micro-batch.
+  private struct Activations {
+    let batch: MicroBatch
+    let taps: [Tensor]  // per rung [d, n] BF16; standardised in place
+    let final: Tensor  // n, then n + Δ [d, rows]
+    var side: Side
+  }
+
+  /// Those of the side network.
+  private struct Side {
+    let states: [Tensor]  // the last s_j of each run of `interval` layers [w, n]
+    let top: Tensor  // the last layer's s at the loss rows [w, rows]
+    let gradientOfState: Tensor  // with respect to the state that the backward pass has come to [w, n]
+    let attended: [KeptResults]  // attention's result in each layer [w, n]
+    let blocks: AttentionBlocks
+    var mask: Tensor?  // dropout's, over some rows of a tap [d, rows]
+  }
+
+  package init(_ network: SideNetwork, _ backbone: Backbone) throws {
+    self.network = network
+    self.backbone = backbone
+    pool = TensorPool(backbone.engine)
+    graphs = GraphSeries(backbone.engine)
+  }
+
+  /// Bytes held for activations and graphs.
+  package var bytes: Int { pool.capacity + graphs.bytes }
+  /// Graphs built so far.
+  package var graphsBuilt: Int { graphs.built }
+
+  /// Takes the samples' taps and final rows from the backbone or from where they are kept.
+  package func read(_ samples: [PackedSample], from source: any TapSource) throws {
+    let a = try layOut(samples, rungs: source.rungs.count)
+    try source.run(samples, taps: a.taps, final: a.final)
+    for tap in a.taps { tap.zero(from: a.batch.tokens * tap.stride(1)) }
+  }
+
+  /// The last micro-batch's tensors where the samples are laid out like its own, else new ones.
+  private func layOut(_ samples: [PackedSample], rungs: Int) throws -> Activations {
+    if let activations, activations.taps.count == rungs, activations.batch.isLaidOut(like: samples) { return activations }
+    activations = nil
+    graphs.forget()
+    try pool.reset()
+    let batch = try MicroBatch(samples, pool: pool), d = backbone.width, n = batch.rows, rows = batch.lossRows.count
+    let taps = try (0..<rungs).map { _ in try pool.make(.bfloat16, [d, n]) }
+    let final = try pool.make(.float32, [d, rows])
+    let g = network.geometry, type = network.configuration.precision.elementType
+    let side = Side(
+      states: try (0..<(g.layers - 1) / g.interval).map { _ in try pool.make(.float32, [g.width, n]) },
+      top: try pool.make(.float32, [g.width, rows]), gradientOfState: try pool.make(.float32, [g.width, n]),
+      attended: (0..<g.layers).map { _ in KeptResults(pool, type) }, blocks: try AttentionBlocks(lengths: batch.lengths, pool: pool))
+    let made = Activations(batch: batch, taps: taps, final: final, side: side)
+    activations = made
+    return made
+  }
+
+  /// - Parameter dropout: the stream that drops tap channels while training; nil drops none.
+  /// - Returns: n + Δ at the loss rows, [d, rows]; valid until the next `read`.
+  package func forward(dropout: SeededRandom? = nil) throws -> Tensor {
+    guard let a = activations else { preconditionFailure("read() comes first") }
+    let side = a.side, trains = dropout != nil
+    if self.trains != trains { graphs.forget() }
+    self.trains = trains
+    graphs.rewind()
+    try standardise(a.taps, dropout)
+    side.attended.forEach { $0.record() }
+    for run in runs {
+      // A graph of its own for each run: its size does not grow with the depth.
+      try graphs.run(nodes: nodes(run, side)) { graph in
+        if run.lowerBound == 0 { network.parameters.round(graph) }
+        var s = run.lowerBound > 0 ? side.states[run.lowerBound / network.geometry.interval - 1] : nil
+        for j in run {
+          // Attention is the dearest part of a layer; only training comes back for it.
+          s = layer(side, network.tape(graph, trains ? side.attended[j] : nil), j, previous: s, a)
+          try side.attended[j].check()
+        }
+        guard let output = s else { return }
+        if run.upperBound < network.geometry.layers {
+          graph.store(output, in: side.states[run.upperBound / network.geometry.interval - 1])
+        } else {
+          let tape = network.tape(graph)
+          let last = graph.store(tape.rows(output, a.batch.lossRows), in: side.top)
+          graph.store(graph.add(a.final, network.correction(tape, last)), in: a.final)
+        }
+      }
+    }
+    return a.final
+  }
+
+  /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward` returned.
+  package func backward(_ gradient: Tensor) throws {
+    guard let a = activations, let trains else { preconditionFailure("forward() comes first") }
+    let side = a.side, interval = network.geometry.interval
+    side.attended.forEach { $0.replay() }
+    func tape(_ graph: Graph, _ j: Int) -> Tape { network.tape(graph, trains ? side.attended[j] : nil) }
+    for run in runs.reversed() {
+      let isLast = run.upperBound == network.geometry.layers
+      try graphs.run(nodes: nodes(run, side), inputs: isLast ? [gradient] : []) { graph in
+        // With respect to the output of layer j; of the last layer, once its output exists.
+        var ds: Tensor? = side.gradientOfState, dTop: Tensor?
+        if isLast {
+          let correction = network.tape(graph)
+          correction.watch(side.top)
+          network.outputNames.forEach { correction.watch(network.parameters[$0]) }
+          correction.backward(from: network.correction(correction, side.top), gradient: gradient)
+          network.parameters.accumulateGradients(network.outputNames, from: correction)
+          (ds, dTop) = (nil, correction.gradient(of: side.top))
+        }
+        // The inputs of this run's layers: the first is kept, the others are computed again.
+        var inputs = [run.lowerBound > 0 ? side.states[run.lowerBound / interval - 1] : nil]
+        for j in run.dropLast() { inputs.append(layer(side, tape(graph, j), j, previous: inputs[j - run.lowerBound], a)) }
+        for (j, previous) in zip(run, inputs).reversed() {
+          let tape = tape(graph, j), names = network.layerNames(j)
+          names.forEach { tape.watch(network.parameters[$0]) }
+          if let previous { tape.watch(previous) }
+          let output = layer(side, tape, j, previous: previous, a)
+          guard let gradient = ds ?? dTop.map({ graph.scattered($0, a.batch.lossRows, like: output) }) else { return }
+          tape.backward(from: output, gradient: gradient)
+          network.parameters.accumulateGradients(names, from: tape)
+          ds = previous.flatMap(tape.gradient)
+        }
+        if run.lowerBound > 0, let next = ds { graph.store(next, in: side.gradientOfState) }
+      }
+    }
+  }
+
+  /// The layers that lie between two kept states.
+  private var runs: [Range<Int>] {
+    let layers = network.geometry.layers, interval = network.geometry.interval
+    return stride(from: 0, to: layers, by: interval).map { $0..<min($0 + interval, layers) }
+  }
+
+  /// At least as many nodes as a run's graph has, forward or backward.
+  private func nodes(_ run: Range<Int>, _ side: Side) -> Int {
+    256 + run.count * (512 + 48 * side.blocks.count + 32 * network.geometry.rungs.count)
+  }
+
+  private func layer(_ side: Side, _ tape: Tape, _ j: Int, previous: Tensor?, _ a: Activations) -> Tensor {
+    let scale = 1 / Float(network.geometry.headSize).squareRoot()
+    return network.layer(tape, j, previous: previous, taps: a.taps, positions: a.batch.positions) { q, k, v in
+      tape.attention(q, k, v, side.blocks, scale: scale)
+    }
+  }
+
+  /// Replaces each tap by z(rms(tap)), some rows at a time, so that its copies in F32 stay small and one mask serves all.
+  private func standardise(_ taps: [Tensor], _ dropout: SeededRandom?) throws {
+    var random = dropout
+    let rate = network.configuration.tapDropout
+    guard let first = taps.first else { return }
+    // Some 2 MB a copy: what one operation wrote is still in the processor's cache when the next reads it.
+    let piece = max(32, (2 << 20) / (4 * first[0]) / 32 * 32)
+    if random != nil, rate > 0, activations?.side.mask == nil { activations?.side.mask = try pool.make(.float32, [first[0], min(piece, first[1])]) }
+    let mask = random != nil ? activations?.side.mask : nil
+    for (rung, tap) in taps.enumerated() {
+      for start in stride(from: 0, to: tap[1], by: piece) {
+        let rows = start..<min(start + piece, tap[1])
+        if let mask { random?.fillDropoutMask(mask, rate: rate) }
+        try graphs.run(nodes: 32, inputs: network.statisticsTensors(rung: rung)) { graph in
+          let part = graph.slice(tap, 1, rows)
+          let factors = mask.map { rows.count == $0[1] ? $0 : graph.slice($0, 1, 0..<rows.count) }
+          graph.store(network.standardised(graph, part, rung: rung, mask: factors), in: part)
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import LadderBackbone
+import LadderCompute
+import LadderCore
+
+extension SideConfiguration: FineTuning {
+  package var name: String { passes > 1 ? "xladder" : "lst" }
+  package var keepsActivations: Bool { true }
+  package var preparation: String? { "measuring the taps' means and deviations" }
+
+  package func validate() throws {
+    func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
+    try require((0..<1).contains(tapDropout), "--tap-dropout is a share, from 0 up to 1")
+    try require(gateTemperature > 0, "--gate-temperature must be above 0")
+  }
+
+  private func geometry(_ model: ModelOutline) throws -> SideGeometry { try SideGeometry(self, backboneWidth: model.width, blocks: model.blocks) }
+
+  package func outline(on model: ModelOutline) throws -> TuningOutline {
+    let geometry = try geometry(model), rungs = geometry.rungs.map(String.init).joined(separator: ", ")
+    return TuningOutline(
+      noun: "side network", text: "\(geometry.layers) layers of width \(geometry.width), rungs \(rungs) of \(model.blocks) blocks", rungs: geometry.rungs,
+      width: geometry.width, layers: geometry.layers)
+  }
+
+  package func parameters(on file: GGUFFile) throws -> [Parameters.Specification] {
+    SideNetwork.specifications(self, try geometry(try ModelDimensions(file).outline))
+  }
+
+  package func learner(_ backbone: Backbone, maxTokens: Int, cache: ActivationCache?) throws -> any Learner {
+    let geometry = try geometry(backbone.outline)
+    let taps = try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: maxTokens, cache: cache)
+    return try SideLearner(try SideNetwork(self, geometry, backbone.engine, trainable: true), taps, backbone)
+  }
+
+  package func predictor(_ backbone: Backbone, weights: String, folder: String) throws -> any Predictor {
+    let network = try SideNetwork(self, try geometry(backbone.outline), backbone.engine, trainable: false)
+    try network.restore(try Safetensors(path: weights), from: weights)
+    return SidePredictor(network, backbone)
+  }
+
+  // MARK: - Cost
+
+  package func memory(_ model: ModelDimensions, _ load: TrainingLoad) throws -> MemoryBreakdown {
+    let geometry = try SideGeometry(self, backboneWidth: model.width, blocks: model.blocks), length = load.length, lossRows = load.lossRows
+    let d = model.width, w = geometry.width, n = AttentionBlocks.rounded(load.tokens)
+    var b = model.shared(load)
+    let count = SideNetwork.specifications(self, geometry).reduce(0) { $0 + $1.count }
+    // Value, gradient and two moments in F32, and the rounded twin.
+    b.parameters = count * (16 + (precision == .float32 ? 0 : 2))
+    // The graphs' own tables: some 60 nodes for each block of attention's rows, in the scheduler and, kept for the next micro-batch
+    // of the same layout, for each layer.
+    b.process += geometry.interval * (n / 128 * 60 + 150) * 1400
+    b.process += min(GraphSeries.tablesLimit, geometry.layers * (n / 128 * 60 + 300) * 420)
+    // BF16 taps; final rows, corrected in place, and their gradient; F32 states of the side layers, and the gradient of one.
+    b.activations = 2 * geometry.rungs.count * d * n + 2 * 4 * d * lossRows
+    b.activations += 4 * w * (n * ((geometry.layers - 1) / geometry.interval + geometry.interval + 1) + lossRows)
+    // What attention gave.
+    b.activations += (precision == .float32 ? 4 : 2) * geometry.attentionWidth * n * geometry.layers
+    // Standardising some rows of a tap holds F32 copies of them, and dropout's mask.
+    let standardising = 4 * (2 << 20)
+    // One layer differentiated: its rows of the side width, the tap transposed, and a block of attention's rows.
+    let layer = 4 * SideGeometry.rowsOfOneLayer * w * n + 2 * d * n + 4 * 5 * geometry.heads * 128 * length
+    let up = 4 * d * lossRows * 2
+    b.workspace = max(standardising, layer, up)
+    return b
+  }
+
+  /// Through a matrix of N numbers a token costs 2N forward, 2N for the gradient of its input, 2N for the gradient of the matrix; each
+  /// layer's inside is computed twice. Attention of T tokens costs 2·T·d forward a token and layer, on average.
+  package func operations(_ model: ModelDimensions, _ load: TrainingLoad) throws -> Double {
+    let geometry = try geometry(model.outline), length = Double(load.length)
+    let matrices = SideNetwork.specifications(self, geometry).filter(\.decays)
+    let up = Double(geometry.width * model.width), layers = Double(matrices.reduce(0) { $0 + $1.count }) - up
+    let side = 8 * layers + 3.5 * 2 * length * Double(geometry.width * geometry.layers)
+    return Double(load.tokens) * (model.forwardOperations(length: length) + side) + 6 * up * Double(load.lossRows)
+  }
+
+  package func seconds(_ model: ModelDimensions, _ load: TrainingLoad, on machine: any MeasuredMachine) throws -> Double {
+    let geometry = try geometry(model.outline)
+    // One layer on one rung stands for each.
+    var one = self
+    one.rungs = .list([1])
+    one.passes = 1
+    one.cross = .reclimb
+    one.reduction = Double(model.width) / Double(geometry.width)
+    let measured = try machine.trainedPart(.ladder(one), length: load.length)
+    let parameters = SideNetwork.specifications(self, geometry).reduce(0) { $0 + $1.count }
+    return Double(load.tokens) * (machine.forward(length: load.length) + Double(geometry.layers) * measured.perToken)
+      + Double(parameters) * measured.optimiserPerParameter
+  }
+}
