@@ -96,6 +96,9 @@ package final class Engine: @unchecked Sendable {
 
   package var name: String { String(cString: ggml_backend_dev_name(device)) }
 
+  /// The version of ggml that is linked.
+  package static var version: String { String(cString: ggml_version()) }
+
   /// Bytes of the device's memory in use, by its own count; 0 for the CPU, whose memory is the process's.
   package var deviceBytesInUse: Int {
     if isCPU { return 0 }

@@ -38,7 +38,8 @@ extension LadderModel {
   public func generate(_ prompt: String, options: GenerationOptions = GenerationOptions(), onText: (String) -> Void = { _ in }) throws -> Generation {
     let tokens = backbone.tokenizer.tokens(prompt, beginning: true, special: options.parsesSpecial)
     guard !tokens.isEmpty else { throw LadderError(.usage, "the prompt is empty") }
-    return try generate(tokens, try predictor.decoder(maxTokens: tokens.count + options.maxTokens, slots: 1), try NextToken(backbone), options: options, onText: onText)
+    let decoder = try predictor.decoder(maxTokens: tokens.count + options.maxTokens, slots: 1)
+    return try generate(tokens, decoder, try NextToken(backbone), options: options, onText: onText)
   }
 
   /// The same with a decoder that is used again and again.

@@ -9,7 +9,8 @@ import LadderMethods
 ///     ladder.json          configuration, and the backbone's fingerprint
 ///     ladder.safetensors   the weights to use: the best validated, or the last; with QLoRA adapter.gguf and PEFT's files hold them too
 ///     metrics.jsonl        one line a step
-///     checkpoints/step-N/  what --resume continues from
+///     checkpoints/step-N/  what a resumed run continues from
+///     lock                 held by the process that trains
 ///
 /// Every file is written whole or not at all.
 public struct RunDirectory: Sendable {
@@ -31,6 +32,8 @@ public struct RunDirectory: Sendable {
     public var step: Int
     public var validationLoss: Float?
     public var finished: Bool
+    /// What the run was made from; nil in runs of the first format.
+    public var identity: RunIdentity? = nil
     /// With a cached head: whether every sample had its references when the run began, so that its first epoch uses them too.
     public var beginsFromReferences: Bool? = nil
   }
@@ -98,107 +101,5 @@ public struct RunDirectory: Sendable {
       throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with --resume")
     }
     return try manifest.configuration.method.tuning.predictor(backbone, weights: weightsPath, folder: path)
-  }
-
-  // MARK: - Checkpoints
-
-  struct CheckpointState: Codable {
-    var step: Int
-    var tokens: Int
-    var bestLoss: Float?
-    var bestStep: Int?
-    /// Bytes of metrics.jsonl that belong to this checkpoint.
-    var metricsBytes: Int
-    /// Steps that the weights' mean is over; nil without one.
-    var averaged: Int?
-  }
-
-  /// Writes a checkpoint under a temporary folder name, renames it, then removes older ones.
-  func saveCheckpoint(_ state: CheckpointState, _ session: TrainingSession) throws {
-    var state = state
-    state.averaged = session.average?.count
-    let final = "\(checkpointsPath)/step-\(state.step)", temporary = final + ".tmp"
-    try? FileManager.default.removeItem(atPath: temporary)
-    try DurableFile.makeFolder(temporary)
-    do {
-      try session.learner.export().write(temporary + "/ladder.safetensors")
-      var moments = Safetensors()
-      func add(_ name: String, _ state: [[Float]]) {
-        for (index, values) in state.enumerated() { moments.tensors["\(name).\(index)"] = .init(shape: [values.count], values: values) }
-      }
-      add("moments", session.optimiser.state())
-      add("average", session.average?.state() ?? [])
-      try moments.write(temporary + "/optimiser.safetensors")
-      try DurableFile.write(temporary + "/state.json", json: state)
-      try? FileManager.default.removeItem(atPath: final)
-      guard rename(temporary, final) == 0 else {
-        throw LadderError(.inputOutput, "cannot write \(final): \(String(cString: strerror(errno)))")
-      }
-    } catch {
-      try? FileManager.default.removeItem(atPath: temporary)
-      throw error
-    }
-    DurableFile.syncFolder(checkpointsPath)
-    for step in checkpoints() where step != state.step { try? FileManager.default.removeItem(atPath: "\(checkpointsPath)/step-\(step)") }
-  }
-
-  /// Steps that have a whole checkpoint, ascending.
-  func checkpoints() -> [Int] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: checkpointsPath)) ?? []
-    return names.compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }
-      .filter { FileManager.default.fileExists(atPath: "\(checkpointsPath)/step-\($0)/state.json") }.sorted()
-  }
-
-  func loadCheckpoint(_ step: Int, _ session: TrainingSession) throws -> CheckpointState {
-    let folder = "\(checkpointsPath)/step-\(step)"
-    let state: CheckpointState
-    do {
-      state = try JSONDecoder().decode(CheckpointState.self, from: try DurableFile.read(folder + "/state.json"))
-    } catch is DecodingError {
-      throw LadderError(.data, "\(folder)/state.json is broken; remove the folder and resume from an older checkpoint")
-    }
-    try session.learner.restore(try Safetensors(path: folder + "/ladder.safetensors"), from: folder + "/ladder.safetensors")
-    let moments = try Safetensors(path: folder + "/optimiser.safetensors")
-    func take(_ name: String, _ counts: [Int]) throws -> [[Float]] {
-      try counts.enumerated().map { index, count in
-        guard let entry = moments.tensors["\(name).\(index)"], entry.values.count == count else {
-          throw LadderError(.data, "\(folder)/optimiser.safetensors was written for other settings")
-        }
-        return entry.values
-      }
-    }
-    session.optimiser.restore(try take("moments", session.optimiser.stateCounts), step: state.step)
-    if let average = session.average { average.restore(try take("average", average.stateCounts), count: state.averaged ?? 0) }
-    return state
-  }
-}
-
-/// Appends lines to `metrics.jsonl`.
-struct MetricsFile {
-  private let handle: FileHandle
-  private let path: String
-
-  /// - Parameter bytes: what is kept of an older file: the lines of steps that will not be taken again.
-  init(_ path: String, keeping bytes: Int) throws {
-    if !FileManager.default.fileExists(atPath: path), !FileManager.default.createFile(atPath: path, contents: nil) {
-      throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
-    }
-    guard let handle = FileHandle(forWritingAtPath: path) else { throw LadderError(.inputOutput, "cannot write \(path): check its permissions") }
-    self.handle = handle
-    self.path = path
-    try handle.truncate(atOffset: UInt64(bytes))
-    try handle.seekToEnd()
-  }
-
-  var bytes: Int { Int((try? handle.offset()) ?? 0) }
-
-  func append(_ step: TrainingStep) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys]
-    do {
-      try handle.write(contentsOf: try encoder.encode(step) + Data("\n".utf8))
-    } catch {
-      throw LadderError(.inputOutput, "cannot write \(path): the disk may be full; make room and go on with --resume")
-    }
   }
 }

@@ -41,7 +41,9 @@ public struct Trainer: Sendable {
       throw LadderError(.usage, "--cache is for side networks: with --method \(tuning.name) the model's activations change at every step")
     }
     if configuration.head == .cached, cache == nil { throw LadderError(.usage, "--head cached keeps what it needs in the activation cache: pass --cache too") }
-    try prepare(run, resume: resume)
+    let lock = try RunLock(run)
+    defer { withExtendedLifetime(lock) {} }
+    let earlier = try earlier(run, resume: resume)
 
     report(.stage("tokenising \(samples.count) samples"))
     let encoder = SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong, objective: configuration.objective ?? .tokens)
@@ -49,6 +51,9 @@ public struct Trainer: Sendable {
     report(.samples(kept: encoded.count, trimmed: count.trimmed, dropped: count.dropped))
     let held = try validation.map { try encoder.encode($0, name: "the validation samples").samples }
     let lengths = encoded.map(\.tokens.count)
+
+    let identity = RunIdentity(encoded, validation: held, cacheFormat: cache?.format)
+    try refuse(identity.differences(from: earlier?.identity ?? identity))
 
     let longest = max(lengths.max() ?? 1, held?.map(\.tokens.count).max() ?? 1)
     let store = try cache.map { try $0.open(backbone, rungs: tuning.outline(on: backbone.outline).rungs) }
@@ -58,21 +63,29 @@ public struct Trainer: Sendable {
     if configuration.head == .cached {
       try session.cacheHead(encoded)
       // A run that goes on does as it began.
-      head.beginsFromReferences = try run.manifest().beginsFromReferences ?? session.cachedHead?.references.hold(encoded) ?? false
+      head.beginsFromReferences = earlier?.beginsFromReferences ?? session.cachedHead?.references.hold(encoded) ?? false
       head.stores = session.cachedHead?.references.stores ?? false
       if !head.isUseful { report(.cacheStopped("another process is writing to it, and it does not hold these samples' references of the head yet")) }
-      var begun = try manifest(.init(step: 0, tokens: 0, metricsBytes: 0), finished: false)
-      begun.beginsFromReferences = head.beginsFromReferences
-      try run.write(begun)
     }
 
+    func manifest(_ state: RunDirectory.CheckpointState, finished: Bool) throws -> RunDirectory.Manifest {
+      var manifest = try self.manifest(state, finished: finished)
+      manifest.identity = identity
+      manifest.beginsFromReferences = configuration.head == .cached ? head.beginsFromReferences : nil
+      return manifest
+    }
     var state = RunDirectory.CheckpointState(step: 0, tokens: 0, metricsBytes: 0)
-    if resume, let last = run.checkpoints().last {
-      state = try run.loadCheckpoint(last, session)
-      report(.resumed(step: last))
+    if resume, let last = try run.loadCheckpoint(session) {
+      state = last
+      report(.resumed(step: last.step))
     } else {
       if let preparation = tuning.preparation { report(.stage(preparation)) }
-      try session.initialise(encoded)
+      do {
+        try session.initialise(encoded)
+      } catch let error as LadderError where error.kind == .interrupted {
+        throw LadderError(.interrupted, "interrupted before the first step; start again")
+      }
+      try run.write(try manifest(state, finished: false))
     }
     let metrics = try MetricsFile(run.metricsPath, keeping: state.metricsBytes)
 
@@ -84,20 +97,38 @@ public struct Trainer: Sendable {
     var last: TrainingStep?
     var plan = (epoch: -1, batches: [[Int]]())
 
-    while state.step < total {
+    /// What is due once a step was taken, unless it is done: the checkpoint first, so that a process that is killed while it validates
+    /// loses nothing.
+    func settle() throws {
+      guard state.step > 0, state.step > firstStep || (state.validated ?? 0) < state.step else { return }
+      let validates = held != nil && isValidationStep(state.step, perEpoch, total) && state.validated != state.step
+      if state.step > firstStep, state.step % configuration.checkpointEvery == 0 || state.step == total || (validates && state.step % perEpoch == 0) {
+        try checkpoint(run, &state, session, metrics)
+        report(.checkpoint(step: state.step))
+      }
+      guard validates, let held else { return }
+      report(.stage("validating on \(held.count) samples"))
+      let validated = try session.meanLoss(held), isBest = validated < (state.bestLoss ?? .infinity)
+      if isBest {
+        state.bestLoss = validated
+        state.bestStep = state.step
+        try session.write(to: run)
+      }
+      state.validated = state.step
+      state.averaged = session.average?.count
+      try run.update(state)
+      report(.validation(step: state.step, loss: validated, isBest: isBest))
+    }
+
+    func step() throws {
       let epoch = state.step / perEpoch
       if plan.epoch != epoch {
         plan = (epoch, BatchPlan(lengths: lengths, batchSize: configuration.batchSize, seed: configuration.seed, epoch: epoch).batches)
       }
       let batch = plan.batches[state.step % perEpoch]
       let rate = configuration.learningRate * configuration.schedule.factor(step: state.step, warmup: warmup, total: total)
-      let result: TrainingSession.StepResult
-      do {
-        result = try session.take(batch.map { encoded[$0] }, number: state.step, learningRate: rate, head: head.use(state.step, perEpoch: perEpoch))
-      } catch let error as LadderError where error.kind == .interrupted {
-        try saveInterrupted(run, state, session, metrics)
-        throw LadderError(.interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
-      }
+      let result = try session.take(
+        batch.map { encoded[$0] }, number: state.step, learningRate: rate, head: head.use(state.step, perEpoch: perEpoch))
       state.step += 1
       if state.step > averagedFrom { try session.average?.add() }
       state.tokens += batch.reduce(0) { $0 + lengths[$1] }
@@ -113,28 +144,25 @@ public struct Trainer: Sendable {
       last = line
       report(.step(line))
       cacheNote.tell(report)
+    }
 
-      if let held, isValidationStep(state.step, perEpoch, total) {
-        report(.stage("validating on \(held.count) samples"))
-        let validated = try session.meanLoss(held)
-        let isBest = validated < (state.bestLoss ?? .infinity)
-        if isBest {
-          state.bestLoss = validated
-          state.bestStep = state.step
-          try session.write(to: run)
-        }
-        report(.validation(step: state.step, loss: validated, isBest: isBest))
+    do {
+      try settle()
+      while state.step < total {
+        try step()
+        try settle()
       }
-      if state.step % configuration.checkpointEvery == 0 || state.step == total {
-        try checkpoint(run, &state, session, metrics)
-        report(.checkpoint(step: state.step))
-      }
+    } catch let error as LadderError where error.kind == .interrupted {
+      // The step that was cut short is taken again from its start, and so is a validation.
+      guard state.step > 0 else { throw LadderError(.interrupted, "interrupted before the first step; start again") }
+      try checkpoint(run, &state, session, metrics)
+      if state.bestStep == nil { try session.write(to: run) }
+      try run.write(try manifest(state, finished: false))
+      throw LadderError(.interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
     }
 
     if state.bestStep == nil { try session.write(to: run) }
-    var done = try manifest(state, finished: true)
-    done.beginsFromReferences = configuration.head == .cached ? head.beginsFromReferences : nil
-    try run.write(done)
+    try run.write(try manifest(state, finished: true))
     if let drift = head.drift { report(.headDrift(steps: drift.steps, loss: drift.loss, gradient: drift.gradient)) }
     return last
   }
@@ -155,28 +183,33 @@ public struct Trainer: Sendable {
 
   // MARK: - The run's folder
 
-  private func prepare(_ run: RunDirectory, resume: Bool) throws {
-    let exists = FileManager.default.fileExists(atPath: run.manifestPath)
-    if exists {
-      let old = try run.manifest()
-      guard resume else {
-        throw LadderError(.usage, "\(run.path) already holds a run; pass --resume to go on with it, or another --out")
-      }
-      guard old.backbone.fingerprint == backbone.fingerprint else {
-        throw LadderError(
-          .data,
-          "\(run.path) was trained on \(old.backbone.name) (fingerprint \(old.backbone.fingerprint)), and \(backbone.path) has fingerprint \(backbone.fingerprint)"
-        )
-      }
-      let changed = configuration.differences(from: old.configuration)
-      guard changed.isEmpty else {
-        throw LadderError(.usage, "--resume continues the run as it began, and these settings differ: \(changed.joined(separator: ", "))")
-      }
-      return
+  /// The run that the folder holds, where this one goes on with it.
+  /// - Throws: `usage` where it may not: a run of other settings, or one that nobody asked to go on with.
+  private func earlier(_ run: RunDirectory, resume: Bool) throws -> RunDirectory.Manifest? {
+    guard FileManager.default.fileExists(atPath: run.manifestPath) else { return nil }
+    let old = try run.manifest(), hasBegun = old.finished || run.hasCheckpoint || FileManager.default.fileExists(atPath: run.weightsPath)
+    guard resume || !hasBegun else { throw LadderError(.usage, "\(run.path) already holds a run; pass --resume to go on with it, or another --out") }
+    // What never took a step that was saved holds nothing to lose.
+    guard resume else { return nil }
+    guard old.backbone.fingerprint == backbone.fingerprint else {
+      if !hasBegun { return nil }
+      throw LadderError(
+        .data,
+        "\(run.path) was trained on \(old.backbone.name) (fingerprint \(old.backbone.fingerprint)), and \(backbone.path) has fingerprint \(backbone.fingerprint)"
+      )
     }
-    try DurableFile.makeFolder(run.checkpointsPath)
-    let state = RunDirectory.CheckpointState(step: 0, tokens: 0, metricsBytes: 0)
-    try run.write(try manifest(state, finished: false))
+    var changed = configuration.differences(from: old.configuration)
+    // A finished run may go on for longer.
+    if old.finished { changed.removeAll { $0 == "epochs" || $0 == "steps" } }
+    if !hasBegun, !changed.isEmpty { return nil }
+    try refuse(changed)
+    return old
+  }
+
+  private func refuse(_ differences: [String]) throws {
+    guard differences.isEmpty else {
+      throw LadderError(.usage, "--resume continues the run as it began, and these differ: \(differences.joined(separator: ", "))")
+    }
   }
 
   private func manifest(_ state: RunDirectory.CheckpointState, finished: Bool) throws -> RunDirectory.Manifest {
@@ -187,7 +220,8 @@ public struct Trainer: Sendable {
         name: backbone.file.name ?? (backbone.path as NSString).lastPathComponent, fingerprint: backbone.fingerprint,
         architecture: backbone.file.architecture, blocks: backbone.blocks, width: backbone.width),
       configuration: configuration, parameters: try tuning.parameters(on: backbone.file).reduce(0) { $0 + $1.count }, width: outline.width,
-      layers: outline.layers, rungs: outline.rungs.isEmpty ? nil : outline.rungs, step: state.bestStep ?? state.step, validationLoss: state.bestLoss, finished: finished)
+      layers: outline.layers, rungs: outline.rungs.isEmpty ? nil : outline.rungs, step: state.bestStep ?? state.step,
+      validationLoss: state.bestLoss, finished: finished)
   }
 
   private func checkpoint(
@@ -195,19 +229,6 @@ public struct Trainer: Sendable {
   ) throws {
     state.metricsBytes = metrics.bytes
     try run.saveCheckpoint(state, session)
-  }
-
-  /// Saves the state before the step that was cut short, which is taken again from its start.
-  private func saveInterrupted(
-    _ run: RunDirectory, _ state: RunDirectory.CheckpointState, _ session: TrainingSession, _ metrics: MetricsFile
-  ) throws {
-    if state.step == 0 { return }
-    var state = state
-    try checkpoint(run, &state, session, metrics)
-    if state.bestStep == nil { try session.write(to: run) }
-    var manifest = try manifest(state, finished: false)
-    manifest.beginsFromReferences = try run.manifest().beginsFromReferences
-    try run.write(manifest)
   }
 
   private func isValidationStep(_ step: Int, _ perEpoch: Int, _ total: Int) -> Bool {

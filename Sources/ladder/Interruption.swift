@@ -1,10 +1,15 @@
 import Foundation
 import Ladder
 
-/// Runs long work so that Ctrl-C and SIGTERM cancel it and let it save; a second signal ends the process at once.
+/// Runs long work so that the signals by which a terminal, a session or a scheduler ends a program cancel it and let it save; a second
+/// one ends the process at once.
 func interruptible<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
   let task = Task.detached { try work() }
-  let sources = [SIGINT, SIGTERM].map { number in
+  let sources = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU].compactMap { number -> (any DispatchSourceSignal)? in
+    var before = sigaction()
+    sigaction(number, nil, &before)
+    // Under nohup a terminal that closes is no reason to stop.
+    if number == SIGHUP, isIgnored(before) { return nil }
     signal(number, SIG_IGN)
     let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
     source.setEventHandler {
@@ -15,6 +20,19 @@ func interruptible<Result: Sendable>(_ work: @escaping @Sendable () throws -> Re
     source.resume()
     return source
   }
-  defer { sources.forEach { $0.cancel() } }
+  defer {
+    for source in sources {
+      source.cancel()
+      signal(Int32(source.handle), SIG_DFL)
+    }
+  }
   return try await task.value
+}
+
+private func isIgnored(_ action: sigaction) -> Bool {
+  #if os(Linux)
+    unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == 1
+  #else
+    unsafeBitCast(action.__sigaction_u.__sa_handler, to: Int.self) == 1
+  #endif
 }

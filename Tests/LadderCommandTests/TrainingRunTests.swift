@@ -37,7 +37,7 @@ import Testing
     #expect(folder.steps("cut") == 96)
   }
 
-  @Test(arguments: [SIGINT, SIGTERM]) func aSignalSavesAndExitsWith130(_ signal: Int32) throws {
+  @Test(arguments: [SIGINT, SIGTERM, SIGHUP]) func aSignalSavesAndExitsWith130(_ signal: Int32) throws {
     let running = try Command.start(arguments("cut"), in: folder)
     running.signal(signal) { folder.steps("cut") >= 8 }
     let stopped = running.wait()

@@ -1,0 +1,37 @@
+import Foundation
+import LadderCore
+
+/// Appends lines to `metrics.jsonl`.
+struct MetricsFile {
+  private let handle: FileHandle
+  private let path: String
+
+  /// - Parameter bytes: what is kept of an older file: the lines of steps that will not be taken again. Of a file that was cut short or
+  ///   removed meanwhile, the whole lines that are left.
+  init(_ path: String, keeping bytes: Int) throws {
+    if !FileManager.default.fileExists(atPath: path), !FileManager.default.createFile(atPath: path, contents: nil) {
+      throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
+    }
+    guard let handle = FileHandle(forWritingAtPath: path) else { throw LadderError(.inputOutput, "cannot write \(path): check its permissions") }
+    self.handle = handle
+    self.path = path
+    let kept = Data((try? DurableFile.read(path))?.prefix(bytes) ?? Data())
+    let whole = kept.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+    do {
+      try handle.truncate(atOffset: UInt64(whole))
+      try handle.seekToEnd()
+    } catch { throw LadderError(.inputOutput, "cannot write \(path): check its permissions") }
+  }
+
+  var bytes: Int { Int((try? handle.offset()) ?? 0) }
+
+  func append(_ step: TrainingStep) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    do {
+      try handle.write(contentsOf: try encoder.encode(step) + Data("\n".utf8))
+    } catch {
+      throw LadderError(.inputOutput, "cannot write \(path): the disk may be full; make room and go on with --resume")
+    }
+  }
+}

@@ -1,0 +1,46 @@
+import LadderBackbone
+import LadderCompute
+import LadderCore
+import LadderData
+
+/// What a run is made from besides its settings and the backbone: with another of these, going on would end elsewhere.
+public struct RunIdentity: Codable, Sendable, Equatable {
+  /// Checksums over the samples' tokens and loss rows, in their order.
+  public var samples: String
+  public var validation: String?
+  /// The version of ggml.
+  public var engine: String
+  /// How the cache stores activations, where there is one.
+  public var cacheFormat: String?
+
+  init(_ samples: [EncodedSample], validation: [EncodedSample]?, cacheFormat: ActivationCache.Format?) {
+    self.samples = Self.checksum(samples)
+    self.validation = validation.map(Self.checksum)
+    engine = Engine.version
+    self.cacheFormat = cacheFormat?.rawValue
+  }
+
+  /// What differs from an earlier run's.
+  func differences(from other: RunIdentity) -> [String] {
+    var names: [String] = []
+    if samples != other.samples { names.append("the training samples") }
+    if validation != other.validation { names.append("the validation samples") }
+    if engine != other.engine { names.append("the engine (\(other.engine) then, \(engine) now)") }
+    // The first epoch rounds what a cache in 8 bits rounds; one in BF16 changes nothing.
+    let rounds = { (format: String?) in format == ActivationCache.Format.q8.rawValue }
+    if rounds(cacheFormat) != rounds(other.cacheFormat) { names.append("the cache's format") }
+    return names
+  }
+
+  private static func checksum(_ samples: [EncodedSample]) -> String {
+    var sum = Checksum()
+    for sample in samples {
+      let key = SampleKey(sample.packed)
+      sum.mix(key.low)
+      sum.mix(key.high)
+      for target in sample.targets { sum.mix(UInt64(UInt32(bitPattern: target))) }
+      for rivals in sample.rivals { for rival in rivals { sum.mix(UInt64(UInt32(bitPattern: rival)) | 1 << 32) } }
+    }
+    return String(sum.value, radix: 16)
+  }
+}
