@@ -3,13 +3,17 @@ import LadderCore
 
 /// One line of a JSONL file.
 public struct Sample: Sendable, Equatable {
-  public enum Form: Sendable, Equatable {
+  public indirect enum Form: Sendable, Equatable {
     /// Loss on the completion.
     case completion(prompt: String, completion: String)
     /// Loss on the assistant's turns.
     case conversation([ChatMessage])
+    /// Loss on the assistant's turns of what follows a conversation.
+    case reply(to: [ChatMessage], with: [ChatMessage])
     /// Loss everywhere.
     case text(String)
+    /// Two answers to one prompt, each a completion or a reply.
+    case preference(chosen: Form, rejected: Form)
   }
 
   public var form: Form
@@ -63,13 +67,18 @@ public struct Sample: Sendable, Equatable {
       guard let text = value as? String else { throw bad("\"\(key)\" is not a string") }
       return text
     }
-    func answer() throws -> String? { try (object["answer"] as? NSNumber)?.stringValue ?? string("answer") }
-    if let messages = object["messages"] {
-      guard let list = messages as? [[String: Any]] else { throw bad("\"messages\" is not a list of objects") }
-      let turns = try list.map { turn in
+    func turns(_ key: String) throws -> [ChatMessage] {
+      guard let list = object[key] as? [[String: Any]] else { throw bad("\"\(key)\" is not a list of objects") }
+      return try list.map { turn in
         guard let role = turn["role"] as? String, let content = turn["content"] as? String else { throw bad("a message lacks \"role\" or \"content\"") }
         return ChatMessage(role: role, content: content)
       }
+    }
+    func answer() throws -> String? { try (object["answer"] as? NSNumber)?.stringValue ?? string("answer") }
+    if object["chosen"] != nil || object["rejected"] != nil {
+      self.init(try Self.preference(object, string, turns))
+    } else if object["messages"] != nil {
+      let turns = try turns("messages")
       guard turns.contains(where: { $0.role == "assistant" && !$0.content.isEmpty }) else {
         throw bad("no message of role \"assistant\" with a content to learn")
       }
@@ -96,5 +105,38 @@ public struct Sample: Sendable, Equatable {
     } else {
       throw bad("no \"prompt\", \"messages\", \"text\" or \"instruction\" in this line")
     }
+  }
+}
+
+extension Sample {
+  /// A pair in one of TRL's formats: texts or lists of messages, with a "prompt" or with what both begin with.
+  private static func preference(_ object: [String: Any], _ string: (String) throws -> String?, _ turns: (String) throws -> [ChatMessage]) throws -> Form {
+    func bad(_ message: String) -> LadderError { LadderError(.data, message) }
+    guard object["chosen"] != nil, object["rejected"] != nil else { throw bad("a pair lacks \"chosen\" or \"rejected\"") }
+    if object["chosen"] is String {
+      guard var chosen = try string("chosen"), var rejected = try string("rejected") else { throw bad("a pair lacks \"chosen\" or \"rejected\"") }
+      var prompt = try string("prompt") ?? ""
+      if object["prompt"] == nil {
+        prompt = chosen.commonPrefix(with: rejected)
+        // A pair parts between words.
+        prompt = String(prompt[..<(prompt.lastIndex(where: \.isWhitespace) ?? prompt.startIndex)])
+        (chosen, rejected) = (String(chosen.dropFirst(prompt.count)), String(rejected.dropFirst(prompt.count)))
+      }
+      guard !chosen.isEmpty, !rejected.isEmpty else { throw bad("an answer of the pair is empty: there is nothing to learn") }
+      guard chosen != rejected else { throw bad("\"chosen\" and \"rejected\" are the same") }
+      return .preference(chosen: .completion(prompt: prompt, completion: chosen), rejected: .completion(prompt: prompt, completion: rejected))
+    }
+    var chosen = try turns("chosen"), rejected = try turns("rejected"), prompt: [ChatMessage] = []
+    if object["prompt"] != nil {
+      prompt = try turns("prompt")
+    } else {
+      prompt = zip(chosen, rejected).prefix { $0 == $1 }.map(\.0)
+      (chosen, rejected) = (Array(chosen.dropFirst(prompt.count)), Array(rejected.dropFirst(prompt.count)))
+    }
+    for answer in [chosen, rejected] where !answer.contains(where: { $0.role == "assistant" && !$0.content.isEmpty }) {
+      throw bad("an answer of the pair has no message of role \"assistant\" with a content to learn")
+    }
+    guard chosen != rejected else { throw bad("\"chosen\" and \"rejected\" are the same") }
+    return .preference(chosen: .reply(to: prompt, with: chosen), rejected: .reply(to: prompt, with: rejected))
   }
 }

@@ -14,6 +14,8 @@ public enum Objective: String, Sendable, Codable, CaseIterable {
   case tokens
   /// The tokens that the choices would go on with, at each row where they part.
   case choices
+  /// Of two answers to one prompt the preferred one is to become likelier against the other.
+  case preference
 }
 
 /// Turns samples into tokens, all to at most `maxLength`.
@@ -46,10 +48,41 @@ package struct SampleEncoder: Sendable {
     return (encoded, count)
   }
 
-  /// On all cores: batches are drawn by length, so the first step waits for all of them.
+  /// What the objective takes as one.
+  /// - Parameter name: the data file, for errors.
+  package func examples(_ samples: [Sample], name: String) throws -> (examples: [TrainingExample], count: Count) {
+    guard objective == .preference else {
+      let (encoded, count) = try encode(samples, name: name)
+      return (encoded.map { TrainingExample([$0]) }, count)
+    }
+    return try pairs(samples, name: name)
+  }
+
+  /// Pairs of answers, the preferred one first; both prompts are cut alike.
+  package func pairs(_ samples: [Sample], name: String) throws -> (examples: [TrainingExample], count: Count) {
+    let (pairs, count) = try inParallel(samples) { sample, count in
+      guard case .preference(let chosen, let rejected) = sample.form else {
+        throw LadderError(.data, "\(name): preferences are learned from pairs; write \"chosen\" and \"rejected\" in every sample")
+      }
+      let sequences = try [learned(chosen), learned(rejected)], excess = (sequences.map(\.tokens.count).max() ?? 0) - maxLength
+      var own = Count()
+      let fitting = sequences.compactMap { fit($0, excess: excess, &own) }
+      count.trimmed += own.trimmed > 0 ? 1 : 0
+      count.dropped += own.dropped > 0 ? 1 : 0
+      return fitting.count == 2 ? TrainingExample(fitting) : nil
+    }
+    if pairs.isEmpty { throw LadderError(.data, "\(name): none of the \(samples.count) pairs fits --max-length \(maxLength); raise it") }
+    return (pairs, count)
+  }
+
   private func encodeInParallel(_ samples: [Sample]) throws -> (samples: [EncodedSample], count: Count) {
+    try inParallel(samples) { try encode($0, &$1) }
+  }
+
+  /// On all cores: batches are drawn by length, so the first step waits for all of them.
+  private func inParallel<Encoded: Sendable>(_ samples: [Sample], _ encode: @Sendable (Sample, inout Count) throws -> Encoded?) throws -> ([Encoded], Count) {
     let size = 64, pieces = (samples.count + size - 1) / size
-    var results = [Result<([EncodedSample], Count), any Error>?](repeating: nil, count: pieces)
+    var results = [Result<([Encoded], Count), any Error>?](repeating: nil, count: pieces)
     results.withUnsafeMutableBufferPointer { results in
       // Each task writes one place.
       nonisolated(unsafe) let results = results
@@ -85,8 +118,18 @@ package struct SampleEncoder: Sendable {
       }
       count.trimmed += 1
       return EncodedSample(sequence: Array(tokens.prefix(maxLength)), learned: [Bool](repeating: true, count: maxLength))
-    case .conversation(let messages):
-      return fit(try conversationTokens(messages), &count)
+    case .conversation, .reply: return fit(try learned(sample.form), &count)
+    case .preference: throw LadderError(.data, "a pair of \"chosen\" and \"rejected\" is for the objective preference, and for the metric of that name")
+    }
+  }
+
+  /// All tokens of one answer, and which of them are learned.
+  private func learned(_ form: Sample.Form) throws -> Learned {
+    switch form {
+    case .completion(let prompt, let completion): completionTokens(prompt, completion, ends: true)
+    case .conversation(let messages): try conversationTokens(messages)
+    case .reply(let prompt, let reply): try conversationTokens(prompt + reply, from: prompt.count)
+    case .text, .preference: throw LadderError(.data, "an answer of a pair is a text or a list of messages")
     }
   }
 
@@ -105,6 +148,8 @@ package struct SampleEncoder: Sendable {
     switch sample.form {
     case .completion(let prompt, _): return tokenizer.tokens(prompt, beginning: true, special: false)
     case .text(let text): return tokenizer.tokens(text, beginning: true, special: false)
+    case .reply(let messages, _): return withBeginning(tokenizer.tokens(try tokenizer.rendered(messages, opensAnswer: true), beginning: false, special: true))
+    case .preference(let chosen, _): return try self.prompt(Sample(chosen))
     case .conversation(let messages):
       let asked = messages.last?.role == "assistant" ? Array(messages.dropLast()) : messages
       return withBeginning(tokenizer.tokens(try tokenizer.rendered(asked, opensAnswer: true), beginning: false, special: true))
@@ -149,10 +194,11 @@ package struct SampleEncoder: Sendable {
     }
   }
 
-  private func conversationTokens(_ messages: [ChatMessage]) throws -> Learned {
+  /// - Parameter first: the first message that may be learned.
+  private func conversationTokens(_ messages: [ChatMessage], from first: Int = 0) throws -> Learned {
     var result = Learned()
     var done = ""
-    for (i, message) in messages.enumerated() where message.role == "assistant" {
+    for (i, message) in messages.enumerated() where message.role == "assistant" && i >= first {
       let asked = try tokenizer.rendered(Array(messages[..<i]), opensAnswer: true)
       let answered = try tokenizer.rendered(Array(messages[...i]), opensAnswer: false)
       guard asked.hasPrefix(done), answered.hasPrefix(asked) else {
@@ -174,8 +220,9 @@ package struct SampleEncoder: Sendable {
   }
 
   /// Cuts the start of what carries no loss, keeping the beginning-of-text token.
-  private func fit(_ sample: Learned, _ count: inout Count) -> EncodedSample? {
-    let excess = sample.tokens.count - maxLength
+  /// - Parameter excess: tokens to cut, where that is not what is too many.
+  private func fit(_ sample: Learned, excess: Int? = nil, _ count: inout Count) -> EncodedSample? {
+    let excess = excess ?? sample.tokens.count - maxLength
     guard excess > 0 else { return EncodedSample(sequence: sample.tokens, learned: sample.flags) }
     let kept = sample.tokens.first == tokenizer.beginning && tokenizer.addsBeginning ? 1 : 0
     let unlearned = sample.flags.prefix { !$0 }.count

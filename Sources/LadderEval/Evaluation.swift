@@ -18,6 +18,8 @@ public struct EvaluationOptions: Sendable {
   public var maxTokens = 256
   /// Texts that are generated at a time, for exact match.
   public var parallelTexts = 8
+  /// The loss of pairs, for `preference`.
+  public var preference = PreferenceSettings()
   /// Where the backbone's activations are kept for later evaluations; nil keeps none.
   public var cache: CacheOptions?
 
@@ -35,6 +37,10 @@ public struct Evaluation: Sendable, Codable, Equatable {
   public var loss: Double
   /// Mean nats of the right choice among its own choices alone; for `choice`.
   public var choiceLoss: Double?
+  /// For `preference`: how much more, in nats, chosen answers have gained on the model alone than rejected ones, on the mean; and the share
+  /// of pairs of which that is above 0.
+  public var margin: Double?
+  public var rewardAccuracy: Double?
   public var tokensPerSecond: Double
   public var trimmed: Int
   public var dropped: Int
@@ -57,6 +63,8 @@ public struct Evaluation: Sendable, Codable, Equatable {
   enum CodingKeys: String, CodingKey {
     case task, metric, value, examples, loss
     case choiceLoss = "choice_loss"
+    case margin
+    case rewardAccuracy = "reward_accuracy"
     case tokensPerSecond = "tokens_per_second"
     case trimmed, dropped
   }
@@ -72,6 +80,7 @@ extension LadderModel {
   ) throws -> Evaluation {
     let encoder = SampleEncoder(backbone, maxLength: options.maxLength, overlong: options.overlong)
     switch options.metric == .auto ? Self.metric(for: samples) : options.metric {
+    case .preference: return try evaluatePairs(samples, name, encoder, options, report)
     case .choice: return try evaluateChoices(samples, name, encoder, options, report)
     case .exact: return try evaluateExact(samples, name, encoder, options, report)
     case .loss, .auto: return try evaluateLoss(samples, name, encoder, options, report)
@@ -79,6 +88,8 @@ extension LadderModel {
   }
 
   static func metric(for samples: [Sample]) -> Metric {
+    func isPair(_ sample: Sample) -> Bool { if case .preference = sample.form { true } else { false } }
+    if samples.allSatisfy(isPair) { return .preference }
     if samples.allSatisfy({ !$0.choices.isEmpty }) { return .choice }
     return samples.allSatisfy { $0.answer != nil } ? .exact : .loss
   }
@@ -121,7 +132,7 @@ extension LadderModel {
 
     let prompts = shared.map { questions[$0].choices[questions[$0].gold] }
     let answers = shared.map { [questions[$0].choices.map { $0.targets[0] }] }
-    for (question, rows) in zip(shared, try score(prompts, options, wanted: answers) { done, _ in report(done, total) }) {
+    for (question, rows) in zip(shared, try score(prompts, options, wanted: answers, of: predictor) { done, _ in report(done, total) }) {
       scores[question] = rows[0].map(Double.init)
     }
     tokens += prompts.reduce(0) { $0 + $1.tokens.count }
@@ -179,13 +190,16 @@ extension LadderModel {
   }
 
   /// The losses of each sample's rows.
-  package func losses(_ samples: [EncodedSample], _ options: EvaluationOptions, _ report: (Int, Int) -> Void = { _, _ in }) throws -> [[Float]] {
-    try score(samples, options, wanted: samples.map { $0.targets.map { [$0] } }, report).map { rows in rows.map { -$0[0] } }
+  /// - Parameter predictor: nil takes the model's own.
+  package func losses(
+    _ samples: [EncodedSample], _ options: EvaluationOptions, of predictor: (any Predictor)? = nil, _ report: (Int, Int) -> Void = { _, _ in }
+  ) throws -> [[Float]] {
+    try score(samples, options, wanted: samples.map { $0.targets.map { [$0] } }, of: predictor ?? self.predictor, report).map { rows in rows.map { -$0[0] } }
   }
 
   /// ln p of the entries that are asked for, of each sample's rows.
   private func score(
-    _ samples: [EncodedSample], _ options: EvaluationOptions, wanted: [[[Int32]]], _ report: (Int, Int) -> Void = { _, _ in }
+    _ samples: [EncodedSample], _ options: EvaluationOptions, wanted: [[[Int32]]], of predictor: any Predictor, _ report: (Int, Int) -> Void = { _, _ in }
   ) throws -> [[[Float]]] {
     let lengths = samples.map(\.tokens.count)
     // Like lengths together fill the engine's calls best; results go back to their places.

@@ -2,12 +2,14 @@ import Foundation
 
 /// What an evaluation measures.
 public enum Metric: String, Sendable, Codable, CaseIterable {
-  /// Choice where the samples have choices, else exact where they have answers, else loss.
+  /// Preference for pairs, choice where the samples have choices, else exact where they have answers, else loss.
   case auto
   /// Mean nats per loss row.
   case loss
   /// The share of samples whose own completion is the likeliest of its choices.
   case choice
+  /// The share of pairs whose chosen answer is likelier than the rejected one.
+  case preference
   /// The share of samples whose generated text ends in the answer.
   case exact
 }

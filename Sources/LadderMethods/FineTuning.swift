@@ -82,6 +82,8 @@ package protocol Learner: AnyObject {
   /// Takes a micro-batch in; where hidden states are read, the backbone runs here.
   /// - Parameter keeps: whether a cache may store what the backbone computes.
   func read(_ samples: [PackedSample], keeps: Bool) throws
+  /// The head's input at the loss rows as the model alone gives it, [d, rows]; after `read`, valid until `forward`.
+  func referenceRows() throws -> Tensor
   /// The head's input at the loss rows, [d, rows]. `dropout` nil is for judging: nothing is dropped, and `backward` does not follow.
   func forward(dropout: SeededRandom?) throws -> Tensor
   /// Adds the parameters' gradients to their buffers. Shapes: gradient [d, rows], with respect to what `forward` returned.

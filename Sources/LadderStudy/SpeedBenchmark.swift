@@ -211,7 +211,7 @@ public struct SpeedBenchmark: Sendable {
     try session.initialise(samples)
     let hasReferences = backbone.deviceName == "CPU" && samples.allSatisfy { $0.rivals.joined().isEmpty }
     if hasReferences { try session.cacheHead(samples) }
-    func pass(_ head: TrainingSession.HeadUse) throws {
+    func pass(_ head: HeadUse) throws {
       for (index, batch) in batches.enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4, head: head) }
     }
     try pass(.exact)

@@ -5,7 +5,7 @@ struct HeadPlan {
   var beginsFromReferences = false
   /// Those of other samples can be stored.
   var stores = false
-  private var drifts: [TrainingSession.HeadDrift] = []
+  private var drifts: [HeadDrift] = []
 
   /// Steps between two that are worked both ways.
   static let interval = 50
@@ -16,12 +16,12 @@ struct HeadPlan {
 
   /// The first epoch takes the references, unless they are all there; later ones use them. One step in `interval`, and the last of
   /// each epoch, is worked both ways.
-  func use(_ step: Int, perEpoch: Int) -> TrainingSession.HeadUse {
+  func use(_ step: Int, perEpoch: Int) -> HeadUse {
     guard cached, isUseful, beginsFromReferences || step >= perEpoch else { return .exact }
     return (step + 1) % Self.interval == 0 || (step + 1) % perEpoch == 0 ? .both : .cached
   }
 
-  mutating func add(_ drift: TrainingSession.HeadDrift?) { if let drift { drifts.append(drift) } }
+  mutating func add(_ drift: HeadDrift?) { if let drift { drifts.append(drift) } }
 
   /// Means over the steps that were worked both ways.
   var drift: (steps: Int, loss: Double, gradient: Double)? {

@@ -47,15 +47,15 @@ public struct Trainer: Sendable {
 
     report(.stage("tokenising \(samples.count) samples"))
     let encoder = SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong, objective: configuration.objective ?? .tokens)
-    let (encoded, count) = try encoder.encode(samples, name: name)
-    report(.samples(kept: encoded.count, trimmed: count.trimmed, dropped: count.dropped))
-    let held = try validation.map { try encoder.encode($0, name: "the validation samples").samples }
-    let lengths = encoded.map(\.tokens.count)
+    let (examples, count) = try encoder.examples(samples, name: name), encoded = examples.flatMap(\.sequences)
+    report(.samples(kept: examples.count, trimmed: count.trimmed, dropped: count.dropped))
+    let held = try validation.map { try encoder.examples($0, name: "the validation samples").examples }
+    let lengths = examples.map(\.tokens)
 
-    let identity = RunIdentity(encoded, validation: held, cacheFormat: cache?.format)
+    let identity = RunIdentity(encoded, validation: held?.flatMap(\.sequences), cacheFormat: cache?.format)
     try refuse(identity.differences(from: earlier?.identity ?? identity))
 
-    let longest = max(lengths.max() ?? 1, held?.map(\.tokens.count).max() ?? 1)
+    let longest = (encoded + (held?.flatMap(\.sequences) ?? [])).map(\.tokens.count).max() ?? 1
     let store = try cache.map { try $0.open(backbone, rungs: tuning.outline(on: backbone.outline).rungs) }
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: store)
     var cacheNote = CacheNote(store)
@@ -128,7 +128,7 @@ public struct Trainer: Sendable {
       let batch = plan.batches[state.step % perEpoch]
       let rate = configuration.learningRate * configuration.schedule.factor(step: state.step, warmup: warmup, total: total)
       let result = try session.take(
-        batch.map { encoded[$0] }, number: state.step, learningRate: rate, head: head.use(state.step, perEpoch: perEpoch))
+        batch.map { examples[$0] }, number: state.step, learningRate: rate, head: head.use(state.step, perEpoch: perEpoch))
       state.step += 1
       if state.step > averagedFrom { try session.average?.add() }
       state.tokens += batch.reduce(0) { $0 + lengths[$1] }

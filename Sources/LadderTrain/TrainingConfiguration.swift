@@ -24,6 +24,8 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var overlong: Overlong = .trim
   /// What samples with choices are trained on; nil is `tokens`.
   public var objective: Objective? = nil
+  /// How preferences are learned, with that objective; nil takes the defaults.
+  public var preference: PreferenceSettings? = nil
   /// Samples of one optimiser step.
   public var batchSize = 16
   /// Tokens that go through the side network at once; a batch of more is accumulated.
@@ -65,6 +67,8 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     try require((0...1).contains(averaging), "--average is a share of the run, from 0 to 1")
     try require(weightDecay >= 0 && clip >= 0, "--weight-decay and --clip cannot be negative")
     try method.tuning.validate()
+    try preference?.validate()
+    try require(head != .cached || objective != .preference, "--head cached is not for --objective preference")
     try require(
       head != .cached || method.tuning.keepsActivations, "--head cached is for side networks: with --method \(method.name) no row is ever the same again")
     try require(checkpointEvery > 0 && validateEvery >= 0, "--checkpoint-every must be 1 or more, --validate-every 0 or more")

@@ -29,11 +29,12 @@ package final class TrainingSession {
   package let average: WeightAverage?
   package private(set) var phases = PhaseTimes()
   private let configuration: TrainingConfiguration
-  private let loss: CrossEntropy
+  private let objective: any TrainingObjective
   private let gradients: TensorPool
   private let cache: ActivationCache?
+  private var likelihood: LikelihoodObjective? { objective as? LikelihoodObjective }
   /// Where the configuration asks for it and there is a cache.
-  package private(set) var cachedHead: CachedHead?
+  package var cachedHead: CachedHead? { likelihood?.cachedHead }
 
   /// Parameters are all zero: initialise them, or restore a checkpoint.
   /// - Parameters:
@@ -49,7 +50,7 @@ package final class TrainingSession {
     settings.eightBit = configuration.eightBitOptimiser
     optimiser = try AdamW(learner.parameters, settings, backbone.engine)
     average = configuration.averaging > 0 ? try WeightAverage(learner.parameters, backbone.engine) : nil
-    loss = try CrossEntropy(backbone, dense: !configuration.filtersGradient)
+    objective = try configuration.objective(backbone)
     gradients = TensorPool(backbone.engine)
     self.cache = cache
   }
@@ -57,9 +58,7 @@ package final class TrainingSession {
   /// Opens the head's references for these samples in the cache.
   /// - Throws: `usage` on an accelerator.
   package func cacheHead(_ samples: [EncodedSample]) throws {
-    guard let cache else { return }
-    guard backbone.engine.isCPU else { throw LadderError(.usage, "--head cached runs on the CPU alone; leave it out, or pass --device CPU") }
-    cachedHead = try CachedHead(backbone, try cache.references(common: HeadReferences.commonEntries(samples)))
+    if let cache { try likelihood?.cacheHead(samples, in: cache) }
   }
 
   /// Sets the parameters to their starting values, and the taps' statistics and the output's bias to those of the first samples;
@@ -98,29 +97,11 @@ package final class TrainingSession {
   }
 
   /// Bytes that activations and the head's chunks take, besides parameters and the optimiser's state.
-  package var workspaceBytes: Int { learner.bytes + loss.bytes + (cachedHead?.bytes ?? 0) + gradients.capacity }
-
-  /// How a step works the head.
-  package enum HeadUse: Sendable {
-    /// Over the whole vocabulary; where there is a cached head, its references are taken.
-    case exact
-    /// By the rows' references, where they have them.
-    case cached
-    /// The exact one counts, and is compared with the cached one.
-    case both
-  }
-
-  /// How far the cached head was from the exact one in one step.
-  package struct HeadDrift: Sendable, Equatable {
-    /// Mean loss of the cached head less the exact one's, in nats per loss row.
-    package var loss = 0.0
-    /// ‖cached − exact‖ / ‖exact‖ of the gradients with respect to the head's input.
-    package var gradient = 0.0
-  }
+  package var workspaceBytes: Int { learner.bytes + objective.bytes + gradients.capacity }
 
   /// What one step gave.
   package struct StepResult: Sendable {
-    /// Mean loss in nats per loss row.
+    /// The mean loss: nats per loss row, or per pair of answers.
     package var loss: Float
     /// Before clipping.
     package var gradientNorm: Float
@@ -132,22 +113,23 @@ package final class TrainingSession {
   /// - Parameter number: the step's number from 0, which decides the dropout. Gradients are zero before and after.
   /// - Throws: `interrupted` between micro-batches where the task is cancelled, `data` where the loss is not finite; the parameters
   ///   are those before the step then.
-  package func take(_ batch: [EncodedSample], number: Int, learningRate: Float, head: HeadUse = .exact) throws -> StepResult {
-    let rows = batch.reduce(0) { $0 + $1.lossRows.count }
-    var sum = 0.0, isWhole = false, comparison = Comparison()
+  package func take(_ batch: [TrainingExample], number: Int, learningRate: Float, head: HeadUse = .exact) throws -> StepResult {
+    let weight = batch.reduce(0) { $0 + objective.weight($1) }
+    var sum = 0.0, isWhole = false
     defer { if !isWhole { learner.parameters.zeroGradients() } }
-    for (index, micro) in BatchPlan.pack(Array(batch.indices), lengths: batch.map(\.tokens.count), tokens: configuration.microBatchTokens).enumerated() {
+    likelihood?.begin(head)
+    for (index, examples) in microBatches(batch).enumerated() {
       try Cancellation.check()
-      let samples = micro.map { batch[$0] }, targets = samples.flatMap(\.targets)
+      let samples = examples.flatMap(\.sequences)
       try timed(\.backbone) { try learner.read(samples.map(\.packed)) }
-      let corrected = try timed(\.trained) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
+      try timed(\.head) { try objective.prepare(examples, learner) }
+      let rows = try timed(\.trained) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
       try gradients.reset()
-      let gradient = try gradients.make(.float32, [backbone.width, targets.count])
-      let losses = try timed(\.head) {
+      let gradient = try gradients.make(.float32, [backbone.width, rows[1]])
+      sum += try timed(\.head) {
         var draws = SeededRandom(seed: configuration.seed, 4, number, index)
-        return try self.losses(corrected, samples, gradient, scale: 1 / Float(rows), seed: draws.next(), head, &comparison)
+        return try objective.evaluate(rows, examples, gradient: gradient, scale: 1 / Float(weight), seed: draws.next())
       }
-      sum += losses.reduce(0.0) { $0 + Double($1) }
       try timed(\.trained) { try learner.backward(gradient) }
     }
     guard sum.isFinite else {
@@ -155,70 +137,32 @@ package final class TrainingSession {
     }
     let norm = try timed(\.optimiser) { try optimiser.update(learningRate: learningRate) }
     isWhole = true
-    return StepResult(loss: Float(sum / Double(max(1, rows))), gradientNorm: norm, drift: head == .both ? comparison.drift(rows) : nil)
+    return StepResult(loss: Float(sum / Double(max(1, weight))), gradientNorm: norm, drift: likelihood?.drift(weight))
   }
 
-  // MARK: - The head
-
-  /// The two heads' losses and gradients so far in a step.
-  private struct Comparison {
-    var loss = 0.0
-    var difference = 0.0
-    var square = 0.0
-    var isWhole = true
-
-    /// Nil where some rows had no reference.
-    func drift(_ rows: Int) -> HeadDrift? {
-      isWhole ? HeadDrift(loss: loss / Double(max(1, rows)), gradient: (difference / max(1e-30, square)).squareRoot()) : nil
-    }
+  /// The same on samples.
+  package func take(_ batch: [EncodedSample], number: Int, learningRate: Float, head: HeadUse = .exact) throws -> StepResult {
+    try take(batch.map { TrainingExample([$0]) }, number: number, learningRate: learningRate, head: head)
   }
 
-  /// Losses of a micro-batch's rows, and their gradient. Shapes: corrected and gradient [d, rows].
-  private func losses(
-    _ corrected: Tensor, _ samples: [EncodedSample], _ gradient: Tensor, scale: Float, seed: UInt64, _ use: HeadUse, _ comparison: inout Comparison
-  ) throws -> [Float] {
-    let targets = samples.flatMap(\.targets), rivals = samples.flatMap(\.rivals)
-    guard let cachedHead, rivals.allSatisfy(\.isEmpty) else {
-      return try loss.evaluate(corrected, targets: targets, rivals: rivals, gradient: gradient, scale: scale, seed: seed)
-    }
-    let known = use == .exact ? nil : cachedHead.references.read(samples)
-    let cached = try known.map { try cachedHead.evaluate(corrected, $0, targets: targets, gradient: gradient, scale: scale) }
-    if let cached, use == .cached { return cached }
-    let before = cached.map { _ in gradient.read() }
-    let stores = use == .exact && cachedHead.references.stores && !cachedHead.references.hold(samples)
-    var taken: [RowReference] = []
-    let exact = try loss.evaluate(corrected, targets: targets, gradient: gradient, scale: scale, seed: seed) { chunk, rows in
-      if stores { taken += try cachedHead.take(corrected, chunk, rows, targets: Array(targets[chunk])) }
-    }
-    if stores, taken.count == targets.count { cachedHead.references.write(samples, taken) }
-    if let cached, let before {
-      comparison.loss += zip(cached, exact).reduce(0.0) { $0 + Double($1.0 - $1.1) }
-      for (a, b) in zip(before, gradient.read()) {
-        comparison.difference += Double((a - b) * (a - b))
-        comparison.square += Double(b * b)
-      }
-    } else {
-      comparison.isWhole = false
-    }
-    return exact
+  /// The mean loss over examples, with the weights to use.
+  package func meanLoss(_ examples: [TrainingExample]) throws -> Float {
+    try average?.used { try lossAsItStands(examples) } ?? lossAsItStands(examples)
   }
 
-  /// Mean loss in nats per loss row over samples, with the weights to use.
-  package func meanLoss(_ samples: [EncodedSample]) throws -> Float {
-    try average?.used { try lossAsItStands(samples) } ?? lossAsItStands(samples)
-  }
-
-  private func lossAsItStands(_ samples: [EncodedSample]) throws -> Float {
-    var sum = 0.0, rows = 0
-    for micro in BatchPlan.pack(Array(samples.indices), lengths: samples.map(\.tokens.count), tokens: configuration.microBatchTokens) {
+  private func lossAsItStands(_ examples: [TrainingExample]) throws -> Float {
+    var sum = 0.0
+    for group in microBatches(examples) {
       try Cancellation.check()
-      let samples = micro.map { samples[$0] }
-      try learner.read(samples.map(\.packed))
-      let losses = try loss.evaluate(try learner.forward(dropout: nil), targets: samples.flatMap(\.targets), rivals: samples.flatMap(\.rivals))
-      sum += losses.reduce(0.0) { $0 + Double($1) }
-      rows += losses.count
+      try learner.read(group.flatMap(\.sequences).map(\.packed))
+      try objective.prepare(group, learner)
+      sum += try objective.evaluate(try learner.forward(dropout: nil), group, gradient: nil, scale: 1, seed: 0)
     }
-    return Float(sum / Double(max(1, rows)))
+    return Float(sum / Double(max(1, examples.reduce(0) { $0 + objective.weight($1) })))
+  }
+
+  private func microBatches(_ batch: [TrainingExample]) -> [[TrainingExample]] {
+    BatchPlan.pack(Array(batch.indices), lengths: batch.map(\.tokens), tokens: configuration.microBatchTokens).map { $0.map { batch[$0] } }
   }
 
   private func timed<R>(_ phase: WritableKeyPath<PhaseTimes, Double>, _ work: () throws -> R) rethrows -> R {

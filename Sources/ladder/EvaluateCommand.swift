@@ -7,16 +7,17 @@ struct Evaluate: AsyncParsableCommand {
     commandName: "eval",
     abstract: "Measure a model, with or without a trained side network.",
     discussion: """
-      loss    mean nats per token of the completions
-      choice  share of samples whose completion is the likeliest of its "choices"
-      exact   share of samples whose generated text ends in the "answer"
-      auto    choice where the samples have choices, exact where they have answers, else loss
+      loss        mean nats per token of the completions
+      choice      share of samples whose completion is the likeliest of its "choices"
+      preference  share of pairs whose "chosen" answer is likelier than the "rejected" one
+      exact       share of samples whose generated text ends in the "answer"
+      auto        preference for pairs, choice where the samples have choices, exact where they have answers, else loss
       """)
 
   @OptionGroup var options: ModelOptions
   @Option(help: ArgumentHelp("A run's folder.", valueName: "run"), completion: .directory) var adapter: String?
   @Option(help: ArgumentHelp("Samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String
-  @Option(help: ArgumentHelp("auto, loss, choice or exact.", valueName: "name")) var metric = "auto"
+  @Option(help: ArgumentHelp("auto, loss, choice, preference or exact.", valueName: "name")) var metric = "auto"
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 2048
   @Option(help: ArgumentHelp("What becomes of a longer sample: trim or drop.", valueName: "what")) var overlong = "trim"
   @Option(help: ArgumentHelp("Tokens that exact match generates at most.", valueName: "N")) var maxTokens = 256
@@ -34,7 +35,7 @@ struct Evaluate: AsyncParsableCommand {
 
   func run() async throws {
     var settings = EvaluationOptions()
-    guard let metric = Metric(rawValue: metric) else { throw LadderError(.usage, "--metric \(self.metric): take auto, loss, choice or exact") }
+    guard let metric = Metric(rawValue: metric) else { throw LadderError(.usage, "--metric \(self.metric): take auto, loss, choice, preference or exact") }
     guard let overlong = Overlong(rawValue: overlong) else { throw LadderError(.usage, "--overlong \(self.overlong): take trim or drop") }
     guard maxLength >= 2, maxTokens >= 1, (limit ?? 1) >= 1, parallel >= 1 else {
       throw LadderError(.usage, "--max-length must be 2 or more, --max-tokens, --parallel and --limit 1 or more")
@@ -48,7 +49,7 @@ struct Evaluate: AsyncParsableCommand {
     let samples = Array(try Sample.load(data).prefix(limit ?? .max))
     let name = URL(fileURLWithPath: data).deletingPathExtension().lastPathComponent
     let adapter = adapter.map { RunDirectory($0) }
-    if let adapter { _ = try adapter.manifest() }
+    if let adapter, let preference = try adapter.manifest().configuration.preference { settings.preference = preference }
     let backbone = try options.load(cache: cache)
     let final = settings
     let result = try await interruptible {
@@ -66,8 +67,14 @@ struct Evaluate: AsyncParsableCommand {
       Terminal.output(try Terminal.json(result))
     } else {
       let value = result.metric == .loss ? "" : String(format: "  %@ %.4f", result.metric.rawValue, result.value)
+      let gain = zip2(result.margin, result.rewardAccuracy).map { String(format: "  margin %.3f nats, above 0 in %.1f%%", $0, 100 * $1) } ?? ""
       Terminal.output(
-        String(format: "%@:%@  loss %.4f  over %d samples, %d tok/s", result.task, value, result.loss, result.examples, Int(result.tokensPerSecond)))
+        String(format: "%@:%@  loss %.4f  over %d samples, %d tok/s", result.task, value, result.loss, result.examples, Int(result.tokensPerSecond)) + gain)
     }
   }
+}
+
+private func zip2<A, B>(_ a: A?, _ b: B?) -> (A, B)? {
+  guard let a, let b else { return nil }
+  return (a, b)
 }

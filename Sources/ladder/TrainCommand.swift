@@ -36,9 +36,17 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("What becomes of a longer sample: trim (its prompt's start is cut; default) or drop.", valueName: "what")) var overlong: String?
   @Option(
     help: ArgumentHelp(
-      "What samples with choices are trained on: tokens (the whole vocabulary; default), or choices (against each other alone: to judge, not to generate).",
+      """
+      tokens (the whole vocabulary; default); choices: those of a sample against each other alone, to judge, not to generate; or \
+      preference: the chosen of two answers against the rejected one.
+      """,
       valueName: "what"))
   var objective: String?
+  @Option(help: ArgumentHelp("How pairs are compared: sigmoid (DPO; default), ipo, orpo or simpo.", valueName: "kind")) var preferenceLoss: String?
+  @Option(
+    help: ArgumentHelp("How strongly a preference pulls away from the model alone: smaller pulls further (default 0.1).", valueName: "F"))
+  var beta: Double?
+  @Option(help: ArgumentHelp("Share of pairs that are taken to be the wrong way round (default 0).", valueName: "F")) var labelSmoothing: Double?
   @Option(help: ArgumentHelp("Samples of one step (default 16).", valueName: "B")) var batchSize: Int?
   @Option(help: ArgumentHelp("Tokens in memory at once; the rest of a step is accumulated (default 2048).", valueName: "tokens")) var microBatch: Int?
   @Option(help: ArgumentHelp("Peak learning rate (default 3e-4).", valueName: "LR")) var learningRate: Float?
@@ -123,6 +131,19 @@ struct Train: AsyncParsableCommand {
     return options
   }
 
+  private func preferenceSettings(_ objective: Objective?) throws -> PreferenceSettings? {
+    guard objective == .preference else {
+      for (option, isGiven) in [("--preference-loss", preferenceLoss != nil), ("--beta", beta != nil), ("--label-smoothing", labelSmoothing != nil)]
+      where isGiven { throw LadderError(.usage, "\(option) goes with --objective preference") }
+      return nil
+    }
+    var settings = PreferenceSettings()
+    if let loss = try choice("--preference-loss", preferenceLoss, "sigmoid, ipo, orpo or simpo", PreferenceSettings.Loss.init) { settings.loss = loss }
+    if let beta { settings.beta = beta }
+    if let labelSmoothing { settings.labelSmoothing = labelSmoothing }
+    return settings
+  }
+
   private func trainingConfiguration() throws -> TrainingConfiguration {
     var settings = TrainingConfiguration()
     try method.apply(to: &settings)
@@ -131,7 +152,8 @@ struct Train: AsyncParsableCommand {
     settings.steps = steps
     set(\.maxLength, maxLength)
     set(\.overlong, try choice("--overlong", overlong, "trim or drop", Overlong.init))
-    settings.objective = try choice("--objective", objective, "tokens or choices", Objective.init)
+    settings.objective = try choice("--objective", objective, "tokens, choices or preference", Objective.init)
+    settings.preference = try preferenceSettings(settings.objective)
     set(\.batchSize, batchSize)
     set(\.microBatchTokens, microBatch)
     set(\.learningRate, learningRate)

@@ -147,4 +147,27 @@ import Testing
     let packed = BatchPlan.pack([0, 1, 2, 3, 4], lengths: [40, 40, 40, 200, 10], tokens: 100)
     #expect(packed == [[0, 1], [2], [3], [4]])
   }
+
+  /// TRL's formats of pairs.
+  @Test func pairs() throws {
+    func form(_ json: String) throws -> Sample.Form { try Sample(json: Data(json.utf8)).form }
+    let text = Sample.Form.preference(chosen: .completion(prompt: "Why?", completion: " So."), rejected: .completion(prompt: "Why?", completion: " No."))
+    #expect(try form(#"{"prompt": "Why?", "chosen": " So.", "rejected": " No."}"#) == text)
+    #expect(try form(#"{"chosen": "Why? So.", "rejected": "Why? No."}"#) == text)
+    let ask = ChatMessage(role: "user", content: "Why?")
+    let so = ChatMessage(role: "assistant", content: "So."), no = ChatMessage(role: "assistant", content: "No.")
+    let turns = Sample.Form.preference(chosen: .reply(to: [ask], with: [so]), rejected: .reply(to: [ask], with: [no]))
+    let (a, b, c) = (
+      #"{"role": "user", "content": "Why?"}"#, #"{"role": "assistant", "content": "So."}"#, #"{"role": "assistant", "content": "No."}"#
+    )
+    #expect(try form("{\"prompt\": [\(a)], \"chosen\": [\(b)], \"rejected\": [\(c)]}") == turns)
+    #expect(try form("{\"chosen\": [\(a), \(b)], \"rejected\": [\(a), \(c)]}") == turns)
+    for wrong in [
+      #"{"prompt": "a", "chosen": "b"}"#, #"{"prompt": "a", "chosen": "b", "rejected": "b"}"#, #"{"prompt": "a", "chosen": "", "rejected": "b"}"#,
+      #"{"prompt": "a", "chosen": 1, "rejected": "b"}"#, "{\"chosen\": [\(a)], \"rejected\": [\(a), \(c)]}",
+    ] {
+      let error = #expect(throws: LadderError.self) { try Sample(json: Data(wrong.utf8)) }
+      #expect(error?.kind == .data, "\(wrong)")
+    }
+  }
 }

@@ -63,6 +63,36 @@ import Testing
     }
   }
 
+  /// Pairs are ranked by the engine's own likelihoods, and the losses that need no reference are those of these.
+  @Test(arguments: [PreferenceSettings.Loss.sigmoid, .simpo, .orpo]) func pairsAreRankedByTheirLikelihood(_ loss: PreferenceSettings.Loss) throws {
+    let samples = (0..<9).map { i in
+      Sample(
+        .preference(
+          chosen: .completion(prompt: "item \(i * 7) is", completion: " some word"),
+          rejected: .completion(prompt: "item \(i * 7) is", completion: " none at all")))
+    }
+    // In F32: a quantised model rounds activations, which makes of a last bit a percent.
+    let backbone = try Backbone(path: try folder.model("f32.gguf") { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
+    var options = EvaluationOptions()
+    options.preference.loss = loss
+    let result = try LadderModel(backbone).evaluate(samples, options: options)
+    let reference = try ReferenceLogits(backbone, maxTokens: 64)
+    var right = 0.0, sum = 0.0
+    for example in try SampleEncoder(backbone, maxLength: 256, objective: .preference).examples(samples, name: "pairs").examples {
+      let own = try example.sequences.map { try reference.logProbabilities($0.tokens, rows: $0.lossRows, targets: $0.targets).reduce(0, +) }
+      let counts = example.sequences.map(\.targets.count)
+      let isCompared = loss == .sigmoid
+      let pair = PreferencePair(
+        chosen: own[0], rejected: own[1], chosenReference: isCompared ? own[0] : 0, rejectedReference: isCompared ? own[1] : 0, chosenTokens: counts[0],
+        rejectedTokens: counts[1])
+      sum += pair.evaluate(options.preference).loss
+      right += own[0] > own[1] ? 1 : 0
+    }
+    #expect(result.metric == .preference && result.examples == 9 && result.margin == 0)
+    #expect(abs(result.value - right / 9) < 1e-9)
+    #expect(abs(result.loss - sum / 9) < 1e-4 * max(1, sum / 9), "\(result.loss) against \(sum / 9)")
+  }
+
   /// Choices of one token each share their prompt's run, others are scored whole: both agree with the engine's likelihoods.
   @Test(arguments: [[" a", " b", " c"], [" yes indeed", " no", " maybe so"]]) func choicesAreJudgedByTheirLikelihood(_ choices: [String]) throws {
     let samples = (0..<9).map { Sample(prompt: "item \($0 * 7) is", completion: choices[$0 % 3], choices: choices) }

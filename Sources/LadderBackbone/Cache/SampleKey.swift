@@ -26,6 +26,16 @@ package struct SampleKey: Hashable {
   }
 }
 
+extension SampleKey {
+  /// Tells samples apart whose tokens agree and whose targets do not: the last target is no token of its sample.
+  package init(withTargets sample: EncodedSample) {
+    self.init(sample.packed)
+    var sum = Checksum(seed: high)
+    sample.targets.forEach { sum.mix(UInt64(UInt32(bitPattern: $0))) }
+    high = sum.value
+  }
+}
+
 /// A 64-bit checksum over words (multiply and rotate): finds torn and damaged data, guards against no forger.
 package struct Checksum {
   package private(set) var value: UInt64

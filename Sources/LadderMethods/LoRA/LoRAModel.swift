@@ -97,6 +97,8 @@ package final class LoRAModel {
     package var windowed: AttentionBlocks?
     /// Dropout factors of each input width [columns, n]; empty drops none.
     package var masks: [Int: Tensor] = [:]
+    /// False leaves the additions out.
+    package var adds = true
 
     package init(positions: Tensor, whole: AttentionBlocks, windowed: AttentionBlocks?, masks: [Int: Tensor] = [:]) {
       self.positions = positions
@@ -117,7 +119,7 @@ package final class LoRAModel {
       guard let weight = block.matrices[target] else { preconditionFailure("a block has every matrix") }
       var y = tape.projectFrozen(x, weight, keeps: keeps)
       if let bias = block.biases[target] { y = tape.shift(y, by: bias) }
-      guard configuration.targets.contains(target) else { return y }
+      guard places.adds, configuration.targets.contains(target) else { return y }
       let a = parameters[Self.name(index, target, "a")], b = parameters[Self.name(index, target, "b")]
       // A mask has a column for each row of the whole micro-batch.
       let mask = places.masks[x[0]].map { $0[1] == x[1] ? $0 : tape.graph.slice($0, 1, 0..<x[1]) }

@@ -52,11 +52,13 @@ package final class LoRAStep {
   /// - Parameters:
   ///   - dropout: the stream that drops channels of the additions' inputs; nil drops none.
   ///   - keeps: keep what `backward` needs.
+  ///   - adds: false leaves the additions out: the model as it is.
   /// - Returns: the final norm's output at the loss rows, [d, rows]; valid until the next `read`.
-  package func forward(dropout: SeededRandom? = nil, keeps: Bool = true) throws -> Tensor {
+  package func forward(dropout: SeededRandom? = nil, keeps: Bool = true, adds: Bool = true) throws -> Tensor {
     guard let tokens, let lossRows, let last, let final, let gradientOfState else { preconditionFailure("read() comes first") }
     try drawMasks(dropout)
-    guard let places else { preconditionFailure("read() comes first") }
+    guard var places else { preconditionFailure("read() comes first") }
+    places.adds = adds
     graph.reset()
     graph.store(try model.embeddings(graph, tokens), in: states[0])
     try graph.compute()

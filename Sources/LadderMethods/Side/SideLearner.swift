@@ -30,6 +30,7 @@ package final class SideLearner: Learner {
     func read() throws { try step.read(samples, from: taps) }
     try keeps ? read() : taps.withoutKeeping(read)
   }
+  package func referenceRows() throws -> Tensor { step.finalRows }
   package func forward(dropout: SeededRandom?) throws -> Tensor { try step.forward(dropout: dropout) }
   package func backward(_ gradient: Tensor) throws { try step.backward(gradient) }
   package func export() -> Safetensors { network.export() }

@@ -74,6 +74,12 @@ package final class SideStep {
     return made
   }
 
+  /// The backbone's rows, before `forward` corrects them: [d, rows].
+  package var finalRows: Tensor {
+    guard let a = activations else { preconditionFailure("read() comes first") }
+    return a.final
+  }
+
   /// - Parameter dropout: the stream that drops tap channels while training; nil drops none.
   /// - Returns: n + Δ at the loss rows, [d, rows]; valid until the next `read`.
   package func forward(dropout: SeededRandom? = nil) throws -> Tensor {

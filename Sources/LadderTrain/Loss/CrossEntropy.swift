@@ -34,21 +34,22 @@ package final class CrossEntropy {
   ///   - rivals: of each row the entries that its softmax is over; none for the whole vocabulary, and empty for that in all rows.
   ///   - gradient: [width, rows] F32, filled with `scale` × dΣloss/drows; nil where no gradient is asked for.
   ///   - seed: of what is drawn for the gradient.
+  ///   - asInTraining: losses as they come with a gradient, where none is asked for.
   ///   - known: called with what a survey found of some of the rows.
   package func evaluate(
     _ rows: Tensor, targets: [Int32], rivals: [[Int32]] = [], gradient: Tensor? = nil, scale: Float = 1, seed: UInt64 = 0,
-    known: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)? = nil
+    asInTraining: Bool = false, known: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)? = nil
   ) throws -> [Float] {
     precondition(rows[1] == targets.count && (rivals.isEmpty || rivals.count == targets.count))
     var losses: [Float] = []
     while losses.count < targets.count {
       let start = losses.count, hasRivals = !rivals.isEmpty && !rivals[start].isEmpty
-      let limit = min(targets.count, start + (hasRivals ? Self.rowsAmongRivals : rowsAtOnce(trains: gradient != nil)))
+      let limit = min(targets.count, start + (hasRivals ? Self.rowsAmongRivals : rowsAtOnce(trains: gradient != nil || asInTraining)))
       let chunk = start..<(rivals.isEmpty ? limit : rivals[start..<limit].firstIndex { $0.isEmpty == hasRivals } ?? limit)
       losses +=
         hasRivals
         ? try evaluate(rows, chunk, Array(targets[chunk]), Array(rivals[chunk]), gradient, scale)
-        : try evaluate(rows, chunk, Array(targets[chunk]), gradient, scale, seed, known)
+        : try evaluate(rows, chunk, Array(targets[chunk]), gradient, scale, seed, asInTraining: gradient != nil || asInTraining, known)
     }
     return losses
   }
@@ -74,19 +75,21 @@ package final class CrossEntropy {
 
   private func evaluate(
     _ rows: Tensor, _ chunk: Range<Int>, _ targets: [Int32], _ gradient: Tensor?, _ scale: Float, _ seed: UInt64,
-    _ report: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)?
+    asInTraining: Bool, _ report: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)?
   ) throws -> [Float] {
-    if let dense, gradient != nil || surveyed == nil { return try dense.evaluate(rows, chunk, targets: targets, gradient: gradient, scale: scale) }
+    if let dense, asInTraining || surveyed == nil {
+      return try dense.evaluate(rows, chunk, targets: targets, gradient: gradient, scale: scale, exact: asInTraining)
+    }
     guard let surveyed else { return [] }
     let values = chunk.lowerBound * head.width, count = chunk.count * head.width
     let isFinite = rows.withHostBytes { $0.bindMemory(to: Float.self)[values..<(values + count)].allSatisfy(\.isFinite) }
     // What is no number has no survey.
     guard isFinite else { return targets.map { _ in .nan } }
-    guard let gradient else {
+    guard asInTraining else {
       return try surveyed.scan.judge(rows, chunk, wanted: targets.map { [$0] }).map { Float($0.logSumExp - Double($0.logits[0])) }
     }
     let known = try surveyed.rows(rows, chunk, targets: targets, seed: seed)
-    try gradient.withHostBytes { bytes in
+    try gradient?.withHostBytes { bytes in
       if let own = bytes.bindMemory(to: Float.self).baseAddress { try surveyed.fill(own + values, known, targets: targets, scale: scale) }
     }
     try report?(chunk, known)

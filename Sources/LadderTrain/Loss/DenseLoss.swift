@@ -30,7 +30,8 @@ package final class DenseLoss {
 
   /// −ln p(target) of a chunk of at most `rowsAtOnce` rows. Shapes: rows [width, all]; gradient the same, whose chunk is filled with
   /// `scale` × dΣloss/drows.
-  package func evaluate(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], gradient: Tensor?, scale: Float) throws -> [Float] {
+  /// - Parameter exact: multiply dequantised weights; nil does so for a gradient.
+  package func evaluate(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], gradient: Tensor?, scale: Float, exact: Bool? = nil) throws -> [Float] {
     try pool.reset()
     let ids = try pool.make(targets), n = targets.count
     graph.reset()
@@ -39,7 +40,7 @@ package final class DenseLoss {
     let targetLogits = head.curve(graph, graph.sumRows(graph.multiply(own, rows)))  // [1, n]
     var sums: Tensor?  // ln Σ exp of each tile [tiles, n]
     for tile in tiles {
-      let sum = logSumExp(logits(tile, rows, exact: gradient != nil))  // [1, n]
+      let sum = logSumExp(logits(tile, rows, exact: exact ?? (gradient != nil)))  // [1, n]
       sums = sums.map { graph.concatenate($0, sum, 0) } ?? sum
     }
     guard let sums else { return [] }

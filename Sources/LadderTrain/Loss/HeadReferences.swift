@@ -54,13 +54,13 @@ package final class HeadReferences {
   }
 
   /// Whether every one of the samples has its references.
-  package func hold(_ samples: [EncodedSample]) -> Bool { samples.allSatisfy { records.holds(Self.key($0)) } }
+  package func hold(_ samples: [EncodedSample]) -> Bool { samples.allSatisfy { records.holds(SampleKey(withTargets: $0)) } }
 
   /// The samples' rows, one after another; nil where one is missing or damaged.
   func read(_ samples: [EncodedSample]) -> [RowReference]? {
     var rows: [RowReference] = []
     for sample in samples {
-      guard let (record, entry) = records.read(Self.key(sample)), record.rows == sample.targets.count else { return nil }
+      guard let (record, entry) = records.read(SampleKey(withTargets: sample)), record.rows == sample.targets.count else { return nil }
       defer { records.release(entry) }
       var place = 0
       for _ in 0..<record.rows {
@@ -80,7 +80,7 @@ package final class HeadReferences {
   func write(_ samples: [EncodedSample], _ rows: [RowReference]) {
     var first = 0
     for sample in samples {
-      let own = rows[first..<(first + sample.targets.count)], key = Self.key(sample)
+      let own = rows[first..<(first + sample.targets.count)], key = SampleKey(withTargets: sample)
       first += sample.targets.count
       guard stores else { return }
       if records.holds(key) { continue }
@@ -94,14 +94,6 @@ package final class HeadReferences {
       }
       guard cache.store({ records.append(key, entry, tokens: sample.tokens.count, rows: own.count) }, bytes: entry.count) else { return }
     }
-  }
-
-  /// Samples whose tokens agree may differ in their targets.
-  private static func key(_ sample: EncodedSample) -> SampleKey {
-    var key = SampleKey(sample.packed), sum = Checksum(seed: key.high)
-    sample.targets.forEach { sum.mix(UInt64(UInt32(bitPattern: $0))) }
-    key.high = sum.value
-    return key
   }
 
   private static func numbers<N>(_ type: N.Type, _ bytes: UnsafeRawBufferPointer, _ start: Int, _ count: Int) -> [N] {

@@ -1,0 +1,98 @@
+import CLlama
+import Foundation
+import LadderCompute
+import LadderCore
+
+/// What the engine's callback writes to. It runs on the thread that calls `llama_decode`.
+final class TapCapture {
+  private let rungOfBlock: [Int: Int]
+  private var taps: [Tensor] = []
+  private var final: Tensor?
+  private var tokenRow = 0
+  private var finalRow = 0
+  private var seen = 0
+  private var normRows = 0
+  private let expected: Int
+  private let stopsAtNorm: Bool
+  /// Copies within an accelerator's memory.
+  private let copies: Graph?
+  private var failure: (any Error)?
+
+  init(rungs: [Int], stopsAtNorm: Bool, copies: Graph?) {
+    self.stopsAtNorm = stopsAtNorm
+    self.copies = copies
+    rungOfBlock = Dictionary(uniqueKeysWithValues: rungs.enumerated().map { ($1 - 1, $0) })
+    expected = rungs.count
+  }
+
+  func begin(taps: [Tensor], final: Tensor?) {
+    self.taps = taps
+    self.final = final
+    tokenRow = 0
+    finalRow = 0
+    startCall()
+  }
+
+  private func startCall() {
+    seen = 0
+    normRows = 0
+  }
+
+  func finishCall(tokens: Int, outputs: Int) throws {
+    if let failure {
+      self.failure = nil
+      throw failure
+    }
+    guard seen == expected, final == nil || normRows == outputs else {
+      throw LadderError(.engine, "the engine handed out \(seen) of \(expected) taps and \(normRows) of \(outputs) final rows")
+    }
+    tokenRow += tokens
+    finalRow += outputs
+    startCall()
+  }
+
+  private func rung(_ name: UnsafePointer<CChar>) -> Int? {
+    strncmp(name, "l_out-", 6) == 0 ? rungOfBlock[Int(atoi(name + 6))] : nil
+  }
+
+  func wants(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
+    let name = ggml_get_name(tensor)
+    guard let name else { return false }
+    return (stopsAtNorm && strcmp(name, "result_norm") == 0) || rung(name) != nil
+  }
+
+  /// Copies a computed tensor out; false at the final norm, so that the head is not run.
+  func take(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
+    guard let name = ggml_get_name(tensor) else { return true }
+    let width = Int(tensor.pointee.ne.0), rows = Int(tensor.pointee.ne.1), count = width * rows
+    if let index = rung(name) {
+      seen += 1
+      guard index < taps.count, count > 0 else { return true }
+      if copyOnDevice(tensor, to: taps[index], tokenRow..<(tokenRow + rows)) { return true }
+      // From the engine's memory straight into the tap's, rounded on the way, where the host addresses both.
+      taps[index].withHostBytes(2 * width * tokenRow, count: 2 * count) { target in
+        Tensor(tensor).withHostBytes { source in
+          ggml_cpu_fp32_to_bf16(
+            source.baseAddress?.assumingMemoryBound(to: Float.self), target.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), Int64(count))
+        }
+      }
+      return true
+    }
+    normRows = rows
+    if let final, count > 0, !copyOnDevice(tensor, to: final, finalRow..<(finalRow + rows)) {
+      Tensor(tensor).withHostBytes {
+        final.write(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[..<(4 * count)]), at: 4 * width * finalRow)
+      }
+    }
+    return false
+  }
+
+  /// Copies a result of the engine to some rows of a tensor without the host; false where one of them is in the host's memory.
+  private func copyOnDevice(_ tensor: UnsafeMutablePointer<ggml_tensor>, to target: Tensor, _ rows: Range<Int>) -> Bool {
+    guard let copies, !Tensor(tensor).isOnHost, !target.isOnHost else { return false }
+    copies.reset()
+    copies.store(copies.leaf(Tensor(tensor)), in: copies.slice(target, 1, rows))
+    do { try copies.compute() } catch { failure = error }
+    return true
+  }
+}
