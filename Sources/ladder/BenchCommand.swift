@@ -31,7 +31,9 @@ struct Bench: AsyncParsableCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
-    guard maxLength >= 2, steps >= 1, decode >= 0, batchSize >= 1, (lossRows ?? 1) >= 1 else {
+    let most = 1 << 30
+    guard (2...most).contains(maxLength), (1...most).contains(steps), (0...1 << 20).contains(decode), (1...most).contains(batchSize), (lossRows ?? 1) >= 1
+    else {
       throw LadderError(.usage, "--max-length must be 2 or more, --steps, --batch-size and --loss-rows 1 or more, --decode 0 or more")
     }
     var settings = TrainingConfiguration()

@@ -37,8 +37,9 @@ struct Evaluate: AsyncParsableCommand {
     var settings = EvaluationOptions()
     guard let metric = Metric(rawValue: metric) else { throw LadderError(.usage, "--metric \(self.metric): take auto, loss, choice, preference or exact") }
     guard let overlong = Overlong(rawValue: overlong) else { throw LadderError(.usage, "--overlong \(self.overlong): take trim or drop") }
-    guard maxLength >= 2, maxTokens >= 1, (limit ?? 1) >= 1, parallel >= 1 else {
-      throw LadderError(.usage, "--max-length must be 2 or more, --max-tokens, --parallel and --limit 1 or more")
+    let most = 1 << 30
+    guard (2...most).contains(maxLength), (1...1 << 20).contains(maxTokens), (limit ?? 1) >= 1, (1...most).contains(parallel) else {
+      throw LadderError(.usage, "--max-length must be 2 to \(most), --max-tokens 1 to \(1 << 20), --parallel 1 to \(most), --limit 1 or more")
     }
     settings.metric = metric
     settings.overlong = overlong

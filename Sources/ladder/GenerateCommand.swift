@@ -15,8 +15,8 @@ struct Generate: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Seed of the sampling.", valueName: "S")) var seed: UInt32 = 0
 
   func run() async throws {
-    guard maxTokens >= 1, temperature >= 0, topP > 0, topP <= 1 else {
-      throw LadderError(.usage, "--max-tokens must be 1 or more, --temperature 0 or more, --top-p above 0 and at most 1")
+    guard (1...1 << 20).contains(maxTokens), temperature >= 0, topP > 0, topP <= 1 else {
+      throw LadderError(.usage, "--max-tokens must be 1 to \(1 << 20), --temperature 0 or more, --top-p above 0 and at most 1")
     }
     var settings = GenerationOptions()
     settings.maxTokens = maxTokens

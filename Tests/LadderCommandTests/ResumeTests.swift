@@ -143,4 +143,17 @@ import Testing
     #expect(longer.status == 0 && folder.steps("run") == 72, "\(longer.errors)")
     #expect(try train("run", ["--resume", "--epochs", "4", "--learning-rate", "1e-3"]).status == 64)
   }
+
+  @Test func numbersThatNoMachineHoldsGetALine() throws {
+    for option in [
+      ["--epochs", "1e30"], ["--steps", "9000000000000000000"], ["--batch-size", "900000000000000000"], ["--max-length", "9000000000000000000"],
+      ["--micro-batch", "9000000000000000000"], ["--checkpoint-every", "9000000000000000000"],
+    ] {
+      let refused = try train("huge", option)
+      #expect(refused.status == 64 && refused.lastError.contains(option[0]), "\(option): \(refused.errors)")
+    }
+    let text = try Command.run(
+      ["generate", "--model", model, "--prompt", "abc", "--max-tokens", "9000000000000000000", "--device", "CPU"], in: folder)
+    #expect(text.status == 64, "\(text.errors)")
+  }
 }
