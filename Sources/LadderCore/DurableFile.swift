@@ -7,7 +7,7 @@ package enum DurableFile {
     let temporary = path + ".tmp"
     do {
       try writeSynced(temporary, parts)
-      guard rename(temporary, path) == 0 else { throw failure(path) }
+      try move(temporary, to: path)
     } catch {
       unlink(temporary)
       throw error
@@ -20,6 +20,11 @@ package enum DurableFile {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
     try write(path, [try encoder.encode(value)])
+  }
+
+  /// Renames a file or a folder.
+  package static func move(_ from: String, to path: String) throws {
+    guard rename(from, path) == 0 else { throw failure(path) }
   }
 
   package static func makeFolder(_ path: String) throws {

@@ -41,7 +41,7 @@ package struct SampleEncoder: Sendable {
 
   /// - Parameter name: the data file, for errors.
   package func encode(_ samples: [Sample], name: String) throws -> (samples: [EncodedSample], count: Count) {
-    let (encoded, count) = try encodeInParallel(samples)
+    let (encoded, count) = try inParallel(samples) { try encode($0, &$1) }
     if encoded.isEmpty {
       throw LadderError(.data, "\(name): none of the \(samples.count) samples fits --max-length \(maxLength); raise it")
     }
@@ -73,10 +73,6 @@ package struct SampleEncoder: Sendable {
     }
     if pairs.isEmpty { throw LadderError(.data, "\(name): none of the \(samples.count) pairs fits --max-length \(maxLength); raise it") }
     return (pairs, count)
-  }
-
-  private func encodeInParallel(_ samples: [Sample]) throws -> (samples: [EncodedSample], count: Count) {
-    try inParallel(samples) { try encode($0, &$1) }
   }
 
   /// On all cores: batches are drawn by length, so the first step waits for all of them.

@@ -21,8 +21,6 @@ extension RunDirectory {
   }
 
   func saveCheckpoint(_ state: CheckpointState, _ session: TrainingSession) throws {
-    var state = state
-    state.averaged = session.average?.count
     let final = "\(checkpointsPath)/step-\(state.step)", temporary = final + ".tmp", old = final + ".old"
     try DurableFile.makeFolder(checkpointsPath)
     try? FileManager.default.removeItem(atPath: temporary)
@@ -43,9 +41,9 @@ extension RunDirectory {
     }
     if FileManager.default.fileExists(atPath: final) {
       try? FileManager.default.removeItem(atPath: old)
-      try move(final, old)
+      try DurableFile.move(final, to: old)
     }
-    try move(temporary, final)
+    try DurableFile.move(temporary, to: final)
     DurableFile.syncFolder(checkpointsPath)
     for folder in checkpointFolders() where folder != final { try? FileManager.default.removeItem(atPath: folder) }
   }
@@ -81,10 +79,6 @@ extension RunDirectory {
       return FileManager.default.fileExists(atPath: path + "/state.json") ? (step, rank, path) : nil
     }
     return found.sorted { ($1.step, $0.rank) < ($0.step, $1.rank) }.map(\.path)
-  }
-
-  private func move(_ from: String, _ to: String) throws {
-    guard rename(from, to) == 0 else { throw LadderError(.inputOutput, "cannot write \(to): \(String(cString: strerror(errno)))") }
   }
 
   private func load(_ folder: String, _ session: TrainingSession) throws -> CheckpointState {

@@ -35,9 +35,7 @@ public struct RunIdentity: Codable, Sendable, Equatable {
   private static func checksum(_ samples: [EncodedSample]) -> String {
     var sum = Checksum()
     for sample in samples {
-      let key = SampleKey(sample.packed)
-      sum.mix(key.low)
-      sum.mix(key.high)
+      sum.mix(SampleKey(sample.packed))
       for target in sample.targets { sum.mix(UInt64(UInt32(bitPattern: target))) }
       for rivals in sample.rivals { for rival in rivals { sum.mix(UInt64(UInt32(bitPattern: rival)) | 1 << 32) } }
     }

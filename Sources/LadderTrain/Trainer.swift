@@ -100,7 +100,7 @@ public struct Trainer: Sendable {
     /// What is due once a step was taken, unless it is done: the checkpoint first, so that a process that is killed while it validates
     /// loses nothing.
     func settle() throws {
-      guard state.step > 0, state.step > firstStep || (state.validated ?? 0) < state.step else { return }
+      guard state.step > 0 else { return }
       let validates = held != nil && isValidationStep(state.step, perEpoch, total) && state.validated != state.step
       if state.step > firstStep, state.step % configuration.checkpointEvery == 0 || state.step == total || (validates && state.step % perEpoch == 0) {
         try checkpoint(run, &state, session, metrics)
@@ -115,7 +115,6 @@ public struct Trainer: Sendable {
         try session.write(to: run)
       }
       state.validated = state.step
-      state.averaged = session.average?.count
       try run.update(state)
       report(.validation(step: state.step, loss: validated, isBest: isBest))
     }
@@ -228,6 +227,7 @@ public struct Trainer: Sendable {
     _ run: RunDirectory, _ state: inout RunDirectory.CheckpointState, _ session: TrainingSession, _ metrics: MetricsFile
   ) throws {
     state.metricsBytes = metrics.bytes
+    state.averaged = session.average?.count
     try run.saveCheckpoint(state, session)
   }
 

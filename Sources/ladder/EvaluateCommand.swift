@@ -68,14 +68,10 @@ struct Evaluate: AsyncParsableCommand {
       Terminal.output(try Terminal.json(result))
     } else {
       let value = result.metric == .loss ? "" : String(format: "  %@ %.4f", result.metric.rawValue, result.value)
-      let gain = zip2(result.margin, result.rewardAccuracy).map { String(format: "  margin %.3f nats, above 0 in %.1f%%", $0, 100 * $1) } ?? ""
+      var gain = ""
+      if let margin = result.margin, let share = result.rewardAccuracy { gain = String(format: "  margin %.3f nats, above 0 in %.1f%%", margin, 100 * share) }
       Terminal.output(
         String(format: "%@:%@  loss %.4f  over %d samples, %d tok/s", result.task, value, result.loss, result.examples, Int(result.tokensPerSecond)) + gain)
     }
   }
-}
-
-private func zip2<A, B>(_ a: A?, _ b: B?) -> (A, B)? {
-  guard let a, let b else { return nil }
-  return (a, b)
 }

@@ -206,11 +206,7 @@ public final class ActivationCache: @unchecked Sendable {
 
   private func measurementPath(_ name: String, _ samples: [PackedSample]) -> String {
     var sum = Checksum()
-    for sample in samples {
-      let key = SampleKey(sample)
-      sum.mix(key.low)
-      sum.mix(key.high)
-    }
+    for sample in samples { sum.mix(SampleKey(sample)) }
     return path + "/\(name)-" + String(format: "%016llx", sum.value) + ".json"
   }
 

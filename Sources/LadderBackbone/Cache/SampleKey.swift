@@ -47,6 +47,11 @@ package struct Checksum {
     value = (value << 27 | value >> 37) &+ 0x94D0_49BB_1331_11EB
   }
 
+  package mutating func mix(_ key: SampleKey) {
+    mix(key.low)
+    mix(key.high)
+  }
+
   package static func of(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
     // Four lanes, so that the multiplications overlap.
     var lanes = (0..<4).map { Checksum(seed: UInt64($0) &* 0x9E37_79B9_7F4A_7C15 &+ 1) }
