@@ -29,7 +29,8 @@ let package = Package(
     // Samples, and samples as tokens; it knows no model.
     .target(name: "LadderData", dependencies: ["LadderCore"], swiftSettings: settings),
     .target(name: "LadderCompute", dependencies: ["LadderCore", "CLlama"], swiftSettings: settings),
-    .target(name: "LadderBackbone", dependencies: ["LadderCompute", "LadderData", "CKernels"], swiftSettings: settings),
+    .target(
+      name: "LadderBackbone", dependencies: ["LadderCompute", "LadderData", "CKernels"], swiftSettings: settings),
     // What can be trained on a frozen model: a folder for each, and one list of them (Method.swift).
     .target(name: "LadderMethods", dependencies: ["LadderBackbone"], swiftSettings: settings),
     .target(name: "LadderTrain", dependencies: ["LadderMethods"], swiftSettings: settings),

@@ -32,16 +32,18 @@ public final class Backbone: @unchecked Sendable {
   /// - Parameters:
   ///   - threads: CPU threads; nil takes one per core.
   ///   - device: one of `Device.all`; nil takes the first accelerator, or the CPU.
-  ///   - head: the head's description, where an activation cache has it: only the head and the tokenizer are loaded then, and the
-  ///     blocks when something needs them.
+  ///   - head: the head's description, where an activation cache has it: only the head and the tokenizer are loaded
+  ///     then, and the blocks when something needs them.
   /// - Throws: `missing`, `data` for a file that is no decoder-only GGUF, `usage` for an unknown device.
   public init(path: String, threads: Int? = nil, device: String? = nil, head: HeadDescription? = nil) throws {
     let file = try GGUFFile(path: path)
     try file.requireDecoder()
     let engine = try Engine(threads: threads, device: device)
     let owner = try ModelLoading.load(path, engine, vocabularyOnly: head != nil)
-    guard let vocabulary = llama_model_get_vocab(owner.model), llama_vocab_type(vocabulary) != LLAMA_VOCAB_TYPE_NONE else {
-      throw LadderError(.data, "\(path) carries no tokenizer; convert the model again with its tokenizer files beside it")
+    guard let vocabulary = llama_model_get_vocab(owner.model), llama_vocab_type(vocabulary) != LLAMA_VOCAB_TYPE_NONE
+    else {
+      throw LadderError(
+        .data, "\(path) carries no tokenizer; convert the model again with its tokenizer files beside it")
     }
     guard let blocks = file.own("block_count"), let width = file.own("embedding_length") else {
       throw LadderError(.data, "\(path): the header names no block_count or embedding_length; convert the model again")
@@ -109,7 +111,9 @@ public final class Backbone: @unchecked Sendable {
   }
 
   private func adopt(_ owner: ModelOwner) throws {
-    if llama_model_has_encoder(owner.model) || !llama_model_has_decoder(owner.model) || llama_model_is_diffusion(owner.model) {
+    if llama_model_has_encoder(owner.model) || !llama_model_has_decoder(owner.model)
+      || llama_model_is_diffusion(owner.model)
+    {
       throw LadderError(.data, "\(path) is not a decoder-only language model (\(file.architecture))")
     }
     // The model's own head from here on; one that was read for itself is freed.

@@ -3,7 +3,8 @@ import Foundation
 import LadderCore
 import LadderData
 
-/// The model's chat template, as far as llama.cpp's own renderer knows it (it matches known templates, it runs no Jinja).
+/// The model's chat template, as far as llama.cpp's own renderer knows it (it matches known templates, it runs no
+/// Jinja).
 public struct ChatTemplate: Sendable {
   let source: String
 
@@ -20,7 +21,9 @@ public struct ChatTemplate: Sendable {
       length = llama_chat_apply_template(source, list, list.count, opensAnswer, &buffer, Int32(buffer.count))
     }
     guard length >= 0 else {
-      throw LadderError(.data, "the model's chat template is not one that llama.cpp renders; write the samples as prompt and completion")
+      throw LadderError(
+        .data, "the model's chat template is not one that llama.cpp renders; write the samples as prompt and completion"
+      )
     }
     return String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }

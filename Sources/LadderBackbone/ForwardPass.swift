@@ -4,8 +4,8 @@ import LadderCompute
 import LadderCore
 import LadderData
 
-/// Runs the frozen backbone and hands out what the side network reads: the tapped blocks' outputs and the final norm's rows.
-/// The head's matmul is never run here.
+/// Runs the frozen backbone and hands out what the side network reads: the tapped blocks' outputs and the final norm's
+/// rows. The head's matmul is never run here.
 package final class ForwardPass: TapSource {
   package let backbone: Backbone
   /// The tapped blocks, 1-based: the rungs r(1) < r(2) < … of the design, each in 1…L−1.
@@ -25,15 +25,18 @@ package final class ForwardPass: TapSource {
   /// - Parameters:
   ///   - maxTokens: the longest sample, and the KV cache's size.
   ///   - unit: tokens of one call of the engine; more only cost memory.
-  ///   - sharedLength: samples of up to this many tokens share a call. A quantised model rounds its activations to 8 bits, which
-  ///     makes a last-bit difference in attention's sums one of a percent in the logits; a sample that has a call to itself gives
-  ///     bit for bit what llama.cpp gives for it.
-  ///   - exactAttention: attention in F32 throughout, not in the engine's fused kernel on F16 keys and values, whose sums
-  ///     depend on how many tokens a call holds: more memory and time, for stepwise results that agree with whole ones.
+  ///   - sharedLength: samples of up to this many tokens share a call. A quantised model rounds its activations to 8
+  ///     bits, which makes a last-bit difference in attention's sums one of a percent in the logits; a sample that has
+  ///     a call to itself gives bit for bit what llama.cpp gives for it.
+  ///   - exactAttention: attention in F32 throughout, not in the engine's fused kernel on F16 keys and values, whose
+  ///     sums depend on how many tokens a call holds: more memory and time, for stepwise results that agree with whole
+  ///     ones.
   ///   - adapter: low-rank additions that llama.cpp applies to the model.
-  ///   - runsHead: run the model's own head too, at every loss row; final rows are not handed out then. To measure the engine by.
+  ///   - runsHead: run the model's own head too, at every loss row; final rows are not handed out then. To measure the
+  ///     engine by.
   package init(
-    _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96, exactAttention: Bool = false,
+    _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96,
+    exactAttention: Bool = false,
     adapter: EngineAdapter? = nil, runsHead: Bool = false
   ) throws {
     self.adapter = adapter
@@ -43,10 +46,12 @@ package final class ForwardPass: TapSource {
     self.maxTokens = maxTokens
     let size = max(unit, maxTokens)
     self.unit = min(unit, size)
-    outputsPerCall = min(self.unit, runsHead ? max(1, (1 << 30) / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall)
+    outputsPerCall = min(
+      self.unit, runsHead ? max(1, (1 << 30) / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = try backbone.takesOneSequence() ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
-    capture = TapCapture(rungs: rungs, stopsAtNorm: !runsHead, copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
+    capture = TapCapture(
+      rungs: rungs, stopsAtNorm: !runsHead, copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)
     parameters.n_batch = UInt32(self.unit)
@@ -71,13 +76,16 @@ package final class ForwardPass: TapSource {
     }
     Log.clearError()
     guard let context = llama_init_from_model(try backbone.model(), parameters) else {
-      throw LadderError(.engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller --max-length")
+      throw LadderError(
+        .engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller --max-length")
     }
     self.context = context
     llama_attach_threadpool(context, backbone.engine.threadpool, backbone.engine.threadpool)
     if let adapter {
       var adapters: [OpaquePointer?] = [adapter.pointer], scales: [Float] = [1]
-      guard llama_set_adapters_lora(context, &adapters, 1, &scales) == 0 else { throw LadderError(.engine, "llama.cpp could not apply the adapter") }
+      guard llama_set_adapters_lora(context, &adapters, 1, &scales) == 0 else {
+        throw LadderError(.engine, "llama.cpp could not apply the adapter")
+      }
     }
     batch = llama_batch_init(Int32(self.unit), 0, 1)
   }
@@ -99,7 +107,9 @@ package final class ForwardPass: TapSource {
       var last = first, tokens = 0, outputs = 0
       while last < samples.count, last - first < maxSequences {
         let sample = samples[last]
-        if last > first, tokens + sample.tokens.count > unit || outputs + sample.lossRows.count > outputsPerCall { break }
+        if last > first, tokens + sample.tokens.count > unit || outputs + sample.lossRows.count > outputsPerCall {
+          break
+        }
         if last > first, max(sample.tokens.count, samples[first].tokens.count) > sharedLength { break }
         tokens += sample.tokens.count
         outputs += sample.lossRows.count
@@ -123,9 +133,9 @@ package final class ForwardPass: TapSource {
     }
   }
 
-  /// Cuts one sample into calls: at every `unit` tokens, as llama.cpp does, and further where a call would hold more loss rows
-  /// than it has room for. Such a cut is at a multiple of 64 tokens and leaves 64 or more, the tile of the engine's attention
-  /// kernel: its sums then stay the same to the last bit.
+  /// Cuts one sample into calls: at every `unit` tokens, as llama.cpp does, and further where a call would hold more
+  /// loss rows than it has room for. Such a cut is at a multiple of 64 tokens and leaves 64 or more, the tile of the
+  /// engine's attention kernel: its sums then stay the same to the last bit.
   private func pieces(_ sample: PackedSample) -> [Range<Int>] {
     let tile = 64, n = sample.tokens.count
     var result: [Range<Int>] = [], loss = sample.lossRows[...]

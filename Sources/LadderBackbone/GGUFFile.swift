@@ -51,7 +51,9 @@ public struct GGUFFile: Sendable {
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), !isDirectory.boolValue else {
       throw LadderError(.missing, "no model file at \(path)")
     }
-    guard let handle = FileHandle(forReadingAtPath: path) else { throw LadderError(.inputOutput, "cannot read \(path): check its permissions") }
+    guard let handle = FileHandle(forReadingAtPath: path) else {
+      throw LadderError(.inputOutput, "cannot read \(path): check its permissions")
+    }
     let bytes = Int((try? handle.seekToEnd()) ?? 0)
     try? handle.seek(toOffset: 0)
     let magic = (try? handle.read(upToCount: 4)) ?? Data()
@@ -65,7 +67,8 @@ public struct GGUFFile: Sendable {
     Log.install()
     Log.clearError()
     guard let context = gguf_init_from_file(path, gguf_init_params(no_alloc: true, ctx: nil)) else {
-      throw LadderError(.data, "\(path): the GGUF header is cut short or broken (\(Log.takeError())); fetch the file again")
+      throw LadderError(
+        .data, "\(path): the GGUF header is cut short or broken (\(Log.takeError())); fetch the file again")
     }
     defer { gguf_free(context) }
 
@@ -81,15 +84,21 @@ public struct GGUFFile: Sendable {
       while shape.count > 1, shape.last == 1 { shape.removeLast() }
       return TensorInfo(
         name: String(cString: gguf_get_tensor_name(context, id)), shape: shape,
-        type: String(cString: ggml_type_name(type)).uppercased(), offset: dataOffset + gguf_get_tensor_offset(context, id),
+        type: String(cString: ggml_type_name(type)).uppercased(),
+        offset: dataOffset + gguf_get_tensor_offset(context, id),
         bytes: gguf_get_tensor_size(context, id), ggmlType: type)
     }
     self.path = path
     self.bytes = bytes
     version = Int(gguf_get_version(context))
     self.metadata = metadata
-    if !headerOnly, let last = tensors.max(by: { $0.offset + $0.bytes < $1.offset + $1.bytes }), last.offset + last.bytes > bytes {
-      throw LadderError(.data, "\(path) is cut short: it has \(bytes) bytes and \(last.name) ends at \(last.offset + last.bytes); fetch the file again")
+    if !headerOnly, let last = tensors.max(by: { $0.offset + $0.bytes < $1.offset + $1.bytes }),
+      last.offset + last.bytes > bytes
+    {
+      throw LadderError(
+        .data,
+        "\(path) is cut short: it has \(bytes) bytes and \(last.name) ends at \(last.offset + last.bytes); fetch the file again"
+      )
     }
   }
 
@@ -108,13 +117,19 @@ public struct GGUFFile: Sendable {
   /// Says why this file cannot be a backbone, before llama.cpp loads it.
   package func requireDecoder() throws {
     let type = string("general.type") ?? "model"
-    if type != "model" { throw LadderError(.data, "\(path) is a GGUF of type \(type), not a model; pass the base model itself") }
+    if type != "model" {
+      throw LadderError(.data, "\(path) is a GGUF of type \(type), not a model; pass the base model itself")
+    }
     let encoders = [
-      "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert", "t5", "t5encoder", "clip",
+      "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert",
+      "t5", "t5encoder", "clip",
       "gemma-embedding", "wavtokenizer-dec",
     ]
-    if encoders.contains(architecture) || flag("\(architecture).attention.causal") == false || metadata["\(architecture).pooling_type"] != nil {
-      throw LadderError(.data, "\(path) is an encoder or embedding model (\(architecture)); Ladder needs a decoder-only language model")
+    if encoders.contains(architecture) || flag("\(architecture).attention.causal") == false
+      || metadata["\(architecture).pooling_type"] != nil
+    {
+      throw LadderError(
+        .data, "\(path) is an encoder or embedding model (\(architecture)); Ladder needs a decoder-only language model")
     }
     if tensors.isEmpty { throw LadderError(.data, "\(path) holds no tensors (a vocabulary file?); pass a whole model") }
   }
@@ -123,7 +138,9 @@ public struct GGUFFile: Sendable {
 
   /// The dequantised values of a tensor: shape[0] × shape[1] × … numbers, fastest dimension first.
   package func values(of tensor: TensorInfo) throws -> [Float] {
-    guard let handle = FileHandle(forReadingAtPath: path) else { throw LadderError(.inputOutput, "cannot read \(path)") }
+    guard let handle = FileHandle(forReadingAtPath: path) else {
+      throw LadderError(.inputOutput, "cannot read \(path)")
+    }
     defer { try? handle.close() }
     try handle.seek(toOffset: UInt64(tensor.offset))
     guard let data = try handle.read(upToCount: tensor.bytes), data.count == tensor.bytes else {
@@ -148,7 +165,9 @@ public struct GGUFFile: Sendable {
   package func load(_ info: TensorInfo, into pool: TensorPool) throws -> Tensor {
     let tensor = try pool.make(ggmlType: info.ggmlType, info.shape)
     ggml_set_name(tensor.pointer, info.name)
-    guard let handle = FileHandle(forReadingAtPath: path) else { throw LadderError(.inputOutput, "cannot read \(path)") }
+    guard let handle = FileHandle(forReadingAtPath: path) else {
+      throw LadderError(.inputOutput, "cannot read \(path)")
+    }
     defer { try? handle.close() }
     try handle.seek(toOffset: UInt64(info.offset))
     var offset = 0
@@ -165,7 +184,9 @@ public struct GGUFFile: Sendable {
   /// 64 bits (FNV-1a) over the header and over pages sampled evenly from the data: tells models apart in milliseconds,
   /// whatever their size. No protection against a forger.
   package func fingerprint() throws -> String {
-    guard let handle = FileHandle(forReadingAtPath: path) else { throw LadderError(.inputOutput, "cannot read \(path)") }
+    guard let handle = FileHandle(forReadingAtPath: path) else {
+      throw LadderError(.inputOutput, "cannot read \(path)")
+    }
     defer { try? handle.close() }
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     func mix(_ data: Data) { for byte in data { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 } }
@@ -194,7 +215,8 @@ public struct GGUFFile: Sendable {
     case GGUF_TYPE_FLOAT32: .number(Double(gguf_get_val_f32(context, id)))
     case GGUF_TYPE_FLOAT64: .number(gguf_get_val_f64(context, id))
     case GGUF_TYPE_BOOL: .flag(gguf_get_val_bool(context, id))
-    default: .array(type: String(cString: gguf_type_name(gguf_get_arr_type(context, id))), count: gguf_get_arr_n(context, id))
+    default:
+      .array(type: String(cString: gguf_type_name(gguf_get_arr_type(context, id))), count: gguf_get_arr_n(context, id))
     }
   }
 }

@@ -3,8 +3,8 @@ import LadderData
 
 /// How the samples of a micro-batch lie one after another, as every forward pass of Ladder's own takes them.
 ///
-/// The micro-batch, not each sample, is rounded up to a multiple of 32 rows, the step of the fast matrix kernels: the at most 31
-/// rows at its end are a sample of no one, and no gradient reaches them.
+/// The micro-batch, not each sample, is rounded up to a multiple of 32 rows, the step of the fast matrix kernels: the
+/// at most 31 rows at its end are a sample of no one, and no gradient reaches them.
 package struct MicroBatch {
   /// Tokens of each sample, and last the rows that belong to none.
   package let lengths: [Int]

@@ -28,7 +28,9 @@ public struct ModelDimensions: Sendable, Equatable {
   public init(_ file: GGUFFile) throws {
     try file.requireDecoder()
     func need(_ key: String) throws -> Int {
-      guard let value = file.own(key) else { throw LadderError(.data, "\(file.path): the header names no \(file.architecture).\(key)") }
+      guard let value = file.own(key) else {
+        throw LadderError(.data, "\(file.path): the header names no \(file.architecture).\(key)")
+      }
       return value
     }
     blocks = try need("block_count")
@@ -39,7 +41,8 @@ public struct ModelDimensions: Sendable, Equatable {
     feedForward = file.own("feed_forward_length") ?? 4 * width
     contextLength = file.own("context_length") ?? 0
     window = file.own("attention.sliding_window")
-    guard let embedding = file.tensors.first(where: { $0.name == "token_embd.weight" }), embedding.shape.count == 2 else {
+    guard let embedding = file.tensors.first(where: { $0.name == "token_embd.weight" }), embedding.shape.count == 2
+    else {
       throw LadderError(.data, "\(file.path) holds no token embedding")
     }
     let output = file.tensors.first { $0.name == "output.weight" } ?? embedding
@@ -51,7 +54,9 @@ public struct ModelDimensions: Sendable, Equatable {
     let matrices = file.tensors.filter { $0.name.hasPrefix("blk.") && $0.shape.count >= 2 }
     blockParameters = matrices.reduce(0) { $0 + $1.shape.reduce(1, *) }
     blockType =
-      Dictionary(grouping: matrices, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key ?? "F32"
+      Dictionary(grouping: matrices, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.max {
+        ($0.value, $0.key) < ($1.value, $1.key)
+      }?.key ?? "F32"
   }
 }
 
@@ -66,5 +71,7 @@ extension ModelDimensions {
   package func attentionOperations(length: Double) -> Double { 2 * length * Double(heads * headSize * blocks) }
 
   /// Of a forward pass per token, the head's aside. Norms and non-linearities are left out.
-  package func forwardOperations(length: Double) -> Double { 2 * Double(blockNumbers) + attentionOperations(length: length) }
+  package func forwardOperations(length: Double) -> Double {
+    2 * Double(blockNumbers) + attentionOperations(length: length)
+  }
 }

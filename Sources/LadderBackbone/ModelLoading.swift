@@ -36,7 +36,8 @@ enum ModelLoading {
     let plain = ggml_backend_buffer_get_type(plainBuffer)
     return "^(output|token_embd)\\.weight$".withCString { pattern in
       var overrides = [
-        llama_model_tensor_buft_override(pattern: pattern, buft: plain), llama_model_tensor_buft_override(pattern: nil, buft: nil),
+        llama_model_tensor_buft_override(pattern: pattern, buft: plain),
+        llama_model_tensor_buft_override(pattern: nil, buft: nil),
       ]
       return overrides.withUnsafeMutableBufferPointer { overrides in
         devices.withUnsafeMutableBufferPointer { devices in

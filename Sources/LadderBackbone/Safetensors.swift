@@ -39,14 +39,16 @@ package struct Safetensors {
     var json = try JSONSerialization.data(withJSONObject: header, options: [.sortedKeys, .withoutEscapingSlashes])
     json.append(Data(repeating: 0x20, count: (8 - json.count % 8) % 8))
     let length = withUnsafeBytes(of: UInt64(json.count).littleEndian) { Data($0) }
-    try DurableFile.write(path, [length, json] + names.compactMap { tensors[$0].map { $0.values.withUnsafeBytes { Data($0) } } })
+    try DurableFile.write(
+      path, [length, json] + names.compactMap { tensors[$0].map { $0.values.withUnsafeBytes { Data($0) } } })
   }
 
   /// The values of a tensor. Shapes: `shape` is in ggml's order, fastest first.
   /// - Throws: `data` where it is missing or has another shape; `path` names the file.
   package func values(_ name: String, shape: [Int], path: String) throws -> [Float] {
     guard let entry = tensors[name], entry.shape == shape.reversed() else {
-      throw LadderError(.data, "\(path) holds no \(name) of shape \(shape.reversed()); it was written for other settings")
+      throw LadderError(
+        .data, "\(path) holds no \(name) of shape \(shape.reversed()); it was written for other settings")
     }
     return entry.values
   }
@@ -65,14 +67,17 @@ package struct Safetensors {
     tensors = [:]
     metadata = header["__metadata__"] as? [String: String] ?? [:]
     for (name, value) in header where name != "__metadata__" {
-      guard let entry = value as? [String: Any], let shape = entry["shape"] as? [Int], let offsets = entry["data_offsets"] as? [Int],
+      guard let entry = value as? [String: Any], let shape = entry["shape"] as? [Int],
+        let offsets = entry["data_offsets"] as? [Int],
         offsets.count == 2, offsets[0] >= 0, offsets[1] >= offsets[0], start + offsets[1] <= data.count
       else { throw broken("tensor \(name) is cut short") }
       guard entry["dtype"] as? String == "F32" else { throw broken("tensor \(name) is not F32") }
       let count = shape.reduce(1, *)
       guard offsets[1] - offsets[0] == 4 * count else { throw broken("tensor \(name) has the wrong size") }
       let values = [Float](unsafeUninitializedCapacity: count) { buffer, filled in
-        data.subdata(in: (start + offsets[0])..<(start + offsets[1])).withUnsafeBytes { UnsafeMutableRawBufferPointer(buffer).copyMemory(from: $0) }
+        data.subdata(in: (start + offsets[0])..<(start + offsets[1])).withUnsafeBytes {
+          UnsafeMutableRawBufferPointer(buffer).copyMemory(from: $0)
+        }
         filled = count
       }
       tensors[name] = Entry(shape: shape, values: values)
@@ -85,13 +90,16 @@ extension Parameters {
   package func export() -> Safetensors {
     var file = Safetensors(metadata: ["format": "ladder"])
     for specification in specifications {
-      file.tensors[specification.name] = .init(shape: specification.shape.reversed(), values: self[specification.name].read())
+      file.tensors[specification.name] = .init(
+        shape: specification.shape.reversed(), values: self[specification.name].read())
     }
     return file
   }
 
   /// - Throws: `data` where a parameter is missing or has another shape.
   package func restore(_ file: Safetensors, from path: String) throws {
-    for specification in specifications { self[specification.name].write(try file.values(specification.name, shape: specification.shape, path: path)) }
+    for specification in specifications {
+      self[specification.name].write(try file.values(specification.name, shape: specification.shape, path: path))
+    }
   }
 }

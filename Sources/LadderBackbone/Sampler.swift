@@ -14,7 +14,8 @@ package final class Sampler {
     if temperature <= 0 {
       llama_sampler_chain_add(chain, llama_sampler_init_greedy())
     } else {
-      // Everything below the thousand likeliest tokens is noise, and sorting a whole vocabulary takes longer than a step.
+      // Everything below the thousand likeliest tokens is noise, and sorting a whole vocabulary takes longer than a
+      // step.
       llama_sampler_chain_add(chain, llama_sampler_init_top_k(1000))
       if topP < 1 { llama_sampler_chain_add(chain, llama_sampler_init_top_p(topP, 1)) }
       llama_sampler_chain_add(chain, llama_sampler_init_temp(temperature))

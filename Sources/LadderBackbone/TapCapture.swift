@@ -44,7 +44,8 @@ final class TapCapture {
       throw failure
     }
     guard seen == expected, final == nil || normRows == outputs else {
-      throw LadderError(.engine, "the engine handed out \(seen) of \(expected) taps and \(normRows) of \(outputs) final rows")
+      throw LadderError(
+        .engine, "the engine handed out \(seen) of \(expected) taps and \(normRows) of \(outputs) final rows")
     }
     tokenRow += tokens
     finalRow += outputs
@@ -73,7 +74,8 @@ final class TapCapture {
       taps[index].withHostBytes(2 * width * tokenRow, count: 2 * count) { target in
         Tensor(tensor).withHostBytes { source in
           ggml_cpu_fp32_to_bf16(
-            source.baseAddress?.assumingMemoryBound(to: Float.self), target.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), Int64(count))
+            source.baseAddress?.assumingMemoryBound(to: Float.self),
+            target.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), Int64(count))
         }
       }
       return true
@@ -81,14 +83,17 @@ final class TapCapture {
     normRows = rows
     if let final, count > 0, !copyOnDevice(tensor, to: final, finalRow..<(finalRow + rows)) {
       Tensor(tensor).withHostBytes {
-        final.write(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[..<(4 * count)]), at: 4 * width * finalRow)
+        final.write(
+          bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[..<(4 * count)]), at: 4 * width * finalRow)
       }
     }
     return false
   }
 
-  /// Copies a result of the engine to some rows of a tensor without the host; false where one of them is in the host's memory.
-  private func copyOnDevice(_ tensor: UnsafeMutablePointer<ggml_tensor>, to target: Tensor, _ rows: Range<Int>) -> Bool {
+  /// Copies a result of the engine to some rows of a tensor without the host; false where one of them is in the host's
+  /// memory.
+  private func copyOnDevice(_ tensor: UnsafeMutablePointer<ggml_tensor>, to target: Tensor, _ rows: Range<Int>) -> Bool
+  {
     guard let copies, !Tensor(tensor).isOnHost, !target.isOnHost else { return false }
     copies.reset()
     copies.store(copies.leaf(Tensor(tensor)), in: copies.slice(target, 1, rows))

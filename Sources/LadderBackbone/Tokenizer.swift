@@ -32,7 +32,9 @@ public struct Tokenizer: @unchecked Sendable {
         while true {
           var written: Int32 = 0
           let tokens = [Int32](unsafeUninitializedCapacity: capacity) { buffer, filled in
-            written = llama_tokenize(vocabulary, bytes.baseAddress, Int32(bytes.count), buffer.baseAddress, Int32(capacity), beginning, special)
+            written = llama_tokenize(
+              vocabulary, bytes.baseAddress, Int32(bytes.count), buffer.baseAddress, Int32(capacity), beginning, special
+            )
             filled = max(0, Int(written))
           }
           if written >= 0 { return tokens }

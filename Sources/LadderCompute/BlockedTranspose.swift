@@ -2,8 +2,9 @@ import CLlama
 
 /// `aᵀ` of F32 and BF16 matrices on the CPU, a tile at a time.
 ///
-/// ggml's copy of a transposed view walks down whole columns, one number at a time: at widths of a power of two each number is a
-/// cache line of its own and the lines push each other out. Attention's gradient transposes every block of probabilities.
+/// ggml's copy of a transposed view walks down whole columns, one number at a time: at widths of a power of two each
+/// number is a cache line of its own and the lines push each other out. Attention's gradient transposes every block of
+/// probabilities.
 enum BlockedTranspose {
   /// Whether this is for the tensor: neighbours next to each other in its first dimension, on the CPU.
   static func serves(_ a: Tensor, _ engine: Engine) -> Bool {
@@ -26,7 +27,8 @@ enum BlockedTranspose {
   private static let side = 32
 
   private static func fill(_ target: Tensor, thread: Int, of threads: Int) {
-    guard let source = target.pointer.pointee.src.0.map({ Tensor($0) }), let from = source.pointer.pointee.data, let to = target.pointer.pointee.data
+    guard let source = target.pointer.pointee.src.0.map({ Tensor($0) }), let from = source.pointer.pointee.data,
+      let to = target.pointer.pointee.data
     else { return }
     let k = source[0], n = source[1], across = (k + side - 1) / side, tiles = across * ((n + side - 1) / side)
     for b in 0..<source[2] {
@@ -47,7 +49,8 @@ enum BlockedTranspose {
   /// Source rows `rows` and columns `columns`, in fours where there are four.
   @inline(__always)
   private static func transpose<Number: SIMDScalar & BitwiseCopyable>(
-    _ type: Number.Type, _ source: UnsafeRawPointer, _ sourceStride: Int, _ target: UnsafeMutableRawPointer, _ targetStride: Int, _ columns: Range<Int>,
+    _ type: Number.Type, _ source: UnsafeRawPointer, _ sourceStride: Int, _ target: UnsafeMutableRawPointer,
+    _ targetStride: Int, _ columns: Range<Int>,
     _ rows: Range<Int>
   ) {
     typealias Four = SIMD4<Number>
@@ -62,7 +65,8 @@ enum BlockedTranspose {
       while row + 4 <= rows.upperBound {
         let from = source + row * sourceStride + size * column, to = target + column * targetStride + size * row
         let a = from.loadUnaligned(as: Four.self), b = (from + sourceStride).loadUnaligned(as: Four.self)
-        let c = (from + 2 * sourceStride).loadUnaligned(as: Four.self), d = (from + 3 * sourceStride).loadUnaligned(as: Four.self)
+        let c = (from + 2 * sourceStride).loadUnaligned(as: Four.self),
+          d = (from + 3 * sourceStride).loadUnaligned(as: Four.self)
         for i in 0..<4 { (to + i * targetStride).storeBytes(of: Four(a[i], b[i], c[i], d[i]), as: Four.self) }
         row += 4
       }

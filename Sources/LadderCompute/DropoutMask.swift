@@ -2,7 +2,8 @@ import Dispatch
 import LadderCore
 
 extension SeededRandom {
-  /// Fills a matrix with dropout factors: 0 with probability `rate` (to 1/256), else 1 / (1 − rate) so that the mean is 1.
+  /// Fills a matrix with dropout factors: 0 with probability `rate` (to 1/256), else 1 / (1 − rate) so that the mean is
+  /// 1.
   ///
   /// Each row is a stream of its own, so that rows are drawn on all cores with one result.
   package mutating func fillDropoutMask(_ mask: Tensor, rate: Float) {

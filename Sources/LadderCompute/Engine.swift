@@ -25,8 +25,8 @@ public struct Device: Sendable {
 
 /// The backends that graphs run on: the chosen device, and the CPU for what the device cannot do.
 ///
-/// An engine is used by one task at a time; its threads are shared with llama.cpp's context, so that two pools never spin
-/// against each other.
+/// An engine is used by one task at a time; its threads are shared with llama.cpp's context, so that two pools never
+/// spin against each other.
 package final class Engine: @unchecked Sendable {
   package let device: ggml_backend_dev_t
   package let threads: Int
@@ -110,7 +110,9 @@ package final class Engine: @unchecked Sendable {
   var main: ggml_backend_t { backends[0] }
 
   /// Whether the chosen device itself runs the operation.
-  package func supports(_ operation: UnsafeMutablePointer<ggml_tensor>?) -> Bool { ggml_backend_supports_op(main, operation) }
+  package func supports(_ operation: UnsafeMutablePointer<ggml_tensor>?) -> Bool {
+    ggml_backend_supports_op(main, operation)
+  }
 
   /// Bytes that a tensor takes in the device's memory: some devices pad its rows for their kernels.
   func bytes(of tensor: UnsafeMutablePointer<ggml_tensor>) -> Int {
@@ -119,7 +121,9 @@ package final class Engine: @unchecked Sendable {
 
   func allocate(_ bytes: Int) throws(LadderError) -> ggml_backend_buffer_t {
     guard let buffer = ggml_backend_alloc_buffer(main, max(bytes, 1)) else {
-      throw LadderError(.engine, "no memory for \(bytes >> 20) MB on \(name): use a smaller --batch-size, --max-length or --micro-batch")
+      throw LadderError(
+        .engine, "no memory for \(bytes >> 20) MB on \(name): use a smaller --batch-size, --max-length or --micro-batch"
+      )
     }
     return buffer
   }

@@ -3,8 +3,8 @@ import LadderCore
 
 /// One ggml graph: nodes are added in the order in which they run, then `compute` runs them all.
 ///
-/// Intermediate results share memory by liveness; a result that is read after `compute` is copied to a pool's tensor with
-/// `store`, or marked with `keep`.
+/// Intermediate results share memory by liveness; a result that is read after `compute` is copied to a pool's tensor
+/// with `store`, or marked with `keep`.
 package final class Graph {
   let context: OpaquePointer
   private var graph: OpaquePointer?
@@ -15,9 +15,12 @@ package final class Graph {
   let nodes: Int
 
   /// A graph with memory of its own.
-  package convenience init(_ engine: Engine, nodes: Int = 16384) throws { try self.init(GraphMemory(engine), nodes: nodes) }
+  package convenience init(_ engine: Engine, nodes: Int = 16384) throws {
+    try self.init(GraphMemory(engine), nodes: nodes)
+  }
 
-  /// A graph of at most `nodes` nodes whose results lie in memory that it shares with others: theirs are lost when it runs.
+  /// A graph of at most `nodes` nodes whose results lie in memory that it shares with others: theirs are lost when it
+  /// runs.
   package init(_ memory: GraphMemory, nodes: Int) throws {
     self.memory = memory
     self.nodes = nodes
@@ -48,7 +51,8 @@ package final class Graph {
     let scheduler = memory.scheduler
     ggml_backend_sched_reset(scheduler)
     guard ggml_backend_sched_alloc_graph(scheduler, graph) else {
-      throw LadderError(.engine, "no memory for the side network's graph on \(engine.name): use a smaller --micro-batch")
+      throw LadderError(
+        .engine, "no memory for the side network's graph on \(engine.name): use a smaller --micro-batch")
     }
     try check(ggml_backend_sched_graph_compute(scheduler, graph))
     place = memory.place
@@ -65,7 +69,8 @@ package final class Graph {
 
   private func check(_ status: ggml_status) throws(LadderError) {
     guard status == GGML_STATUS_SUCCESS else {
-      throw LadderError(.engine, "the side network's graph failed on \(engine.name): \(String(cString: ggml_status_to_string(status)))")
+      throw LadderError(
+        .engine, "the side network's graph failed on \(engine.name): \(String(cString: ggml_status_to_string(status)))")
     }
   }
 
@@ -93,7 +98,8 @@ package final class Graph {
   ///
   /// - Parameters:
   ///   - sources: what has to be computed before; `body` may read and write their memory.
-  ///   - body: called once on each thread with its number and how many there are; what one thread writes no other touches.
+  ///   - body: called once on each thread with its number and how many there are; what one thread writes no other
+  ///     touches.
   @discardableResult
   package func host(after sources: [Tensor], _ body: @escaping (_ thread: Int, _ threads: Int) -> Void) -> Tensor {
     let work = HostWork(body)
@@ -121,8 +127,12 @@ package final class Graph {
   package func multiply(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_mul(context, a.pointer, b.pointer)) }
   package func scale(_ a: Tensor, _ factor: Float) -> Tensor { add(ggml_scale(context, a.pointer, factor)) }
   /// factor · a + offset.
-  package func scaleAndShift(_ a: Tensor, _ factor: Float, _ offset: Float) -> Tensor { add(ggml_scale_bias(context, a.pointer, factor, offset)) }
-  package func scaleInPlace(_ a: Tensor, _ factor: Float) -> Tensor { add(ggml_scale_inplace(context, a.pointer, factor)) }
+  package func scaleAndShift(_ a: Tensor, _ factor: Float, _ offset: Float) -> Tensor {
+    add(ggml_scale_bias(context, a.pointer, factor, offset))
+  }
+  package func scaleInPlace(_ a: Tensor, _ factor: Float) -> Tensor {
+    add(ggml_scale_inplace(context, a.pointer, factor))
+  }
   package func tanhInPlace(_ a: Tensor) -> Tensor { add(ggml_tanh_inplace(context, a.pointer)) }
   package func softmaxInPlace(_ a: Tensor) -> Tensor { add(ggml_soft_max_inplace(context, a.pointer)) }
   package func softmax(_ a: Tensor) -> Tensor { add(ggml_soft_max(context, a.pointer)) }
@@ -134,7 +144,8 @@ package final class Graph {
   /// One AdamW step in place; `settings` holds rate, β₁, β₂, ε, decay, 1/(1 − β₁ᵗ), 1/(1 − β₂ᵗ).
   package func adamW(_ a: Tensor, _ gradient: Tensor, _ first: Tensor, _ second: Tensor, _ settings: Tensor) -> Tensor {
     ggml_set_param(a.pointer)
-    return add(ggml_opt_step_adamw(context, a.pointer, gradient.pointer, first.pointer, second.pointer, settings.pointer))
+    return add(
+      ggml_opt_step_adamw(context, a.pointer, gradient.pointer, first.pointer, second.pointer, settings.pointer))
   }
   package func square(_ a: Tensor) -> Tensor { add(ggml_sqr(context, a.pointer)) }
   /// σ(a) as SiLU(a) / a: ggml has a vectorised SiLU, its sigmoid calls the C library for every number.
@@ -144,7 +155,9 @@ package final class Graph {
   }
   package func rmsNorm(_ a: Tensor, _ epsilon: Float) -> Tensor { add(ggml_rms_norm(context, a.pointer, epsilon)) }
   package func contiguous(_ a: Tensor) -> Tensor { add(ggml_cont(context, a.pointer)) }
-  package func concatenate(_ a: Tensor, _ b: Tensor, _ dimension: Int) -> Tensor { add(ggml_concat(context, a.pointer, b.pointer, Int32(dimension))) }
+  package func concatenate(_ a: Tensor, _ b: Tensor, _ dimension: Int) -> Tensor {
+    add(ggml_concat(context, a.pointer, b.pointer, Int32(dimension)))
+  }
   package func rows(of a: Tensor, _ ids: Tensor) -> Tensor { add(ggml_get_rows(context, a.pointer, ids.pointer)) }
   /// Rows of `a` put to the places `ids` of zeros like `shape`: the transpose of `rows`.
   package func scattered(_ a: Tensor, _ ids: Tensor, like shape: Tensor) -> Tensor {
@@ -154,20 +167,24 @@ package final class Graph {
 
   /// Some rows of a matrix of any element type in F32. Shapes: weight [k, m], range of m → [k, range].
   package func dequantised(_ weight: Tensor, _ range: Range<Int>) -> Tensor {
-    if engine.isCPU || !ggml_is_quantized(weight.pointer.pointee.type) { return cast(slice(weight, 1, range), .float32) }
+    if engine.isCPU || !ggml_is_quantized(weight.pointer.pointee.type) {
+      return cast(slice(weight, 1, range), .float32)
+    }
     // Accelerators copy few quantised types, and gather rows of nearly all.
     let ids = ggml_arange(context, Float(range.lowerBound), Float(range.upperBound), 1)
     return rows(of: weight, add(ggml_cast(context, add(ids).pointer, GGML_TYPE_I32)))
   }
 
-  /// `W·x` of a low-rank F32 W on the CPU, a sum of few scaled rows for each column, where `matmul` would add up each of its
-  /// numbers across a vector for a few products; nil for any other. Shapes: w [k, m], x [k, n] → [m, n].
+  /// `W·x` of a low-rank F32 W on the CPU, a sum of few scaled rows for each column, where `matmul` would add up each
+  /// of its numbers across a vector for a few products; nil for any other. Shapes: w [k, m], x [k, n] → [m, n].
   func narrowMatmul(_ w: Tensor, _ x: Tensor) -> Tensor? { isNarrow(w, w[0]) ? outerProduct(transposed(w), x) : nil }
 
   /// The same with Wᵀ. Shapes: w [k, m], x [m, n] → [k, n].
   func narrowMatmul(transpose w: Tensor, _ x: Tensor) -> Tensor? { isNarrow(w, w[1]) ? outerProduct(w, x) : nil }
 
-  private func isNarrow(_ w: Tensor, _ inner: Int) -> Bool { engine.isCPU && w.pointer.pointee.type == GGML_TYPE_F32 && inner <= 32 && w[2] == 1 }
+  private func isNarrow(_ w: Tensor, _ inner: Int) -> Bool {
+    engine.isCPU && w.pointer.pointee.type == GGML_TYPE_F32 && inner <= 32 && w[2] == 1
+  }
 
   /// Shapes: a [m, k], x [k, n] → [m, n].
   private func outerProduct(_ a: Tensor, _ x: Tensor) -> Tensor {
@@ -176,10 +193,12 @@ package final class Graph {
 
   /// `aᵀ`, contiguous: [k, n, …] → [n, k, …].
   package func transposed(_ a: Tensor) -> Tensor {
-    BlockedTranspose.serves(a, engine) ? BlockedTranspose.add(a, to: self) : contiguous(add(ggml_transpose(context, a.pointer)))
+    BlockedTranspose.serves(a, engine)
+      ? BlockedTranspose.add(a, to: self) : contiguous(add(ggml_transpose(context, a.pointer)))
   }
 
-  /// The same in an element type, rounded where that is another: before the transpose where it goes by tiles, which then move half the bytes.
+  /// The same in an element type, rounded where that is another: before the transpose where it goes by tiles, which
+  /// then move half the bytes.
   package func transposed(_ a: Tensor, as type: ElementType) -> Tensor {
     if a.pointer.pointee.type == type.ggml { return transposed(a) }
     return BlockedTranspose.serves(a, engine) && (type == .float32 || type == .bfloat16)
@@ -229,5 +248,7 @@ package final class Graph {
   }
 
   /// Sums `a` over the dimensions in which `shape` is 1.
-  package func sumTo(_ a: Tensor, like shape: Tensor) -> Tensor { add(ggml_repeat_back(context, a.pointer, shape.pointer)) }
+  package func sumTo(_ a: Tensor, like shape: Tensor) -> Tensor {
+    add(ggml_repeat_back(context, a.pointer, shape.pointer))
+  }
 }

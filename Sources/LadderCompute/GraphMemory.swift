@@ -19,7 +19,8 @@ package final class GraphMemory {
     return engine.backends.reduce(0) { $0 + ggml_backend_sched_get_buffer_size(scheduler, $1) }
   }
 
-  /// Makes room for graphs of up to `count` nodes; results of earlier ones lose their memory where that takes a new scheduler.
+  /// Makes room for graphs of up to `count` nodes; results of earlier ones lose their memory where that takes a new
+  /// scheduler.
   func reserve(nodes count: Int) throws(LadderError) {
     guard count > nodes else { return }
     if let scheduler { ggml_backend_sched_free(scheduler) }

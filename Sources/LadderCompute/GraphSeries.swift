@@ -1,8 +1,8 @@
 /// Graphs that run one after another in every pass of one shape: built in the first pass, run again in the next.
 ///
-/// A pass calls `rewind`, then `run` for each of its graphs in the same order; `forget` comes before a pass of another shape, whose
-/// graphs are built in the tables of the old ones. On a device other than the CPU each pass builds its graphs anew, as the
-/// scheduler's copies between devices belong to one run.
+/// A pass calls `rewind`, then `run` for each of its graphs in the same order; `forget` comes before a pass of another
+/// shape, whose graphs are built in the tables of the old ones. On a device other than the CPU each pass builds its
+/// graphs anew, as the scheduler's copies between devices belong to one run.
 package final class GraphSeries {
   private struct Entry {
     let graph: Graph
@@ -43,7 +43,8 @@ package final class GraphSeries {
   ///   - nodes: at least as many as `build` adds.
   ///   - inputs: tensors that the graph reads or writes and that may lie elsewhere in the next pass of the same shape.
   package func run(nodes: Int, inputs: [Tensor] = [], _ build: (Graph) throws -> Void) throws {
-    let place = next, addresses = inputs.flatMap { [UnsafeRawPointer($0.pointer), UnsafeRawPointer($0.pointer.pointee.data)] }
+    let place = next,
+      addresses = inputs.flatMap { [UnsafeRawPointer($0.pointer), UnsafeRawPointer($0.pointer.pointee.data)] }
     next += 1
     let earlier = place < entries.count ? entries[place] : nil
     if let earlier, earlier.inputs == addresses, earlier.graph.stands { return try earlier.graph.computeAgain() }

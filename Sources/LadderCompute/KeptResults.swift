@@ -1,7 +1,7 @@
 /// Results that a forward pass keeps so that its backward pass, a graph of its own, need not compute them again.
 ///
-/// The forward pass records in the order in which its operations run; after `replay` the same operations in the same order are
-/// handed what they gave.
+/// The forward pass records in the order in which its operations run; after `replay` the same operations in the same
+/// order are handed what they gave.
 package final class KeptResults {
   private let pool: TensorPool
   private let type: ElementType

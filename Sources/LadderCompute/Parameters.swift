@@ -34,13 +34,16 @@ package final class Parameters {
   private let context: OpaquePointer
   private let pool: TensorPool
 
-  /// - Parameter products: the element type in which matrices enter products; with one other than F32 call `round` after every
-  ///   change of the values.
-  package init(_ specifications: [Specification], _ engine: Engine, trainable: Bool, products: ElementType = .float32) throws {
+  /// - Parameter products: the element type in which matrices enter products; with one other than F32 call `round`
+  ///   after every change of the values.
+  package init(_ specifications: [Specification], _ engine: Engine, trainable: Bool, products: ElementType = .float32)
+    throws
+  {
     self.specifications = specifications
     pool = TensorPool(engine, tensors: 16)
     context = ggml_init(
-      ggml_init_params(mem_size: ggml_tensor_overhead() * (3 * specifications.count + 8), mem_buffer: nil, no_alloc: true))
+      ggml_init_params(
+        mem_size: ggml_tensor_overhead() * (3 * specifications.count + 8), mem_buffer: nil, no_alloc: true))
     for decays in [true, false] {
       let members = specifications.filter { $0.decays == decays }
       if members.isEmpty { continue }
@@ -56,7 +59,9 @@ package final class Parameters {
       for member in members {
         tensors[member.name] = alias(values, member.shape, at: offset)
         if let gradients { gradientTensors[member.name] = alias(gradients, member.shape, at: offset) }
-        if let rounded, let master = tensors[member.name] { roundedTensors[master] = alias(rounded, member.shape, at: offset) }
+        if let rounded, let master = tensors[member.name] {
+          roundedTensors[master] = alias(rounded, member.shape, at: offset)
+        }
         offset += Self.padded(member.count)
       }
       groups.append(Group(decays: decays, values: values, gradients: gradients, rounded: rounded))

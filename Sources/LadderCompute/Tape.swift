@@ -2,9 +2,9 @@ import CLlama
 
 /// Reverse-mode differentiation over a graph.
 ///
-/// An operation adds its forward nodes to the graph at once and records how its inputs' gradients follow from its output's;
-/// `backward` adds those nodes in reverse order. An operation none of whose inputs is watched records nothing, so the same
-/// code serves training and inference.
+/// An operation adds its forward nodes to the graph at once and records how its inputs' gradients follow from its
+/// output's; `backward` adds those nodes in reverse order. An operation none of whose inputs is watched records
+/// nothing, so the same code serves training and inference.
 package final class Tape {
   package let graph: Graph
   private var records: [Record] = []
@@ -26,7 +26,9 @@ package final class Tape {
   /// - Parameters:
   ///   - parameters: those whose rounded twins enter products in the type `products`.
   ///   - results: where operations that are dear to compute again keep what they give.
-  package init(_ graph: Graph, parameters: Parameters? = nil, products: ElementType = .float32, results: KeptResults? = nil) {
+  package init(
+    _ graph: Graph, parameters: Parameters? = nil, products: ElementType = .float32, results: KeptResults? = nil
+  ) {
     self.graph = graph
     self.results = results
     self.parameters = parameters

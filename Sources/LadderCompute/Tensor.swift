@@ -83,12 +83,15 @@ package struct Tensor: Hashable, @unchecked Sendable {
   package func zero() { zero(from: 0) }
 
   /// Zeroes the bytes from `offset` on.
-  package func zero(from offset: Int) { if offset < bytes { ggml_backend_tensor_memset(pointer, 0, offset, bytes - offset) } }
+  package func zero(from offset: Int) {
+    if offset < bytes { ggml_backend_tensor_memset(pointer, 0, offset, bytes - offset) }
+  }
 
   /// Whether the host addresses the tensor's memory.
   package var isOnHost: Bool { pointer.pointee.buffer.map { ggml_backend_buffer_is_host($0) } ?? true }
 
-  /// Calls `body`, which fills `count` bytes from `offset` on, with the tensor's memory or with memory that is copied to it.
+  /// Calls `body`, which fills `count` bytes from `offset` on, with the tensor's memory or with memory that is copied
+  /// to it.
   package func withHostBytes(_ offset: Int, count: Int, _ body: (UnsafeMutableRawBufferPointer) -> Void) {
     if let buffer = pointer.pointee.buffer, ggml_backend_buffer_is_host(buffer), let data = pointer.pointee.data {
       return body(UnsafeMutableRawBufferPointer(start: data + offset, count: count))
@@ -99,8 +102,11 @@ package struct Tensor: Hashable, @unchecked Sendable {
     ggml_backend_tensor_set(pointer, copy.baseAddress, offset, count)
   }
 
-  /// Calls `body` with the tensor's memory where the host can address it, with a copy otherwise; `writeBack` copies the copy back.
-  package func withHostBytes<R>(writeBack: Bool = false, _ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows -> R {
+  /// Calls `body` with the tensor's memory where the host can address it, with a copy otherwise; `writeBack` copies the
+  /// copy back.
+  package func withHostBytes<R>(writeBack: Bool = false, _ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows
+    -> R
+  {
     if let buffer = pointer.pointee.buffer, ggml_backend_buffer_is_host(buffer), let data = pointer.pointee.data {
       return try body(UnsafeMutableRawBufferPointer(start: data, count: bytes))
     }

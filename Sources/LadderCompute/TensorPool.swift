@@ -1,9 +1,11 @@
 import CLlama
 import LadderCore
 
-/// Tensors that outlive a graph: taps, inputs, stored side states. `reset` frees all of them at once and keeps the memory.
+/// Tensors that outlive a graph: taps, inputs, stored side states. `reset` frees all of them at once and keeps the
+/// memory.
 ///
-/// Memory comes in backend buffers; after a reset they are joined into one, so that a step like the last allocates nothing.
+/// Memory comes in backend buffers; after a reset they are joined into one, so that a step like the last allocates
+/// nothing.
 package final class TensorPool {
   private let engine: Engine
   private var context: OpaquePointer

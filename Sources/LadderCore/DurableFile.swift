@@ -2,7 +2,8 @@ import Foundation
 
 /// Files that are whole or not there: written under a temporary name, synced, then renamed.
 package enum DurableFile {
-  /// - Throws: `inputOutput` with the system's reason (a full disk, missing permissions); an older file stays as it was.
+  /// - Throws: `inputOutput` with the system's reason (a full disk, missing permissions); an older file stays as it
+  ///   was.
   package static func write(_ path: String, _ parts: [Data]) throws {
     let temporary = path + ".tmp"
     do {
@@ -31,7 +32,8 @@ package enum DurableFile {
     do {
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     } catch {
-      throw LadderError(.inputOutput, "cannot make the folder \(path): \(reason(error)); choose a place that you can write to")
+      throw LadderError(
+        .inputOutput, "cannot make the folder \(path): \(reason(error)); choose a place that you can write to")
     }
   }
 
@@ -82,6 +84,7 @@ package enum DurableFile {
   private static func reason(_ error: any Error) -> String {
     let error = error as NSError
     let underlying = error.userInfo[NSUnderlyingErrorKey] as? NSError ?? error
-    return underlying.domain == NSPOSIXErrorDomain ? String(cString: strerror(Int32(underlying.code))) : error.localizedDescription
+    return underlying.domain == NSPOSIXErrorDomain
+      ? String(cString: strerror(Int32(underlying.code))) : error.localizedDescription
   }
 }

@@ -2,8 +2,8 @@ import LadderCore
 
 /// The order of an epoch's batches, shuffled by seed, with samples of like length together.
 ///
-/// Batches are drawn once a run and visited in a new order each epoch: what the backbone computes for a batch is then the same to
-/// the last bit in every epoch, cached or not.
+/// Batches are drawn once a run and visited in a new order each epoch: what the backbone computes for a batch is then
+/// the same to the last bit in every epoch, cached or not.
 package struct BatchPlan: Sendable {
   /// Indices of each batch's samples.
   package let batches: [[Int]]

@@ -6,7 +6,8 @@ package struct EncodedSample: Sendable, Equatable {
   package var lossRows: [Int]
   /// The token that follows each loss row.
   package var targets: [Int32]
-  /// Of each loss row the tokens that the target competes with, itself among them, ascending; none where that is the whole vocabulary.
+  /// Of each loss row the tokens that the target competes with, itself among them, ascending; none where that is the
+  /// whole vocabulary.
   package var rivals: [[Int32]]
 
   package var packed: PackedSample { PackedSample(tokens: tokens, lossRows: lossRows) }

@@ -36,7 +36,9 @@ public struct Sample: Sendable, Equatable {
   /// - Throws: `missing`; `data` with file and line for the first line that is no sample.
   public static func load(_ path: String) throws -> [Sample] {
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { throw LadderError(.missing, "no data file at \(path)") }
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+      throw LadderError(.missing, "no data file at \(path)")
+    }
     if isFolder.boolValue { throw LadderError(.data, "\(path) is a folder; pass a JSONL file") }
     let data = try DurableFile.read(path)
     var samples: [Sample] = []
@@ -61,7 +63,9 @@ public struct Sample: Sendable, Equatable {
     } catch {
       throw bad("this line is not valid JSON; write one object a line")
     }
-    guard let object = parsed as? [String: Any] else { throw bad("this line is not a JSON object; write {\"prompt\": …, \"completion\": …}") }
+    guard let object = parsed as? [String: Any] else {
+      throw bad("this line is not a JSON object; write {\"prompt\": …, \"completion\": …}")
+    }
     func string(_ key: String) throws -> String? {
       guard let value = object[key], !(value is NSNull) else { return nil }
       guard let text = value as? String else { throw bad("\"\(key)\" is not a string") }
@@ -70,7 +74,9 @@ public struct Sample: Sendable, Equatable {
     func turns(_ key: String) throws -> [ChatMessage] {
       guard let list = object[key] as? [[String: Any]] else { throw bad("\"\(key)\" is not a list of objects") }
       return try list.map { turn in
-        guard let role = turn["role"] as? String, let content = turn["content"] as? String else { throw bad("a message lacks \"role\" or \"content\"") }
+        guard let role = turn["role"] as? String, let content = turn["content"] as? String else {
+          throw bad("a message lacks \"role\" or \"content\"")
+        }
         return ChatMessage(role: role, content: content)
       }
     }
@@ -88,7 +94,9 @@ public struct Sample: Sendable, Equatable {
       if completion.isEmpty { throw bad("the completion is empty: there is nothing to learn") }
       var choices: [String] = []
       if let value = object["choices"] {
-        guard let list = value as? [String], list.count >= 2, !list.contains("") else { throw bad("\"choices\" is not a list of two or more strings") }
+        guard let list = value as? [String], list.count >= 2, !list.contains("") else {
+          throw bad("\"choices\" is not a list of two or more strings")
+        }
         guard list.contains(completion) else { throw bad("the completion is not among the \"choices\"") }
         choices = list
       }
@@ -101,7 +109,9 @@ public struct Sample: Sendable, Equatable {
       if output.isEmpty { throw bad("the output is empty: there is nothing to learn") }
       let input = try string("input") ?? ""
       let question = input.isEmpty ? instruction : "\(instruction)\n\n### Input:\n\(input)"
-      self.init(.completion(prompt: "### Instruction:\n\(question)\n\n### Response:\n", completion: output), answer: try answer())
+      self.init(
+        .completion(prompt: "### Instruction:\n\(question)\n\n### Response:\n", completion: output),
+        answer: try answer())
     } else {
       throw bad("no \"prompt\", \"messages\", \"text\" or \"instruction\" in this line")
     }
@@ -110,11 +120,17 @@ public struct Sample: Sendable, Equatable {
 
 extension Sample {
   /// A pair in one of TRL's formats: texts or lists of messages, with a "prompt" or with what both begin with.
-  private static func preference(_ object: [String: Any], _ string: (String) throws -> String?, _ turns: (String) throws -> [ChatMessage]) throws -> Form {
+  private static func preference(
+    _ object: [String: Any], _ string: (String) throws -> String?, _ turns: (String) throws -> [ChatMessage]
+  ) throws -> Form {
     func bad(_ message: String) -> LadderError { LadderError(.data, message) }
-    guard object["chosen"] != nil, object["rejected"] != nil else { throw bad("a pair lacks \"chosen\" or \"rejected\"") }
+    guard object["chosen"] != nil, object["rejected"] != nil else {
+      throw bad("a pair lacks \"chosen\" or \"rejected\"")
+    }
     if object["chosen"] is String {
-      guard var chosen = try string("chosen"), var rejected = try string("rejected") else { throw bad("a pair lacks \"chosen\" or \"rejected\"") }
+      guard var chosen = try string("chosen"), var rejected = try string("rejected") else {
+        throw bad("a pair lacks \"chosen\" or \"rejected\"")
+      }
       var prompt = try string("prompt") ?? ""
       if object["prompt"] == nil {
         prompt = chosen.commonPrefix(with: rejected)
@@ -122,9 +138,13 @@ extension Sample {
         prompt = String(prompt[..<(prompt.lastIndex(where: \.isWhitespace) ?? prompt.startIndex)])
         (chosen, rejected) = (String(chosen.dropFirst(prompt.count)), String(rejected.dropFirst(prompt.count)))
       }
-      guard !chosen.isEmpty, !rejected.isEmpty else { throw bad("an answer of the pair is empty: there is nothing to learn") }
+      guard !chosen.isEmpty, !rejected.isEmpty else {
+        throw bad("an answer of the pair is empty: there is nothing to learn")
+      }
       guard chosen != rejected else { throw bad("\"chosen\" and \"rejected\" are the same") }
-      return .preference(chosen: .completion(prompt: prompt, completion: chosen), rejected: .completion(prompt: prompt, completion: rejected))
+      return .preference(
+        chosen: .completion(prompt: prompt, completion: chosen),
+        rejected: .completion(prompt: prompt, completion: rejected))
     }
     var chosen = try turns("chosen"), rejected = try turns("rejected"), prompt: [ChatMessage] = []
     if object["prompt"] != nil {

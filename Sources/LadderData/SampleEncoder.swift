@@ -32,7 +32,8 @@ package struct SampleEncoder: Sendable {
   let overlong: Overlong
   let objective: Objective
 
-  package init(_ tokenizer: any Tokenizing, maxLength: Int, overlong: Overlong = .trim, objective: Objective = .tokens) {
+  package init(_ tokenizer: any Tokenizing, maxLength: Int, overlong: Overlong = .trim, objective: Objective = .tokens)
+  {
     self.tokenizer = tokenizer
     self.maxLength = maxLength
     self.overlong = overlong
@@ -62,21 +63,27 @@ package struct SampleEncoder: Sendable {
   package func pairs(_ samples: [Sample], name: String) throws -> (examples: [TrainingExample], count: Count) {
     let (pairs, count) = try inParallel(samples) { sample, count in
       guard case .preference(let chosen, let rejected) = sample.form else {
-        throw LadderError(.data, "\(name): preferences are learned from pairs; write \"chosen\" and \"rejected\" in every sample")
+        throw LadderError(
+          .data, "\(name): preferences are learned from pairs; write \"chosen\" and \"rejected\" in every sample")
       }
-      let sequences = try [learned(chosen), learned(rejected)], excess = (sequences.map(\.tokens.count).max() ?? 0) - maxLength
+      let sequences = try [learned(chosen), learned(rejected)],
+        excess = (sequences.map(\.tokens.count).max() ?? 0) - maxLength
       var own = Count()
       let fitting = sequences.compactMap { fit($0, excess: excess, &own) }
       count.trimmed += own.trimmed > 0 ? 1 : 0
       count.dropped += own.dropped > 0 ? 1 : 0
       return fitting.count == 2 ? TrainingExample(fitting) : nil
     }
-    if pairs.isEmpty { throw LadderError(.data, "\(name): none of the \(samples.count) pairs fits --max-length \(maxLength); raise it") }
+    if pairs.isEmpty {
+      throw LadderError(.data, "\(name): none of the \(samples.count) pairs fits --max-length \(maxLength); raise it")
+    }
     return (pairs, count)
   }
 
   /// On all cores: batches are drawn by length, so the first step waits for all of them.
-  private func inParallel<Encoded: Sendable>(_ samples: [Sample], _ encode: @Sendable (Sample, inout Count) throws -> Encoded?) throws -> ([Encoded], Count) {
+  private func inParallel<Encoded: Sendable>(
+    _ samples: [Sample], _ encode: @Sendable (Sample, inout Count) throws -> Encoded?
+  ) throws -> ([Encoded], Count) {
     let size = 64, pieces = (samples.count + size - 1) / size
     var results = [Result<([Encoded], Count), any Error>?](repeating: nil, count: pieces)
     results.withUnsafeMutableBufferPointer { results in
@@ -85,7 +92,9 @@ package struct SampleEncoder: Sendable {
       DispatchQueue.concurrentPerform(iterations: pieces) { piece in
         results[piece] = Result {
           var count = Count()
-          let encoded = try samples[(piece * size)..<min((piece + 1) * size, samples.count)].compactMap { try encode($0, &count) }
+          let encoded = try samples[(piece * size)..<min((piece + 1) * size, samples.count)].compactMap {
+            try encode($0, &count)
+          }
           return (encoded, count)
         }
       }
@@ -103,7 +112,9 @@ package struct SampleEncoder: Sendable {
     case .completion(let prompt, let completion):
       // A choice is a label: it is compared with others as it stands. A free completion also has to end.
       var encoded = fit(completionTokens(prompt, completion, ends: sample.choices.isEmpty), &count)
-      if objective == .choices, let targets = encoded?.targets { encoded?.rivals = rivals(prompt, targets, sample.choices) }
+      if objective == .choices, let targets = encoded?.targets {
+        encoded?.rivals = rivals(prompt, targets, sample.choices)
+      }
       return encoded
     case .text(let text):
       let tokens = tokenizer.tokens(text, beginning: true, special: false) + endTokens
@@ -113,9 +124,12 @@ package struct SampleEncoder: Sendable {
         return nil
       }
       count.trimmed += 1
-      return EncodedSample(sequence: Array(tokens.prefix(maxLength)), learned: [Bool](repeating: true, count: maxLength))
+      return EncodedSample(
+        sequence: Array(tokens.prefix(maxLength)), learned: [Bool](repeating: true, count: maxLength))
     case .conversation, .reply: return fit(try learned(sample.form), &count)
-    case .preference: throw LadderError(.data, "a pair of \"chosen\" and \"rejected\" is for the objective preference, and for the metric of that name")
+    case .preference:
+      throw LadderError(
+        .data, "a pair of \"chosen\" and \"rejected\" is for the objective preference, and for the metric of that name")
     }
   }
 
@@ -144,11 +158,14 @@ package struct SampleEncoder: Sendable {
     switch sample.form {
     case .completion(let prompt, _): return tokenizer.tokens(prompt, beginning: true, special: false)
     case .text(let text): return tokenizer.tokens(text, beginning: true, special: false)
-    case .reply(let messages, _): return withBeginning(tokenizer.tokens(try tokenizer.rendered(messages, opensAnswer: true), beginning: false, special: true))
+    case .reply(let messages, _):
+      return withBeginning(
+        tokenizer.tokens(try tokenizer.rendered(messages, opensAnswer: true), beginning: false, special: true))
     case .preference(let chosen, _): return try self.prompt(Sample(chosen))
     case .conversation(let messages):
       let asked = messages.last?.role == "assistant" ? Array(messages.dropLast()) : messages
-      return withBeginning(tokenizer.tokens(try tokenizer.rendered(asked, opensAnswer: true), beginning: false, special: true))
+      return withBeginning(
+        tokenizer.tokens(try tokenizer.rendered(asked, opensAnswer: true), beginning: false, special: true))
     }
   }
 
@@ -198,7 +215,10 @@ package struct SampleEncoder: Sendable {
       let asked = try tokenizer.rendered(Array(messages[..<i]), opensAnswer: true)
       let answered = try tokenizer.rendered(Array(messages[...i]), opensAnswer: false)
       guard asked.hasPrefix(done), answered.hasPrefix(asked) else {
-        throw LadderError(.data, "the model's chat template rewrites earlier turns, so the assistant's turns cannot be told apart; write prompt and completion")
+        throw LadderError(
+          .data,
+          "the model's chat template rewrites earlier turns, so the assistant's turns cannot be told apart; write prompt and completion"
+        )
       }
       result.append(tokenizer.tokens(String(asked.dropFirst(done.count)), beginning: false, special: true), false)
       result.append(tokenizer.tokens(String(answered.dropFirst(asked.count)), beginning: false, special: true), true)

@@ -37,8 +37,8 @@ public struct Evaluation: Sendable, Codable, Equatable {
   public var loss: Double
   /// Mean nats of the right choice among its own choices alone; for `choice`.
   public var choiceLoss: Double?
-  /// For `preference`: how much more, in nats, chosen answers have gained on the model alone than rejected ones, on the mean; and the share
-  /// of pairs of which that is above 0.
+  /// For `preference`: how much more, in nats, chosen answers have gained on the model alone than rejected ones, on the
+  /// mean; and the share of pairs of which that is above 0.
   public var margin: Double?
   public var rewardAccuracy: Double?
   public var tokensPerSecond: Double
@@ -76,7 +76,8 @@ extension LadderModel {
   ///   - name: stands for the samples in results and errors.
   ///   - report: called with samples done and samples in all.
   public func evaluate(
-    _ samples: [Sample], name: String = "samples", options: EvaluationOptions = EvaluationOptions(), report: (Int, Int) -> Void = { _, _ in }
+    _ samples: [Sample], name: String = "samples", options: EvaluationOptions = EvaluationOptions(),
+    report: (Int, Int) -> Void = { _, _ in }
   ) throws -> Evaluation {
     let encoder = SampleEncoder(backbone, maxLength: options.maxLength, overlong: options.overlong)
     switch options.metric == .auto ? Self.metric(for: samples) : options.metric {
@@ -97,7 +98,8 @@ extension LadderModel {
   // MARK: - Metrics
 
   private func evaluateLoss(
-    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
+    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions,
+    _ report: (Int, Int) -> Void
   ) throws -> Evaluation {
     let (encoded, count) = try encoder.encode(samples, name: name)
     let began = ContinuousClock.now
@@ -106,13 +108,17 @@ extension LadderModel {
     let loss = sum / Double(max(1, rows)), tokens = encoded.reduce(0) { $0 + $1.tokens.count }
     return Evaluation(
       task: name, metric: .loss, value: loss, examples: encoded.count, loss: loss,
-      tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed, dropped: count.dropped)
+      tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed,
+      dropped: count.dropped)
   }
 
   private func evaluateChoices(
-    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
+    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions,
+    _ report: (Int, Int) -> Void
   ) throws -> Evaluation {
-    guard samples.allSatisfy({ !$0.choices.isEmpty }) else { throw LadderError(.data, "\(name): --metric choice needs \"choices\" in every sample") }
+    guard samples.allSatisfy({ !$0.choices.isEmpty }) else {
+      throw LadderError(.data, "\(name): --metric choice needs \"choices\" in every sample")
+    }
     var count = SampleEncoder.Count()
     var questions: [(choices: [EncodedSample], gold: Int, names: [String])] = []
     for sample in samples {
@@ -121,10 +127,14 @@ extension LadderModel {
       else { continue }
       questions.append((choices, gold, sample.choices))
     }
-    guard !questions.isEmpty else { throw LadderError(.data, "\(name): no sample fits --max-length \(options.maxLength); raise it") }
+    guard !questions.isEmpty else {
+      throw LadderError(.data, "\(name): no sample fits --max-length \(options.maxLength); raise it")
+    }
     let began = ContinuousClock.now
     // Choices of one token each share a single run of their prompt; others are scored whole, one by one.
-    let shared = questions.indices.filter { i in questions[i].choices.allSatisfy { $0.tokens == questions[i].choices[0].tokens && $0.targets.count == 1 } }
+    let shared = questions.indices.filter { i in
+      questions[i].choices.allSatisfy { $0.tokens == questions[i].choices[0].tokens && $0.targets.count == 1 }
+    }
     let separate = questions.indices.filter { !Set(shared).contains($0) }
     var scores = questions.map { [Double](repeating: 0, count: $0.choices.count) }
     var tokens = 0
@@ -132,13 +142,17 @@ extension LadderModel {
 
     let prompts = shared.map { questions[$0].choices[questions[$0].gold] }
     let answers = shared.map { [questions[$0].choices.map { $0.targets[0] }] }
-    for (question, rows) in zip(shared, try score(prompts, options, wanted: answers, of: predictor) { done, _ in report(done, total) }) {
+    for (question, rows) in zip(
+      shared, try score(prompts, options, wanted: answers, of: predictor) { done, _ in report(done, total) })
+    {
       scores[question] = rows[0].map(Double.init)
     }
     tokens += prompts.reduce(0) { $0 + $1.tokens.count }
     let flat = separate.flatMap { question in questions[question].choices.indices.map { (question, $0) } }
     let sequences = flat.map { questions[$0.0].choices[$0.1] }
-    let losses = sequences.isEmpty ? [] : try losses(sequences, options) { done, all in report(shared.count + done * separate.count / all, total) }
+    let losses =
+      sequences.isEmpty
+      ? [] : try losses(sequences, options) { done, all in report(shared.count + done * separate.count / all, total) }
     for (place, rows) in zip(flat, losses) { scores[place.0][place.1] = -rows.reduce(0.0) { $0 + Double($1) } }
     tokens += sequences.reduce(0) { $0 + $1.tokens.count }
 
@@ -153,27 +167,34 @@ extension LadderModel {
       rows += question.choices[question.gold].targets.count
     }
     return Evaluation(
-      task: name, metric: .choice, value: Double(right) / Double(total), examples: total, loss: nats / Double(max(1, rows)), choiceLoss: among / Double(total),
-      tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed, dropped: count.dropped,
+      task: name, metric: .choice, value: Double(right) / Double(total), examples: total,
+      loss: nats / Double(max(1, rows)), choiceLoss: among / Double(total),
+      tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed,
+      dropped: count.dropped,
       predictions: predictions)
   }
 
   private func evaluateExact(
-    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
+    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions,
+    _ report: (Int, Int) -> Void
   ) throws -> Evaluation {
     let answers = try samples.map { sample in
-      guard let answer = sample.answer else { throw LadderError(.data, "\(name): --metric exact needs an \"answer\" in every sample") }
+      guard let answer = sample.answer else {
+        throw LadderError(.data, "\(name): --metric exact needs an \"answer\" in every sample")
+      }
       return answer
     }
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
     let prompts = try samples.map(encoder.prompt)
     let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)
     let slots = try backbone.takesOneSequence() ? 1 : max(1, min(options.parallelTexts, prompts.count))
-    let decoder = try predictor.decoder(maxTokens: slots * (longest + options.maxTokens), slots: slots), next = try NextToken(backbone)
+    let decoder = try predictor.decoder(maxTokens: slots * (longest + options.maxTokens), slots: slots),
+      next = try NextToken(backbone)
     var right = 0, tokens = 0, finished = 0
     var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
     let began = ContinuousClock.now
-    try generate(prompts.map { Array($0.suffix(longest)) }, decoder, next, maxTokens: options.maxTokens) { index, result in
+    try generate(prompts.map { Array($0.suffix(longest)) }, decoder, next, maxTokens: options.maxTokens) {
+      index, result in
       let isRight = FinalAnswer.matches(result.text, answers[index])
       predictions[index] = .init(text: result.text, tokens: result.tokens, isRight: isRight)
       if isRight { right += 1 }
@@ -192,14 +213,18 @@ extension LadderModel {
   /// The losses of each sample's rows.
   /// - Parameter predictor: nil takes the model's own.
   package func losses(
-    _ samples: [EncodedSample], _ options: EvaluationOptions, of predictor: (any Predictor)? = nil, _ report: (Int, Int) -> Void = { _, _ in }
+    _ samples: [EncodedSample], _ options: EvaluationOptions, of predictor: (any Predictor)? = nil,
+    _ report: (Int, Int) -> Void = { _, _ in }
   ) throws -> [[Float]] {
-    try score(samples, options, wanted: samples.map { $0.targets.map { [$0] } }, of: predictor ?? self.predictor, report).map { rows in rows.map { -$0[0] } }
+    try score(
+      samples, options, wanted: samples.map { $0.targets.map { [$0] } }, of: predictor ?? self.predictor, report
+    ).map { rows in rows.map { -$0[0] } }
   }
 
   /// ln p of the entries that are asked for, of each sample's rows.
   private func score(
-    _ samples: [EncodedSample], _ options: EvaluationOptions, wanted: [[[Int32]]], of predictor: any Predictor, _ report: (Int, Int) -> Void = { _, _ in }
+    _ samples: [EncodedSample], _ options: EvaluationOptions, wanted: [[[Int32]]], of predictor: any Predictor,
+    _ report: (Int, Int) -> Void = { _, _ in }
   ) throws -> [[[Float]]] {
     let lengths = samples.map(\.tokens.count)
     // Like lengths together fill the engine's calls best; results go back to their places.
@@ -211,7 +236,8 @@ extension LadderModel {
     for micro in BatchPlan.pack(order, lengths: lengths, tokens: options.microBatchTokens) {
       try Cancellation.check()
       let owners = micro.flatMap { index in samples[index].targets.map { _ in index } }
-      let values = try loss.logProbabilities(try reader.rows(micro.map { samples[$0].packed }), of: micro.flatMap { wanted[$0] })
+      let values = try loss.logProbabilities(
+        try reader.rows(micro.map { samples[$0].packed }), of: micro.flatMap { wanted[$0] })
       for (owner, own) in zip(owners, values) { results[owner].append(own) }
       done += micro.count
       report(done, samples.count)

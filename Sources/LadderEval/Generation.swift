@@ -35,7 +35,9 @@ extension LadderModel {
   /// Continues a prompt, token by token, with the backbone's KV cache and the side network's own.
   /// - Parameter onText: called with each piece of text as it comes; a piece holds whole characters.
   /// - Throws: `usage` for a prompt that is empty; `interrupted` where the task is cancelled.
-  public func generate(_ prompt: String, options: GenerationOptions = GenerationOptions(), onText: (String) -> Void = { _ in }) throws -> Generation {
+  public func generate(
+    _ prompt: String, options: GenerationOptions = GenerationOptions(), onText: (String) -> Void = { _ in }
+  ) throws -> Generation {
     let tokens = backbone.tokenizer.tokens(prompt, beginning: true, special: options.parsesSpecial)
     guard !tokens.isEmpty else { throw LadderError(.usage, "the prompt is empty") }
     let decoder = try predictor.decoder(maxTokens: tokens.count + options.maxTokens, slots: 1)
@@ -44,11 +46,13 @@ extension LadderModel {
 
   /// The same with a decoder that is used again and again.
   func generate(
-    _ prompt: [Int32], _ decoder: TextDecoder, _ next: NextToken, options: GenerationOptions, onText: (String) -> Void = { _ in }
+    _ prompt: [Int32], _ decoder: TextDecoder, _ next: NextToken, options: GenerationOptions,
+    onText: (String) -> Void = { _ in }
   ) throws -> Generation {
     let sampler = Sampler(temperature: options.temperature, topP: options.topP, seed: options.seed)
     let clock = ContinuousClock()
-    var generation = Generation(text: "", tokens: 0, promptTokens: prompt.count, promptSeconds: 0, decodeSeconds: 0, ended: false)
+    var generation = Generation(
+      text: "", tokens: 0, promptTokens: prompt.count, promptSeconds: 0, decodeSeconds: 0, ended: false)
     decoder.reset()
     let start = clock.now
     var rows = try decoder.extend(prompt)
@@ -82,7 +86,8 @@ extension LadderModel {
   ///   - decoder: its slots are the texts at a time.
   ///   - done: called with each prompt's index and its text, in the order in which they end.
   func generate(
-    _ prompts: [[Int32]], _ decoder: TextDecoder, _ next: NextToken, maxTokens: Int, done: (Int, Generation) throws -> Void
+    _ prompts: [[Int32]], _ decoder: TextDecoder, _ next: NextToken, maxTokens: Int,
+    done: (Int, Generation) throws -> Void
   ) throws {
     struct Text {
       var index: Int
@@ -118,12 +123,16 @@ extension LadderModel {
       for slot in texts.indices where texts[slot] == nil {
         guard let (index, prompt) = waiting.popFirst() else { break }
         decoder.reset(slot: slot)
-        let generation = Generation(text: "", tokens: 0, promptTokens: prompt.count, promptSeconds: 0, decodeSeconds: 0, ended: false)
-        try take(try next.logits(try decoder.extend(prompt, slot: slot))[...], Text(index: index, generation: generation, last: 0), slot: slot)
+        let generation = Generation(
+          text: "", tokens: 0, promptTokens: prompt.count, promptSeconds: 0, decodeSeconds: 0, ended: false)
+        try take(
+          try next.logits(try decoder.extend(prompt, slot: slot))[...],
+          Text(index: index, generation: generation, last: 0), slot: slot)
       }
       let active = texts.enumerated().compactMap { slot, text in text.map { (slot: slot, text: $0) } }
       if active.isEmpty { continue }
-      let logits = try next.logits(try decoder.extend(active.map { (slot: $0.slot, token: $0.text.last) })), v = backbone.vocabulary
+      let logits = try next.logits(try decoder.extend(active.map { (slot: $0.slot, token: $0.text.last) })),
+        v = backbone.vocabulary
       for (row, (slot, text)) in active.enumerated() { try take(logits[(row * v)..<((row + 1) * v)], text, slot: slot) }
     }
   }

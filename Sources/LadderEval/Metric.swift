@@ -18,7 +18,8 @@ public enum Metric: String, Sendable, Codable, CaseIterable {
 package enum FinalAnswer {
   package static func matches(_ text: String, _ answer: String) -> Bool {
     let wanted = normalised(answer)
-    return Double(wanted) != nil ? number(in: text) == number(in: wanted) : normalised(marked(text) ?? lastLine(text)) == wanted
+    return Double(wanted) != nil
+      ? number(in: text) == number(in: wanted) : normalised(marked(text) ?? lastLine(text)) == wanted
   }
 
   static func number(in text: String) -> Double? {

@@ -7,8 +7,8 @@ import LadderData
 package protocol FineTuning: Sendable {
   /// As the field calls it: `lst`, `xladder`, `qlora`.
   var name: String { get }
-  /// Whether the model's own activations stay what they are, whatever is learned: an activation cache can hold them then, and
-  /// llama.cpp runs them.
+  /// Whether the model's own activations stay what they are, whatever is learned: an activation cache can hold them
+  /// then, and llama.cpp runs them.
   var keepsActivations: Bool { get }
   /// What `Learner.initialise` does, where that takes a while.
   var preparation: String? { get }
@@ -29,7 +29,8 @@ package protocol FineTuning: Sendable {
   func predictor(_ backbone: Backbone, weights: String, folder: String) throws -> any Predictor
   /// The peak memory of training, from shapes alone.
   func memory(_ model: ModelDimensions, _ load: TrainingLoad) throws -> MemoryBreakdown
-  /// Floating-point operations of training on `load.tokens` tokens, the head's aside; a multiplication and an addition are two.
+  /// Floating-point operations of training on `load.tokens` tokens, the head's aside; a multiplication and an addition
+  /// are two.
   func operations(_ model: ModelDimensions, _ load: TrainingLoad) throws -> Double
   /// Seconds of one micro-batch of training, the head's aside.
   func seconds(_ model: ModelDimensions, _ load: TrainingLoad, on machine: any MeasuredMachine) throws -> Double
@@ -66,7 +67,8 @@ package struct TrainingLoad: Sendable {
 package protocol MeasuredMachine {
   /// Seconds of the backbone's forward pass per token, in samples of this length.
   func forward(length: Int) -> Double
-  /// Seconds per token that the trained part of a method takes on a small model of the same width, and of the optimiser per parameter.
+  /// Seconds per token that the trained part of a method takes on a small model of the same width, and of the optimiser
+  /// per parameter.
   func trainedPart(_ method: Method, length: Int) throws -> (perToken: Double, optimiserPerParameter: Double)
 }
 
@@ -84,9 +86,11 @@ package protocol Learner: AnyObject {
   func read(_ samples: [PackedSample], keeps: Bool) throws
   /// The head's input at the loss rows as the model alone gives it, [d, rows]; after `read`, valid until `forward`.
   func referenceRows() throws -> Tensor
-  /// The head's input at the loss rows, [d, rows]. `dropout` nil is for judging: nothing is dropped, and `backward` does not follow.
+  /// The head's input at the loss rows, [d, rows]. `dropout` nil is for judging: nothing is dropped, and `backward`
+  /// does not follow.
   func forward(dropout: SeededRandom?) throws -> Tensor
-  /// Adds the parameters' gradients to their buffers. Shapes: gradient [d, rows], with respect to what `forward` returned.
+  /// Adds the parameters' gradients to their buffers. Shapes: gradient [d, rows], with respect to what `forward`
+  /// returned.
   func backward(_ gradient: Tensor) throws
   /// The weights and all that is needed to use them.
   func export() -> Safetensors

@@ -1,7 +1,8 @@
 import LadderBackbone
 import LadderCore
 
-/// What is trained on a frozen model. The one list of methods: whatever else differs between them, they answer through `FineTuning`.
+/// What is trained on a frozen model. The one list of methods: whatever else differs between them, they answer through
+/// `FineTuning`.
 public enum Method: Sendable, Equatable {
   /// A side network on the model's hidden states: LST, and with more than one climb xLadder.
   case ladder(SideConfiguration)
@@ -26,7 +27,8 @@ public enum Method: Sendable, Equatable {
     return (outline.noun, outline.text)
   }
 
-  /// Whether the model's own activations stay what they are, whatever is learned: they can be cached, and llama.cpp runs the blocks.
+  /// Whether the model's own activations stay what they are, whatever is learned: they can be cached, and llama.cpp
+  /// runs the blocks.
   public var keepsActivations: Bool { tuning.keepsActivations }
 
   /// The tapped blocks on a model, 1-based; none for a method that reads no hidden states.

@@ -28,7 +28,10 @@ package final class TextDecoder {
   /// - Parameters:
   ///   - slots: texts at once; they share what `forward` sets aside.
   ///   - correction: given the tokens that one text can hold.
-  package init(_ forward: ForwardPass, slots: Int = 1, correction: (_ capacity: Int) throws -> (any DecoderCorrection)? = { _ in nil }) throws {
+  package init(
+    _ forward: ForwardPass, slots: Int = 1,
+    correction: (_ capacity: Int) throws -> (any DecoderCorrection)? = { _ in nil }
+  ) throws {
     precondition(slots <= forward.maxSequences)
     self.forward = forward
     self.slots = slots
@@ -65,7 +68,9 @@ package final class TextDecoder {
   }
 
   /// Takes one token of each of several texts; returns the head's input at each, [d, texts], valid until the next call.
-  package func extend(_ tokens: [(slot: Int, token: Int32)]) throws -> Tensor { try advance(tokens.map { ($0.slot, [$0.token]) }) }
+  package func extend(_ tokens: [(slot: Int, token: Int32)]) throws -> Tensor {
+    try advance(tokens.map { ($0.slot, [$0.token]) })
+  }
 
   private func advance(_ texts: [(slot: Int, tokens: [Int32])]) throws -> Tensor {
     for (slot, tokens) in texts where pasts[slot] + tokens.count > capacity {

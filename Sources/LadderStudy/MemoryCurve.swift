@@ -23,7 +23,8 @@ public struct MemoryCurve: Codable, Sendable {
   public var slope: Double
   /// The largest distance of a point from the line, over that point.
   public var worstResidual: Double
-  /// The quadratic term of the least-squares parabola at the longest length, over the peak there: near zero for linear growth.
+  /// The quadratic term of the least-squares parabola at the longest length, over the peak there: near zero for linear
+  /// growth.
   public var quadraticShare: Double
 
   enum CodingKeys: String, CodingKey {
@@ -46,10 +47,15 @@ public struct MemoryCurve: Codable, Sendable {
 
   public func chart(_ title: String) -> LineChart {
     let measured = points.map { (x: Double($0.length), y: Double($0.peakBytes) / 1e9) }
-    let ends = [points.first, points.last].compactMap { $0 }.map { (x: Double($0.length), y: (intercept + slope * Double($0.length)) / 1e9) }
+    let ends = [points.first, points.last].compactMap { $0 }.map {
+      (x: Double($0.length), y: (intercept + slope * Double($0.length)) / 1e9)
+    }
     return LineChart(
       title: title, x: "tokens of one sample", y: "peak memory, GB",
-      [.init("measured", measured, line: false), .init(String(format: "line: %.2f GB + %.1f kB a token", intercept / 1e9, slope / 1e3), ends, markers: false)])
+      [
+        .init("measured", measured, line: false),
+        .init(String(format: "line: %.2f GB + %.1f kB a token", intercept / 1e9, slope / 1e3), ends, markers: false),
+      ])
   }
 
   /// Least squares by the normal equations, lengths scaled to 1.

@@ -18,13 +18,24 @@ public struct ModelShape: Sendable, Equatable {
   public var headSize: Int? = nil
 
   public static let known: [ModelShape] = [
-    ModelShape(name: "qwen2.5-0.5b", architecture: "qwen2", blocks: 24, width: 896, feedForward: 4864, heads: 14, keyHeads: 2, vocabulary: 151936, tied: true),
-    ModelShape(name: "qwen2.5-1.5b", architecture: "qwen2", blocks: 28, width: 1536, feedForward: 8960, heads: 12, keyHeads: 2, vocabulary: 151936, tied: true),
-    ModelShape(name: "qwen2.5-3b", architecture: "qwen2", blocks: 36, width: 2048, feedForward: 11008, heads: 16, keyHeads: 2, vocabulary: 151936, tied: true),
-    ModelShape(name: "qwen2.5-7b", architecture: "qwen2", blocks: 28, width: 3584, feedForward: 18944, heads: 28, keyHeads: 4, vocabulary: 152064, tied: false),
-    ModelShape(name: "llama-3.2-1b", architecture: "llama", blocks: 16, width: 2048, feedForward: 8192, heads: 32, keyHeads: 8, vocabulary: 128256, tied: true),
     ModelShape(
-      name: "llama-3.1-8b", architecture: "llama", blocks: 32, width: 4096, feedForward: 14336, heads: 32, keyHeads: 8, vocabulary: 128256, tied: false),
+      name: "qwen2.5-0.5b", architecture: "qwen2", blocks: 24, width: 896, feedForward: 4864, heads: 14, keyHeads: 2,
+      vocabulary: 151936, tied: true),
+    ModelShape(
+      name: "qwen2.5-1.5b", architecture: "qwen2", blocks: 28, width: 1536, feedForward: 8960, heads: 12, keyHeads: 2,
+      vocabulary: 151936, tied: true),
+    ModelShape(
+      name: "qwen2.5-3b", architecture: "qwen2", blocks: 36, width: 2048, feedForward: 11008, heads: 16, keyHeads: 2,
+      vocabulary: 151936, tied: true),
+    ModelShape(
+      name: "qwen2.5-7b", architecture: "qwen2", blocks: 28, width: 3584, feedForward: 18944, heads: 28, keyHeads: 4,
+      vocabulary: 152064, tied: false),
+    ModelShape(
+      name: "llama-3.2-1b", architecture: "llama", blocks: 16, width: 2048, feedForward: 8192, heads: 32, keyHeads: 8,
+      vocabulary: 128256, tied: true),
+    ModelShape(
+      name: "llama-3.1-8b", architecture: "llama", blocks: 32, width: 4096, feedForward: 14336, heads: 32, keyHeads: 8,
+      vocabulary: 128256, tied: false),
   ]
 
   /// - Throws: `usage` with the known names.
@@ -64,8 +75,8 @@ public struct RandomModel: Sendable {
     headType = quantisation.ggml
   }
 
-  /// A model in the types of another, by ggml's names; a type that cannot be made from random numbers, or does not fit the
-  /// width, is replaced by one of like size and speed.
+  /// A model in the types of another, by ggml's names; a type that cannot be made from random numbers, or does not fit
+  /// the width, is replaced by one of like size and speed.
   init(_ shape: ModelShape, blockType: String, headType: String) {
     self.shape = shape
     seed = 0
@@ -96,20 +107,26 @@ public struct RandomModel: Sendable {
     func matrix(_ name: String, _ columns: Int, _ rows: Int, _ scale: Float = 0.02) -> Entry {
       Entry(name: name, columns: columns, rows: rows, type: rows == s.vocabulary ? headType : blockType, scale: scale)
     }
-    func vector(_ name: String, _ count: Int, _ value: Float) -> Entry { Entry(name: name, columns: count, rows: 1, type: GGML_TYPE_F32, scale: value) }
+    func vector(_ name: String, _ count: Int, _ value: Float) -> Entry {
+      Entry(name: name, columns: count, rows: 1, type: GGML_TYPE_F32, scale: value)
+    }
     var list = [matrix("token_embd.weight", s.width, s.vocabulary, 0.05), vector("output_norm.weight", s.width, 1)]
     if !s.tied { list.append(matrix("output.weight", s.width, s.vocabulary, 0.05)) }
     for block in 0..<s.blocks {
       let p = "blk.\(block)."
       list += [
-        vector(p + "attn_norm.weight", s.width, 1), vector(p + "ffn_norm.weight", s.width, 1), matrix(p + "attn_q.weight", s.width, head * s.heads),
-        matrix(p + "attn_k.weight", s.width, head * s.keyHeads), matrix(p + "attn_v.weight", s.width, head * s.keyHeads),
-        matrix(p + "attn_output.weight", head * s.heads, s.width), matrix(p + "ffn_gate.weight", s.width, s.feedForward),
+        vector(p + "attn_norm.weight", s.width, 1), vector(p + "ffn_norm.weight", s.width, 1),
+        matrix(p + "attn_q.weight", s.width, head * s.heads),
+        matrix(p + "attn_k.weight", s.width, head * s.keyHeads),
+        matrix(p + "attn_v.weight", s.width, head * s.keyHeads),
+        matrix(p + "attn_output.weight", head * s.heads, s.width),
+        matrix(p + "ffn_gate.weight", s.width, s.feedForward),
         matrix(p + "ffn_up.weight", s.width, s.feedForward), matrix(p + "ffn_down.weight", s.feedForward, s.width),
       ]
       if s.architecture == "qwen2" {
         list += [
-          vector(p + "attn_q.bias", head * s.heads, 0), vector(p + "attn_k.bias", head * s.keyHeads, 0), vector(p + "attn_v.bias", head * s.keyHeads, 0),
+          vector(p + "attn_q.bias", head * s.heads, 0), vector(p + "attn_k.bias", head * s.keyHeads, 0),
+          vector(p + "attn_v.bias", head * s.keyHeads, 0),
         ]
       }
     }
@@ -140,13 +157,18 @@ public struct RandomModel: Sendable {
     gguf_set_val_f32(file, "\(a).attention.layer_norm_rms_epsilon", 1e-6)
     ByteTokenizer.write(file, vocabulary: shape.vocabulary)
 
-    guard let context = ggml_init(ggml_init_params(mem_size: ggml_tensor_overhead() * (entries.count + 8), mem_buffer: nil, no_alloc: true)) else {
+    guard
+      let context = ggml_init(
+        ggml_init_params(mem_size: ggml_tensor_overhead() * (entries.count + 8), mem_buffer: nil, no_alloc: true))
+    else {
       throw LadderError(.engine, "no memory")
     }
     defer { ggml_free(context) }
     for entry in entries {
       let dimensions = [Int64(entry.columns), Int64(entry.rows)]
-      guard let tensor = ggml_new_tensor(context, entry.type, entry.isMatrix ? 2 : 1, dimensions) else { throw LadderError(.engine, "no memory") }
+      guard let tensor = ggml_new_tensor(context, entry.type, entry.isMatrix ? 2 : 1, dimensions) else {
+        throw LadderError(.engine, "no memory")
+      }
       ggml_set_name(tensor, entry.name)
       gguf_add_tensor(file, tensor)
     }
@@ -164,7 +186,8 @@ public struct RandomModel: Sendable {
     }
   }
 
-  /// One block of rows is drawn and written again and again: drawing billions of numbers would take longer than measuring.
+  /// One block of rows is drawn and written again and again: drawing billions of numbers would take longer than
+  /// measuring.
   private func write(_ entry: Entry, _ index: Int, to handle: FileHandle) throws {
     let rowBytes = ggml_row_size(entry.type, Int64(entry.columns))
     var written = 0
@@ -173,7 +196,9 @@ public struct RandomModel: Sendable {
       let drawn = min(entry.rows, 128)
       let values = (0..<(drawn * entry.columns)).map { _ in random.normal() * entry.scale }
       var block = [UInt8](repeating: 0, count: drawn * rowBytes)
-      block.withUnsafeMutableBytes { _ = ggml_quantize_chunk(entry.type, values, $0.baseAddress, 0, Int64(drawn), Int64(entry.columns), nil) }
+      block.withUnsafeMutableBytes {
+        _ = ggml_quantize_chunk(entry.type, values, $0.baseAddress, 0, Int64(drawn), Int64(entry.columns), nil)
+      }
       for start in stride(from: 0, to: entry.rows, by: drawn) {
         let rows = min(drawn, entry.rows - start)
         try handle.write(contentsOf: block.prefix(rows * rowBytes))

@@ -90,18 +90,22 @@ public struct SpeedBenchmark: Sendable {
   public func run(_ samples: [Sample]? = nil, report: (String) -> Void = { _ in }) throws -> Result {
     try configuration.validate()
     let batches = try batches(samples)
-    let longest = batches.joined().map(\.tokens.count).max() ?? 1, tokens = batches.joined().reduce(0) { $0 + $1.tokens.count }
+    let longest = batches.joined().map(\.tokens.count).max() ?? 1,
+      tokens = batches.joined().reduce(0) { $0 + $1.tokens.count }
     let rungs = try configuration.method.rungs(of: backbone.outline)
 
     // Memory first: nothing but training has been in this process yet.
     report("training, for its peak memory")
     let session = try TrainingSession(backbone, configuration, maxTokens: longest)
     try session.initialise(prefixes(Array(batches.joined())))
-    for (index, batch) in batches.prefix(2).enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4) }
+    for (index, batch) in batches.prefix(2).enumerated() {
+      _ = try session.take(batch, number: index, learningRate: 1e-4)
+    }
     let peak = backbone.peakBytes
 
     // Engine and training in turn, batch by batch, so that a machine that slows down slows both.
-    let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest), tapped = try ForwardPass(backbone, rungs: rungs, maxTokens: longest)
+    let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest),
+      tapped = try ForwardPass(backbone, rungs: rungs, maxTokens: longest)
     let whole = try ForwardPass(backbone, rungs: [], maxTokens: longest, runsHead: true)
     let pool = TensorPool(backbone.engine)
     let before = session.phases
@@ -119,7 +123,8 @@ public struct SpeedBenchmark: Sendable {
       engineTokensPerSecond: Double(tokens) / engineSeconds, tappedTokensPerSecond: Double(tokens) / tappedSeconds,
       engineLogitsTokensPerSecond: Double(tokens) / logitsSeconds,
       trainTokensPerSecond: Double(tokens) / trainSeconds, peakBytes: peak, weightsBytes: backbone.weightsBytes,
-      parameters: session.learner.parameters.count, workspaceBytes: session.workspaceBytes, backboneShare: (phases.backbone - before.backbone) / total,
+      parameters: session.learner.parameters.count, workspaceBytes: session.workspaceBytes,
+      backboneShare: (phases.backbone - before.backbone) / total,
       sideShare: (phases.trained - before.trained) / total, headShare: (phases.head - before.head) / total,
       optimiserShare: (phases.optimiser - before.optimiser) / total, tokens: tokens, device: backbone.deviceName)
     if options.measuresCache, configuration.method.tuning.keepsActivations {
@@ -131,7 +136,9 @@ public struct SpeedBenchmark: Sendable {
     if options.decodedTokens > 0 {
       report("decoding")
       result.decodeBaseTokensPerSecond = try decode(BackbonePredictor(backbone), batches[0][0].tokens)
-      if let trained = session.learner.predictor { result.decodeLadderTokensPerSecond = try decode(trained, batches[0][0].tokens) }
+      if let trained = session.learner.predictor {
+        result.decodeLadderTokensPerSecond = try decode(trained, batches[0][0].tokens)
+      }
     }
     return result
   }
@@ -158,16 +165,20 @@ public struct SpeedBenchmark: Sendable {
     report("step 2 of 2")
     let last = batches[batches.count - 1]
     let elapsed = try seconds { _ = try session.take(last, number: 1, learningRate: 1e-4) }
-    return TwoSteps(peakBytes: backbone.peakBytes, secondsPerThousandTokens: 1000 * elapsed / Double(last.reduce(0) { $0 + $1.tokens.count }))
+    return TwoSteps(
+      peakBytes: backbone.peakBytes,
+      secondsPerThousandTokens: 1000 * elapsed / Double(last.reduce(0) { $0 + $1.tokens.count }))
   }
 
   // MARK: - Parts
 
   private func batches(_ samples: [Sample]?) throws -> [[EncodedSample]] {
     if let samples {
-      let encoded = try SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong).encode(samples, name: "the samples")
+      let encoded = try SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong)
+        .encode(samples, name: "the samples")
         .samples
-      let plan = BatchPlan(lengths: encoded.map(\.tokens.count), batchSize: configuration.batchSize, seed: configuration.seed, epoch: 0)
+      let plan = BatchPlan(
+        lengths: encoded.map(\.tokens.count), batchSize: configuration.batchSize, seed: configuration.seed, epoch: 0)
       return plan.batches.prefix(options.steps).map { $0.map { encoded[$0] } }
     }
     var random = SeededRandom(seed: configuration.seed, 17)
@@ -185,24 +196,33 @@ public struct SpeedBenchmark: Sendable {
   private func prefixes(_ samples: [EncodedSample]) -> [EncodedSample] {
     samples.map { sample in
       guard sample.tokens.count > 1024 else { return sample }
-      return EncodedSample(sequence: Array(sample.tokens.prefix(1024)), learned: [Bool](repeating: true, count: 1024)) ?? sample
+      return EncodedSample(sequence: Array(sample.tokens.prefix(1024)), learned: [Bool](repeating: true, count: 1024))
+        ?? sample
     }
   }
 
-  private func forward(_ batch: [EncodedSample], _ pass: ForwardPass, _ pool: TensorPool, everyRow: Bool, handsOut: Bool = true) throws {
+  private func forward(
+    _ batch: [EncodedSample], _ pass: ForwardPass, _ pool: TensorPool, everyRow: Bool, handsOut: Bool = true
+  ) throws {
     let lengths = batch.map(\.tokens.count)
     for micro in BatchPlan.pack(Array(batch.indices), lengths: lengths, tokens: configuration.microBatchTokens) {
-      let samples = micro.map { i in everyRow ? batch[i].packed : PackedSample(tokens: batch[i].tokens, lossRows: [lengths[i] - 1]) }
+      let samples = micro.map { i in
+        everyRow ? batch[i].packed : PackedSample(tokens: batch[i].tokens, lossRows: [lengths[i] - 1])
+      }
       try pool.reset()
       let n = samples.reduce(0) { $0 + $1.tokens.count }
       let taps = try pass.rungs.map { _ in try pool.make(.bfloat16, [backbone.width, n]) }
-      let final = everyRow && handsOut ? try pool.make(.float32, [backbone.width, samples.reduce(0) { $0 + $1.lossRows.count }]) : nil
+      let final =
+        everyRow && handsOut
+        ? try pool.make(.float32, [backbone.width, samples.reduce(0) { $0 + $1.lossRows.count }]) : nil
       try pass.run(samples, taps: taps, final: final)
     }
   }
 
   /// Seconds of a second pass with the exact head, and with the cached one where rows have no rivals.
-  private func cachedSeconds(_ batches: [[EncodedSample]], _ rungs: [Int], _ longest: Int) throws -> (exact: Double, references: Double?) {
+  private func cachedSeconds(_ batches: [[EncodedSample]], _ rungs: [Int], _ longest: Int) throws -> (
+    exact: Double, references: Double?
+  ) {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-bench-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: folder) }
     let cache = try CacheOptions(directory: folder).open(backbone, rungs: rungs)
@@ -212,7 +232,9 @@ public struct SpeedBenchmark: Sendable {
     let hasReferences = backbone.deviceName == "CPU" && samples.allSatisfy { $0.rivals.joined().isEmpty }
     if hasReferences { try session.cacheHead(samples) }
     func pass(_ head: HeadUse) throws {
-      for (index, batch) in batches.enumerated() { _ = try session.take(batch, number: index, learningRate: 1e-4, head: head) }
+      for (index, batch) in batches.enumerated() {
+        _ = try session.take(batch, number: index, learningRate: 1e-4, head: head)
+      }
     }
     try pass(.exact)
     if let stopped = cache.stopped { throw LadderError(.inputOutput, "no room for the cache in \(folder): \(stopped)") }

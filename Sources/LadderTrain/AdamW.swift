@@ -59,7 +59,8 @@ package final class AdamW {
   package func update(learningRate: Float) throws -> Float {
     let norm = try gradientNorm()
     guard norm.isFinite else {
-      throw LadderError(.data, "the gradient is not finite at step \(step + 1): lower --learning-rate; the last checkpoint is intact")
+      throw LadderError(
+        .data, "the gradient is not finite at step \(step + 1): lower --learning-rate; the last checkpoint is intact")
     }
     step += 1
     let clip = norm > settings.clip && settings.clip > 0 ? settings.clip / norm : 1
@@ -91,7 +92,9 @@ package final class AdamW {
         decay: group.decays ? settings.weightDecay : 0, correction1: 1 / (1 - powf(settings.beta1, Float(self.step))),
         correction2: 1 / (1 - powf(settings.beta2, Float(self.step))), clip: clip)
       group.values.withHostBytes(writeBack: true) { values in
-        gradients.withHostBytes { small[index].update(values.bindMemory(to: Float.self), $0.bindMemory(to: Float.self), step) }
+        gradients.withHostBytes {
+          small[index].update(values.bindMemory(to: Float.self), $0.bindMemory(to: Float.self), step)
+        }
       }
     }
   }

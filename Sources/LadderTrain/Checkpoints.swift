@@ -4,8 +4,8 @@ import LadderCore
 
 /// What `--resume` goes on from: `checkpoints/step-N/` holds the weights, the optimiser's state and the run's own.
 ///
-/// A checkpoint is written under a temporary name, `state.json` last, and renamed; what it takes the place of is removed only then. So
-/// at every moment one is whole, under whatever name.
+/// A checkpoint is written under a temporary name, `state.json` last, and renamed; what it takes the place of is
+/// removed only then. So at every moment one is whole, under whatever name.
 extension RunDirectory {
   struct CheckpointState: Codable {
     var step: Int
@@ -29,7 +29,9 @@ extension RunDirectory {
       try session.learner.export().write(temporary + "/ladder.safetensors")
       var moments = Safetensors()
       func add(_ name: String, _ state: [[Float]]) {
-        for (index, values) in state.enumerated() { moments.tensors["\(name).\(index)"] = .init(shape: [values.count], values: values) }
+        for (index, values) in state.enumerated() {
+          moments.tensors["\(name).\(index)"] = .init(shape: [values.count], values: values)
+        }
       }
       add("moments", session.optimiser.state())
       add("average", session.average?.state() ?? [])
@@ -88,7 +90,8 @@ extension RunDirectory {
     } catch is DecodingError {
       throw LadderError(.data, "\(folder)/state.json is broken; remove the folder and resume from an older checkpoint")
     }
-    try session.learner.restore(try Safetensors(path: folder + "/ladder.safetensors"), from: folder + "/ladder.safetensors")
+    try session.learner.restore(
+      try Safetensors(path: folder + "/ladder.safetensors"), from: folder + "/ladder.safetensors")
     let moments = try Safetensors(path: folder + "/optimiser.safetensors")
     func take(_ name: String, _ counts: [Int]) throws -> [[Float]] {
       try counts.enumerated().map { index, count in
@@ -99,7 +102,9 @@ extension RunDirectory {
       }
     }
     session.optimiser.restore(try take("moments", session.optimiser.stateCounts), step: state.step)
-    if let average = session.average { average.restore(try take("average", average.stateCounts), count: state.averaged ?? 0) }
+    if let average = session.average {
+      average.restore(try take("average", average.stateCounts), count: state.averaged ?? 0)
+    }
     return state
   }
 }

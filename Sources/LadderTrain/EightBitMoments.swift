@@ -1,11 +1,11 @@
 import Foundation
 import LadderCompute
 
-/// AdamW's two moments in 8 bits each, in blocks of 256 numbers with one scale (after Dettmers et al. 2022, "8-bit Optimizers via
-/// Block-wise Quantization").
+/// AdamW's two moments in 8 bits each, in blocks of 256 numbers with one scale (after Dettmers et al. 2022, "8-bit
+/// Optimizers via Block-wise Quantization").
 ///
-/// The first moment is linear in its block's largest. Of the second its root is kept, in steps of a sixteenth of an octave over
-/// sixteen octaves: a small one must not become zero, or its parameter would leap.
+/// The first moment is linear in its block's largest. Of the second its root is kept, in steps of a sixteenth of an
+/// octave over sixteen octaves: a small one must not become zero, or its parameter would leap.
 struct EightBitMoments {
   static let block = 256
 
@@ -35,13 +35,16 @@ struct EightBitMoments {
   }
 
   /// One AdamW step on `values` in place.
-  mutating func update(_ values: UnsafeMutableBufferPointer<Float>, _ gradients: UnsafeMutableBufferPointer<Float>, _ step: Step) {
+  mutating func update(
+    _ values: UnsafeMutableBufferPointer<Float>, _ gradients: UnsafeMutableBufferPointer<Float>, _ step: Step
+  ) {
     let count = values.count, blocks = firstScale.count
     first.withUnsafeMutableBufferPointer { m in
       second.withUnsafeMutableBufferPointer { v in
         firstScale.withUnsafeMutableBufferPointer { mScale in
           secondScale.withUnsafeMutableBufferPointer { vScale in
-            nonisolated(unsafe) let m = m, v = v, mScale = mScale, vScale = vScale, values = values, gradients = gradients
+            nonisolated(unsafe) let m = m, v = v, mScale = mScale, vScale = vScale, values = values,
+              gradients = gradients
             let tasks = min(blocks, 16)
             DispatchQueue.concurrentPerform(iterations: tasks) { task in
               var means = [Float](repeating: 0, count: Self.block), roots = means

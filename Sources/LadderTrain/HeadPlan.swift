@@ -14,8 +14,8 @@ struct HeadPlan {
 
   var isUseful: Bool { !cached || stores || beginsFromReferences }
 
-  /// The first epoch takes the references, unless they are all there; later ones use them. One step in `interval`, and the last of
-  /// each epoch, is worked both ways.
+  /// The first epoch takes the references, unless they are all there; later ones use them. One step in `interval`, and
+  /// the last of each epoch, is worked both ways.
   func use(_ step: Int, perEpoch: Int) -> HeadUse {
     guard cached, isUseful, beginsFromReferences || step >= perEpoch else { return .exact }
     return (step + 1) % Self.interval == 0 || (step + 1) % perEpoch == 0 ? .both : .cached

@@ -6,13 +6,15 @@ struct MetricsFile {
   private let handle: FileHandle
   private let path: String
 
-  /// - Parameter bytes: what is kept of an older file: the lines of steps that will not be taken again. Of a file that was cut short or
-  ///   removed meanwhile, the whole lines that are left.
+  /// - Parameter bytes: what is kept of an older file: the lines of steps that will not be taken again. Of a file that
+  ///   was cut short or removed meanwhile, the whole lines that are left.
   init(_ path: String, keeping bytes: Int) throws {
     if !FileManager.default.fileExists(atPath: path), !FileManager.default.createFile(atPath: path, contents: nil) {
       throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
     }
-    guard let handle = FileHandle(forWritingAtPath: path) else { throw LadderError(.inputOutput, "cannot write \(path): check its permissions") }
+    guard let handle = FileHandle(forWritingAtPath: path) else {
+      throw LadderError(.inputOutput, "cannot write \(path): check its permissions")
+    }
     self.handle = handle
     self.path = path
     let kept = Data((try? DurableFile.read(path))?.prefix(bytes) ?? Data())

@@ -7,9 +7,8 @@ import LadderMethods
 /// A run's folder:
 ///
 ///     ladder.json          configuration, and the backbone's fingerprint
-///     ladder.safetensors   the weights to use: the best validated, or the last; with QLoRA adapter.gguf and PEFT's files hold them too
-///     metrics.jsonl        one line a step
-///     checkpoints/step-N/  what a resumed run continues from
+///     ladder.safetensors   the weights to use: the best validated, or the last; with QLoRA adapter.gguf and PEFT's
+///     files hold them too metrics.jsonl        one line a step checkpoints/step-N/  what a resumed run continues from
 ///     lock                 held by the process that trains
 ///
 /// Every file is written whole or not at all.
@@ -34,7 +33,8 @@ public struct RunDirectory: Sendable {
     public var finished: Bool
     /// What the run was made from; nil in runs of the first format.
     public var identity: RunIdentity? = nil
-    /// With a cached head: whether every sample had its references when the run began, so that its first epoch uses them too.
+    /// With a cached head: whether every sample had its references when the run began, so that its first epoch uses
+    /// them too.
     public var beginsFromReferences: Bool? = nil
   }
 
@@ -63,13 +63,15 @@ public struct RunDirectory: Sendable {
     do {
       return try JSONDecoder().decode(Manifest.self, from: try Self.current(try DurableFile.read(manifestPath)))
     } catch is DecodingError {
-      throw LadderError(.data, "\(manifestPath) cannot be read as a run's settings; it was written by another version or by hand")
+      throw LadderError(
+        .data, "\(manifestPath) cannot be read as a run's settings; it was written by another version or by hand")
     }
   }
 
   /// A manifest's JSON in the present format.
   private static func current(_ data: Data) throws -> Data {
-    guard var manifest = try? JSONSerialization.jsonObject(with: data) as? [String: Any], (manifest["format"] as? Int ?? 1) < 2,
+    guard var manifest = try? JSONSerialization.jsonObject(with: data) as? [String: Any],
+      (manifest["format"] as? Int ?? 1) < 2,
       var configuration = manifest["configuration"] as? [String: Any], let side = configuration["side"]
     else { return data }
     // Format 1 had a side network's settings beside the adapter's, where there were any.
@@ -80,7 +82,9 @@ public struct RunDirectory: Sendable {
 
   /// The run's steps so far.
   package func metrics() throws -> [TrainingStep] {
-    try DurableFile.read(metricsPath).split(separator: UInt8(ascii: "\n")).map { try JSONDecoder().decode(TrainingStep.self, from: Data($0)) }
+    try DurableFile.read(metricsPath).split(separator: UInt8(ascii: "\n")).map {
+      try JSONDecoder().decode(TrainingStep.self, from: Data($0))
+    }
   }
 
   package func write(_ manifest: Manifest) throws {

@@ -10,7 +10,9 @@ final class RunLock {
     let path = run.path + "/lock"
     try DurableFile.makeFolder(run.path)
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))") }
+    guard descriptor >= 0 else {
+      throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
+    }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       close(descriptor)
       throw LadderError(.usage, "another process is training into \(run.path); wait for it, or take another --out")

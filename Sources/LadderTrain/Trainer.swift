@@ -13,7 +13,9 @@ public struct Trainer: Sendable {
   public let configuration: TrainingConfiguration
   public let cache: CacheOptions?
 
-  public init(_ backbone: Backbone, _ configuration: TrainingConfiguration = TrainingConfiguration(), cache: CacheOptions? = nil) {
+  public init(
+    _ backbone: Backbone, _ configuration: TrainingConfiguration = TrainingConfiguration(), cache: CacheOptions? = nil
+  ) {
     self.backbone = backbone
     self.configuration = configuration
     self.cache = cache
@@ -32,21 +34,28 @@ public struct Trainer: Sendable {
   /// - Throws: `usage`, `data`, `inputOutput`, `interrupted`; what was saved before stays.
   @discardableResult
   public func train(
-    _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil, into run: RunDirectory, resume: Bool = false,
+    _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil, into run: RunDirectory,
+    resume: Bool = false,
     report: (TrainingEvent) -> Void = { _ in }
   ) throws -> TrainingStep? {
     try configuration.validate()
     let tuning = configuration.method.tuning
     if !tuning.keepsActivations, cache != nil {
-      throw LadderError(.usage, "--cache is for side networks: with --method \(tuning.name) the model's activations change at every step")
+      throw LadderError(
+        .usage,
+        "--cache is for side networks: with --method \(tuning.name) the model's activations change at every step")
     }
-    if configuration.head == .cached, cache == nil { throw LadderError(.usage, "--head cached keeps what it needs in the activation cache: pass --cache too") }
+    if configuration.head == .cached, cache == nil {
+      throw LadderError(.usage, "--head cached keeps what it needs in the activation cache: pass --cache too")
+    }
     let lock = try RunLock(run)
     defer { withExtendedLifetime(lock) {} }
     let earlier = try earlier(run, resume: resume)
 
     report(.stage("tokenising \(samples.count) samples"))
-    let encoder = SampleEncoder(backbone, maxLength: configuration.maxLength, overlong: configuration.overlong, objective: configuration.objective ?? .tokens)
+    let encoder = SampleEncoder(
+      backbone, maxLength: configuration.maxLength, overlong: configuration.overlong,
+      objective: configuration.objective ?? .tokens)
     let (examples, count) = try encoder.examples(samples, name: name), encoded = examples.flatMap(\.sequences)
     report(.samples(kept: examples.count, trimmed: count.trimmed, dropped: count.dropped))
     let held = try validation.map { try encoder.examples($0, name: "the validation samples").examples }
@@ -65,7 +74,11 @@ public struct Trainer: Sendable {
       // A run that goes on does as it began.
       head.beginsFromReferences = earlier?.beginsFromReferences ?? session.cachedHead?.references.hold(encoded) ?? false
       head.stores = session.cachedHead?.references.stores ?? false
-      if !head.isUseful { report(.cacheStopped("another process is writing to it, and it does not hold these samples' references of the head yet")) }
+      if !head.isUseful {
+        report(
+          .cacheStopped(
+            "another process is writing to it, and it does not hold these samples' references of the head yet"))
+      }
     }
 
     func manifest(_ state: RunDirectory.CheckpointState, finished: Bool) throws -> RunDirectory.Manifest {
@@ -97,12 +110,15 @@ public struct Trainer: Sendable {
     var last: TrainingStep?
     var plan = (epoch: -1, batches: [[Int]]())
 
-    /// What is due once a step was taken, unless it is done: the checkpoint first, so that a process that is killed while it validates
-    /// loses nothing.
+    /// What is due once a step was taken, unless it is done: the checkpoint first, so that a process that is killed
+    /// while it validates loses nothing.
     func settle() throws {
       guard state.step > 0 else { return }
       let validates = held != nil && isValidationStep(state.step, perEpoch, total) && state.validated != state.step
-      if state.step > firstStep, state.step % configuration.checkpointEvery == 0 || state.step == total || (validates && state.step % perEpoch == 0) {
+      if state.step > firstStep,
+        state.step % configuration.checkpointEvery == 0 || state.step == total
+          || (validates && state.step % perEpoch == 0)
+      {
         try checkpoint(run, &state, session, metrics)
         report(.checkpoint(step: state.step))
       }
@@ -122,21 +138,30 @@ public struct Trainer: Sendable {
     func step() throws {
       let epoch = state.step / perEpoch
       if plan.epoch != epoch {
-        plan = (epoch, BatchPlan(lengths: lengths, batchSize: configuration.batchSize, seed: configuration.seed, epoch: epoch).batches)
+        plan = (
+          epoch,
+          BatchPlan(lengths: lengths, batchSize: configuration.batchSize, seed: configuration.seed, epoch: epoch)
+            .batches
+        )
       }
       let batch = plan.batches[state.step % perEpoch]
-      let rate = configuration.learningRate * configuration.schedule.factor(step: state.step, warmup: warmup, total: total)
+      let rate =
+        configuration.learningRate * configuration.schedule.factor(step: state.step, warmup: warmup, total: total)
       let result = try session.take(
-        batch.map { examples[$0] }, number: state.step, learningRate: rate, head: head.use(state.step, perEpoch: perEpoch))
+        batch.map { examples[$0] }, number: state.step, learningRate: rate,
+        head: head.use(state.step, perEpoch: perEpoch))
       state.step += 1
       if state.step > averagedFrom { try session.average?.add() }
       state.tokens += batch.reduce(0) { $0 + lengths[$1] }
 
       let seconds = max(1e-9, (ContinuousClock.now - began).seconds)
       let line = TrainingStep(
-        step: state.step, totalSteps: total, epoch: Double(state.step) / Double(perEpoch), loss: result.loss, learningRate: rate,
-        tokens: state.tokens, tokensPerSecond: Double(state.tokens - firstTokens) / seconds, peakBytes: backbone.peakBytes,
-        gradientNorm: result.gradientNorm, secondsLeft: seconds / Double(state.step - firstStep) * Double(total - state.step),
+        step: state.step, totalSteps: total, epoch: Double(state.step) / Double(perEpoch), loss: result.loss,
+        learningRate: rate,
+        tokens: state.tokens, tokensPerSecond: Double(state.tokens - firstTokens) / seconds,
+        peakBytes: backbone.peakBytes,
+        gradientNorm: result.gradientNorm,
+        secondsLeft: seconds / Double(state.step - firstStep) * Double(total - state.step),
         headDrift: result.drift?.loss, headGradientDrift: result.drift?.gradient)
       head.add(result.drift)
       try metrics.append(line)
@@ -157,7 +182,8 @@ public struct Trainer: Sendable {
       try checkpoint(run, &state, session, metrics)
       if state.bestStep == nil { try session.write(to: run) }
       try run.write(try manifest(state, finished: false))
-      throw LadderError(.interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
+      throw LadderError(
+        .interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
     }
 
     if state.bestStep == nil { try session.write(to: run) }
@@ -186,8 +212,11 @@ public struct Trainer: Sendable {
   /// - Throws: `usage` where it may not: a run of other settings, or one that nobody asked to go on with.
   private func earlier(_ run: RunDirectory, resume: Bool) throws -> RunDirectory.Manifest? {
     guard FileManager.default.fileExists(atPath: run.manifestPath) else { return nil }
-    let old = try run.manifest(), hasBegun = old.finished || run.hasCheckpoint || FileManager.default.fileExists(atPath: run.weightsPath)
-    guard resume || !hasBegun else { throw LadderError(.usage, "\(run.path) already holds a run; pass --resume to go on with it, or another --out") }
+    let old = try run.manifest(),
+      hasBegun = old.finished || run.hasCheckpoint || FileManager.default.fileExists(atPath: run.weightsPath)
+    guard resume || !hasBegun else {
+      throw LadderError(.usage, "\(run.path) already holds a run; pass --resume to go on with it, or another --out")
+    }
     // What never took a step that was saved holds nothing to lose.
     guard resume else { return nil }
     guard old.backbone.fingerprint == backbone.fingerprint else {
@@ -207,7 +236,8 @@ public struct Trainer: Sendable {
 
   private func refuse(_ differences: [String]) throws {
     guard differences.isEmpty else {
-      throw LadderError(.usage, "--resume continues the run as it began, and these differ: \(differences.joined(separator: ", "))")
+      throw LadderError(
+        .usage, "--resume continues the run as it began, and these differ: \(differences.joined(separator: ", "))")
     }
   }
 
@@ -218,7 +248,8 @@ public struct Trainer: Sendable {
       backbone: .init(
         name: backbone.file.name ?? (backbone.path as NSString).lastPathComponent, fingerprint: backbone.fingerprint,
         architecture: backbone.file.architecture, blocks: backbone.blocks, width: backbone.width),
-      configuration: configuration, parameters: try tuning.parameters(on: backbone.file).reduce(0) { $0 + $1.count }, width: outline.width,
+      configuration: configuration, parameters: try tuning.parameters(on: backbone.file).reduce(0) { $0 + $1.count },
+      width: outline.width,
       layers: outline.layers, rungs: outline.rungs.isEmpty ? nil : outline.rungs, step: state.bestStep ?? state.step,
       validationLoss: state.bestLoss, finished: finished)
   }

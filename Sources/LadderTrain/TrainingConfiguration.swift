@@ -8,8 +8,8 @@ import LadderMethods
 public enum HeadMode: String, Codable, Sendable, CaseIterable {
   /// Over the whole vocabulary, in every step.
   case exact
-  /// Over the whole vocabulary once for each sample; from then on, with an activation cache, over each row's likeliest entries, the
-  /// data's most frequent tokens and one entry that stands for the rest.
+  /// Over the whole vocabulary once for each sample; from then on, with an activation cache, over each row's likeliest
+  /// entries, the data's most frequent tokens and one entry that stands for the rest.
   case cached
 }
 
@@ -72,8 +72,11 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     try preference?.validate()
     try require(head != .cached || objective != .preference, "--head cached is not for --objective preference")
     try require(
-      head != .cached || method.tuning.keepsActivations, "--head cached is for side networks: with --method \(method.name) no row is ever the same again")
-    try require((1...most).contains(checkpointEvery) && (0...most).contains(validateEvery), "--checkpoint-every must be 1 or more, --validate-every 0 or more")
+      head != .cached || method.tuning.keepsActivations,
+      "--head cached is for side networks: with --method \(method.name) no row is ever the same again")
+    try require(
+      (1...most).contains(checkpointEvery) && (0...most).contains(validateEvery),
+      "--checkpoint-every must be 1 or more, --validate-every 0 or more")
   }
 
   /// What differs from `other` and would change the weights that a resumed run ends with: `learningRate`, `side.rungs`.
@@ -92,7 +95,9 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
       }
       for (key, part) in object { visit(part, path.isEmpty ? key : "\(path).\(key)") }
     }
-    if let data = try? JSONEncoder().encode(self), let object = try? JSONSerialization.jsonObject(with: data) { visit(object, "") }
+    if let data = try? JSONEncoder().encode(self), let object = try? JSONSerialization.jsonObject(with: data) {
+      visit(object, "")
+    }
     return result
   }
 }

@@ -12,8 +12,8 @@ public enum TrainingEvent: Sendable {
   case checkpoint(step: Int)
   /// The activation cache stores no more, and why; training goes on without it.
   case cacheStopped(String)
-  /// How far the cached head was from the exact one in the steps that were worked both ways: mean difference of the loss in nats per
-  /// loss row, and mean relative difference of the gradient.
+  /// How far the cached head was from the exact one in the steps that were worked both ways: mean difference of the
+  /// loss in nats per loss row, and mean relative difference of the gradient.
   case headDrift(steps: Int, loss: Double, gradient: Double)
 }
 

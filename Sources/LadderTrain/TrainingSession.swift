@@ -6,8 +6,8 @@ import LadderMethods
 
 /// What a method trains, in training: its parameters, its optimiser, and the work of one step.
 ///
-/// For each micro-batch: read the samples (a side network: the backbone's taps), run what is trained, take the frozen head's
-/// cross-entropy, go back through what is trained; then one AdamW step.
+/// For each micro-batch: read the samples (a side network: the backbone's taps), run what is trained, take the frozen
+/// head's cross-entropy, go back through what is trained; then one AdamW step.
 package final class TrainingSession {
   /// Seconds that each part of the work took since the session began.
   package struct PhaseTimes: Sendable, Equatable {
@@ -40,7 +40,9 @@ package final class TrainingSession {
   /// - Parameters:
   ///   - maxTokens: the longest sample.
   ///   - cache: where the model's activations are kept; for methods that leave them as they are.
-  package init(_ backbone: Backbone, _ configuration: TrainingConfiguration, maxTokens: Int, cache: ActivationCache? = nil) throws {
+  package init(
+    _ backbone: Backbone, _ configuration: TrainingConfiguration, maxTokens: Int, cache: ActivationCache? = nil
+  ) throws {
     self.backbone = backbone
     self.configuration = configuration
     learner = try configuration.method.tuning.learner(backbone, maxTokens: maxTokens, cache: cache)
@@ -61,8 +63,8 @@ package final class TrainingSession {
     if let cache { try likelihood?.cacheHead(samples, in: cache) }
   }
 
-  /// Sets the parameters to their starting values, and the taps' statistics and the output's bias to those of the first samples;
-  /// all from another run where the configuration names one.
+  /// Sets the parameters to their starting values, and the taps' statistics and the output's bias to those of the first
+  /// samples; all from another run where the configuration names one.
   package func initialise(_ samples: [EncodedSample]) throws {
     if let warm = configuration.warmStart {
       let weights = RunDirectory(warm).weightsPath
@@ -72,12 +74,14 @@ package final class TrainingSession {
     if let bias = learner.outputBias { try calibrate(bias, samples) }
   }
 
-  /// Starts the bias where each of the rivals is on the mean as likely as it is frequent among the targets of some 128 rows.
-  /// Without rivals it stays zero.
+  /// Starts the bias where each of the rivals is on the mean as likely as it is frequent among the targets of some 128
+  /// rows. Without rivals it stays zero.
   private func calibrate(_ bias: Tensor, _ samples: [EncodedSample]) throws {
     let judged = Array(samples.lazy.filter { !$0.rivals.joined().isEmpty }.prefix(128))
     var rows: [AnswerPrior.Row] = []
-    for micro in BatchPlan.pack(Array(judged.indices), lengths: judged.map(\.tokens.count), tokens: configuration.microBatchTokens) where rows.count < 128 {
+    for micro in BatchPlan.pack(
+      Array(judged.indices), lengths: judged.map(\.tokens.count), tokens: configuration.microBatchTokens)
+    where rows.count < 128 {
       try Cancellation.check()
       let group = micro.map { judged[$0] }
       try learner.read(group.map(\.packed), keeps: false)
@@ -111,9 +115,11 @@ package final class TrainingSession {
 
   /// Takes one optimiser step on a batch.
   /// - Parameter number: the step's number from 0, which decides the dropout. Gradients are zero before and after.
-  /// - Throws: `interrupted` between micro-batches where the task is cancelled, `data` where the loss is not finite; the parameters
-  ///   are those before the step then.
-  package func take(_ batch: [TrainingExample], number: Int, learningRate: Float, head: HeadUse = .exact) throws -> StepResult {
+  /// - Throws: `interrupted` between micro-batches where the task is cancelled, `data` where the loss is not finite;
+  ///   the parameters are those before the step then.
+  package func take(_ batch: [TrainingExample], number: Int, learningRate: Float, head: HeadUse = .exact) throws
+    -> StepResult
+  {
     let weight = batch.reduce(0) { $0 + objective.weight($1) }
     var sum = 0.0, isWhole = false
     defer { if !isWhole { learner.parameters.zeroGradients() } }
@@ -123,7 +129,9 @@ package final class TrainingSession {
       let samples = examples.flatMap(\.sequences)
       try timed(\.backbone) { try learner.read(samples.map(\.packed)) }
       try timed(\.head) { try objective.prepare(examples, learner) }
-      let rows = try timed(\.trained) { try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index)) }  // [d, rows]
+      let rows = try timed(\.trained) {
+        try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index))
+      }  // [d, rows]
       try gradients.reset()
       let gradient = try gradients.make(.float32, [backbone.width, rows[1]])
       sum += try timed(\.head) {
@@ -133,7 +141,8 @@ package final class TrainingSession {
       try timed(\.trained) { try learner.backward(gradient) }
     }
     guard sum.isFinite else {
-      throw LadderError(.data, "the loss is not finite at step \(number + 1): lower --learning-rate; the last checkpoint is intact")
+      throw LadderError(
+        .data, "the loss is not finite at step \(number + 1): lower --learning-rate; the last checkpoint is intact")
     }
     let norm = try timed(\.optimiser) { try optimiser.update(learningRate: learningRate) }
     isWhole = true
@@ -141,7 +150,9 @@ package final class TrainingSession {
   }
 
   /// The same on samples.
-  package func take(_ batch: [EncodedSample], number: Int, learningRate: Float, head: HeadUse = .exact) throws -> StepResult {
+  package func take(_ batch: [EncodedSample], number: Int, learningRate: Float, head: HeadUse = .exact) throws
+    -> StepResult
+  {
     try take(batch.map { TrainingExample([$0]) }, number: number, learningRate: learningRate, head: head)
   }
 
@@ -162,7 +173,9 @@ package final class TrainingSession {
   }
 
   private func microBatches(_ batch: [TrainingExample]) -> [[TrainingExample]] {
-    BatchPlan.pack(Array(batch.indices), lengths: batch.map(\.tokens), tokens: configuration.microBatchTokens).map { $0.map { batch[$0] } }
+    BatchPlan.pack(Array(batch.indices), lengths: batch.map(\.tokens), tokens: configuration.microBatchTokens).map {
+      $0.map { batch[$0] }
+    }
   }
 
   private func timed<R>(_ phase: WritableKeyPath<PhaseTimes, Double>, _ work: () throws -> R) rethrows -> R {

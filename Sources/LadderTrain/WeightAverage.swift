@@ -1,7 +1,7 @@
 import LadderCompute
 
-/// The mean of the parameters over a run's last steps: flatter minima, steadier results (Izmailov et al. 2018, "Averaging Weights
-/// Leads to Wider Optima and Better Generalization", eq. for w_SWA with every step a sample).
+/// The mean of the parameters over a run's last steps: flatter minima, steadier results (Izmailov et al. 2018,
+/// "Averaging Weights Leads to Wider Optima and Better Generalization", eq. for w_SWA with every step a sample).
 package final class WeightAverage {
   private let parameters: Parameters
   private let pool: TensorPool

@@ -16,25 +16,38 @@ struct Bench: AsyncParsableCommand {
 
   @OptionGroup var options: ModelOptions
   @OptionGroup var method: MethodOptions
-  @Option(help: ArgumentHelp("Make a model of this shape: \(ModelShape.known.map(\.name).joined(separator: ", ")).", valueName: "name")) var shape: String?
-  @Option(help: ArgumentHelp("Make it with so many blocks, to look at a part of a large model.", valueName: "N")) var blocks: Int?
-  @Option(help: ArgumentHelp("Its quantisation: Q4_0 (default), Q8_0 or F16.", valueName: "type")) var quantisation = "Q4_0"
-  @Option(help: ArgumentHelp("Samples to train on.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String?
-  @Option(help: ArgumentHelp("Tokens of a made-up sequence, or of the longest sample.", valueName: "T")) var maxLength = 512
-  @Option(help: ArgumentHelp("Rows that carry loss in a made-up sequence (default: all).", valueName: "N")) var lossRows: Int?
+  @Option(
+    help: ArgumentHelp(
+      "Make a model of this shape: \(ModelShape.known.map(\.name).joined(separator: ", ")).", valueName: "name"))
+  var shape: String?
+  @Option(help: ArgumentHelp("Make it with so many blocks, to look at a part of a large model.", valueName: "N"))
+  var blocks: Int?
+  @Option(help: ArgumentHelp("Its quantisation: Q4_0 (default), Q8_0 or F16.", valueName: "type")) var quantisation =
+    "Q4_0"
+  @Option(help: ArgumentHelp("Samples to train on.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"]))
+  var data: String?
+  @Option(help: ArgumentHelp("Tokens of a made-up sequence, or of the longest sample.", valueName: "T")) var maxLength =
+    512
+  @Option(help: ArgumentHelp("Rows that carry loss in a made-up sequence (default: all).", valueName: "N"))
+  var lossRows: Int?
   @Option(help: ArgumentHelp("Samples of one step, with --data.", valueName: "B")) var batchSize = 16
   @Option(help: ArgumentHelp("Steps that are measured.", valueName: "N")) var steps = 8
   @Option(help: ArgumentHelp("Tokens that are decoded; 0 leaves decoding out.", valueName: "N")) var decode = 48
-  @Option(help: ArgumentHelp("Measure only the peak memory, at each of these lengths in a process of its own.", valueName: "T,T,…")) var lengths: String?
+  @Option(
+    help: ArgumentHelp(
+      "Measure only the peak memory, at each of these lengths in a process of its own.", valueName: "T,T,…"))
+  var lengths: String?
   @Option(help: ArgumentHelp("Where --lengths draws its plot.", valueName: "file.svg")) var plot: String?
   @Flag(help: "Leave out the second pass, from the activation cache.") var noCache = false
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
     let most = 1 << 30
-    guard (2...most).contains(maxLength), (1...most).contains(steps), (0...1 << 20).contains(decode), (1...most).contains(batchSize), (lossRows ?? 1) >= 1
+    guard (2...most).contains(maxLength), (1...most).contains(steps), (0...1 << 20).contains(decode),
+      (1...most).contains(batchSize), (lossRows ?? 1) >= 1
     else {
-      throw LadderError(.usage, "--max-length must be 2 or more, --steps, --batch-size and --loss-rows 1 or more, --decode 0 or more")
+      throw LadderError(
+        .usage, "--max-length must be 2 or more, --steps, --batch-size and --loss-rows 1 or more, --decode 0 or more")
     }
     var settings = TrainingConfiguration()
     try method.apply(to: &settings)
@@ -69,7 +82,9 @@ struct Bench: AsyncParsableCommand {
     guard lengths.count >= 2, lengths.allSatisfy({ $0 >= 2 }) else {
       throw LadderError(.usage, "--lengths \(text): write two or more lengths, as in 512,1024,2048")
     }
-    guard let model = temporary ?? options.model else { throw LadderError(.usage, "no --model: name a GGUF file, or a --shape") }
+    guard let model = temporary ?? options.model else {
+      throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
+    }
     var points: [MemoryCurve.Point] = []
     for length in lengths {
       Terminal.progress("measuring at \(length) tokens", always: true)
@@ -81,7 +96,10 @@ struct Bench: AsyncParsableCommand {
       ] { if let value { arguments += [name, value] } }
       let data = try ChildProcess.run(arguments)
       guard let result = try? JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: data) else {
-        throw LadderError(.engine, "the measurement at \(length) tokens gave no result; run ladder \(arguments.joined(separator: " ")) to see why")
+        throw LadderError(
+          .engine,
+          "the measurement at \(length) tokens gave no result; run ladder \(arguments.joined(separator: " ")) to see why"
+        )
       }
       points.append(.init(length: length, peakBytes: result.peakBytes))
     }
@@ -92,10 +110,13 @@ struct Bench: AsyncParsableCommand {
       } catch { throw LadderError(.inputOutput, "cannot write \(plot)") }
     }
     if json { return Terminal.output(try Terminal.json(curve)) }
-    for point in points { Terminal.output(String(format: "%8d tokens  %@", point.length, Terminal.bytes(point.peakBytes))) }
+    for point in points {
+      Terminal.output(String(format: "%8d tokens  %@", point.length, Terminal.bytes(point.peakBytes)))
+    }
     Terminal.output(
       String(
-        format: "line: %.2f GB + %.1f kB a token, worst point %.1f%% off; quadratic share at the end %.1f%%", curve.intercept / 1e9, curve.slope / 1e3,
+        format: "line: %.2f GB + %.1f kB a token, worst point %.1f%% off; quadratic share at the end %.1f%%",
+        curve.intercept / 1e9, curve.slope / 1e3,
         100 * curve.worstResidual, 100 * curve.quadraticShare))
   }
 
@@ -103,7 +124,9 @@ struct Bench: AsyncParsableCommand {
     func row(_ name: String, _ speed: Double?) {
       guard let speed else { return }
       Terminal.output(
-        String(format: "%@ %8.1f tok/s  %5.2f of the engine", name.padding(toLength: 34, withPad: " ", startingAt: 0), speed, speed / r.engineTokensPerSecond))
+        String(
+          format: "%@ %8.1f tok/s  %5.2f of the engine", name.padding(toLength: 34, withPad: " ", startingAt: 0), speed,
+          speed / r.engineTokensPerSecond))
     }
     row("engine, prefill alone", r.engineTokensPerSecond)
     row("engine, with taps", r.tappedTokensPerSecond)
@@ -116,7 +139,8 @@ struct Bench: AsyncParsableCommand {
     }
     Terminal.output(
       String(
-        format: "training time: backbone %.0f%%, side network %.0f%%, head %.0f%%, optimiser %.0f%%", 100 * r.backboneShare, 100 * r.sideShare,
+        format: "training time: backbone %.0f%%, side network %.0f%%, head %.0f%%, optimiser %.0f%%",
+        100 * r.backboneShare, 100 * r.sideShare,
         100 * r.headShare, 100 * r.optimiserShare))
     Terminal.output(
       "peak memory \(Terminal.bytes(r.peakBytes)), of which weights \(Terminal.bytes(r.weightsBytes)); \(Terminal.count(r.parameters)) trained parameters; \(r.device)"
@@ -138,7 +162,9 @@ struct TemporaryModel {
     guard let type = RandomModel.Quantisation(rawValue: quantisation.uppercased()) else {
       throw LadderError(.usage, "--quantisation \(quantisation): take Q4_0, Q8_0 or F16")
     }
-    path = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(shape.name)-\(UUID().uuidString).gguf").path
+    path =
+      FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(shape.name)-\(UUID().uuidString).gguf")
+      .path
     if !headerOnly { Terminal.note("writing a random model of the shape \(shape.name) to \(path)") }
     try RandomModel(shape, quantisation: type).write(path, headerOnly: headerOnly)
   }

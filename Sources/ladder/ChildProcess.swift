@@ -5,7 +5,8 @@ import Ladder
 enum ChildProcess {
   /// - Parameter progress: called with each line on the child's standard error.
   /// - Returns: its standard output.
-  /// - Throws: the child's own error, with its last line and its status; `interrupted` once it has stopped where this task is cancelled.
+  /// - Throws: the child's own error, with its last line and its status; `interrupted` once it has stopped where this
+  ///   task is cancelled.
   static func run(_ arguments: [String], progress: (String) -> Void = { _ in }) throws -> Data {
     let process = Process(), output = Pipe(), errors = Pipe()
     process.executableURL = Bundle.main.executableURL
@@ -30,8 +31,12 @@ enum ChildProcess {
     process.waitUntilExit()
     let status = process.terminationStatus
     if status == 0 { return data }
-    if Task.isCancelled { throw LadderError(.interrupted, "interrupted; what is done is kept, run the same command again to go on") }
-    let message = last.hasPrefix("ladder: ") ? String(last.dropFirst(8)) : "a process of its own failed (status \(status)): \(last)"
-    throw LadderError(LadderError.Kind(rawValue: status) ?? .engine, "\(message) (ladder \(arguments.joined(separator: " ")))")
+    if Task.isCancelled {
+      throw LadderError(.interrupted, "interrupted; what is done is kept, run the same command again to go on")
+    }
+    let message =
+      last.hasPrefix("ladder: ") ? String(last.dropFirst(8)) : "a process of its own failed (status \(status)): \(last)"
+    throw LadderError(
+      LadderError.Kind(rawValue: status) ?? .engine, "\(message) (ladder \(arguments.joined(separator: " ")))")
   }
 }

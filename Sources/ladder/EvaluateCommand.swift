@@ -16,30 +16,43 @@ struct Evaluate: AsyncParsableCommand {
 
   @OptionGroup var options: ModelOptions
   @Option(help: ArgumentHelp("A run's folder.", valueName: "run"), completion: .directory) var adapter: String?
-  @Option(help: ArgumentHelp("Samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String
+  @Option(help: ArgumentHelp("Samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data:
+    String
   @Option(help: ArgumentHelp("auto, loss, choice, preference or exact.", valueName: "name")) var metric = "auto"
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 2048
   @Option(help: ArgumentHelp("What becomes of a longer sample: trim or drop.", valueName: "what")) var overlong = "trim"
   @Option(help: ArgumentHelp("Tokens that exact match generates at most.", valueName: "N")) var maxTokens = 256
   @Option(help: ArgumentHelp("Take only the first N samples.", valueName: "N")) var limit: Int?
   @Option(
-    help: ArgumentHelp("Folder that keeps the model's activations: later evaluations of these samples never run the model.", valueName: "folder"),
+    help: ArgumentHelp(
+      "Folder that keeps the model's activations: later evaluations of these samples never run the model.",
+      valueName: "folder"),
     completion: .directory)
   var cache: String?
-  @Option(help: ArgumentHelp("Texts that exact match generates at a time (default 8).", valueName: "N")) var parallel = 8
+  @Option(help: ArgumentHelp("Texts that exact match generates at a time (default 8).", valueName: "N")) var parallel =
+    8
   @Option(
-    help: ArgumentHelp("Write what was predicted for each sample: {\"text\", \"tokens\", \"right\"} a line.", valueName: "file.jsonl"),
+    help: ArgumentHelp(
+      "Write what was predicted for each sample: {\"text\", \"tokens\", \"right\"} a line.", valueName: "file.jsonl"),
     completion: .file(extensions: ["jsonl"]))
   var predictions: String?
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
     var settings = EvaluationOptions()
-    guard let metric = Metric(rawValue: metric) else { throw LadderError(.usage, "--metric \(self.metric): take auto, loss, choice, preference or exact") }
-    guard let overlong = Overlong(rawValue: overlong) else { throw LadderError(.usage, "--overlong \(self.overlong): take trim or drop") }
+    guard let metric = Metric(rawValue: metric) else {
+      throw LadderError(.usage, "--metric \(self.metric): take auto, loss, choice, preference or exact")
+    }
+    guard let overlong = Overlong(rawValue: overlong) else {
+      throw LadderError(.usage, "--overlong \(self.overlong): take trim or drop")
+    }
     let most = 1 << 30
-    guard (2...most).contains(maxLength), (1...1 << 20).contains(maxTokens), (limit ?? 1) >= 1, (1...most).contains(parallel) else {
-      throw LadderError(.usage, "--max-length must be 2 to \(most), --max-tokens 1 to \(1 << 20), --parallel 1 to \(most), --limit 1 or more")
+    guard (2...most).contains(maxLength), (1...1 << 20).contains(maxTokens), (limit ?? 1) >= 1,
+      (1...most).contains(parallel)
+    else {
+      throw LadderError(
+        .usage,
+        "--max-length must be 2 to \(most), --max-tokens 1 to \(1 << 20), --parallel 1 to \(most), --limit 1 or more")
     }
     settings.metric = metric
     settings.overlong = overlong
@@ -50,7 +63,9 @@ struct Evaluate: AsyncParsableCommand {
     let samples = Array(try Sample.load(data).prefix(limit ?? .max))
     let name = URL(fileURLWithPath: data).deletingPathExtension().lastPathComponent
     let adapter = adapter.map { RunDirectory($0) }
-    if let adapter, let preference = try adapter.manifest().configuration.preference { settings.preference = preference }
+    if let adapter, let preference = try adapter.manifest().configuration.preference {
+      settings.preference = preference
+    }
     let backbone = try options.load(cache: cache)
     let final = settings
     let result = try await interruptible {
@@ -61,17 +76,25 @@ struct Evaluate: AsyncParsableCommand {
     Terminal.finishLine()
     if let predictions {
       let lines = try result.predictions.map { try Terminal.json($0) + "\n" }.joined()
-      do { try lines.write(toFile: predictions, atomically: true, encoding: .utf8) } catch { throw LadderError(.inputOutput, "cannot write \(predictions)") }
+      do { try lines.write(toFile: predictions, atomically: true, encoding: .utf8) } catch {
+        throw LadderError(.inputOutput, "cannot write \(predictions)")
+      }
     }
-    if result.trimmed + result.dropped > 0 { Terminal.note("\(result.trimmed) samples trimmed to --max-length, \(result.dropped) dropped as too long") }
+    if result.trimmed + result.dropped > 0 {
+      Terminal.note("\(result.trimmed) samples trimmed to --max-length, \(result.dropped) dropped as too long")
+    }
     if json {
       Terminal.output(try Terminal.json(result))
     } else {
       let value = result.metric == .loss ? "" : String(format: "  %@ %.4f", result.metric.rawValue, result.value)
       var gain = ""
-      if let margin = result.margin, let share = result.rewardAccuracy { gain = String(format: "  margin %.3f nats, above 0 in %.1f%%", margin, 100 * share) }
+      if let margin = result.margin, let share = result.rewardAccuracy {
+        gain = String(format: "  margin %.3f nats, above 0 in %.1f%%", margin, 100 * share)
+      }
       Terminal.output(
-        String(format: "%@:%@  loss %.4f  over %d samples, %d tok/s", result.task, value, result.loss, result.examples, Int(result.tokensPerSecond)) + gain)
+        String(
+          format: "%@:%@  loss %.4f  over %d samples, %d tok/s", result.task, value, result.loss, result.examples,
+          Int(result.tokensPerSecond)) + gain)
     }
   }
 }

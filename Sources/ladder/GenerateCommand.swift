@@ -7,16 +7,20 @@ struct Generate: AsyncParsableCommand {
 
   @OptionGroup var options: ModelOptions
   @Option(help: ArgumentHelp("A run's folder.", valueName: "run"), completion: .directory) var adapter: String?
-  @Option(help: ArgumentHelp("The text to continue; \\n stands for a new line, - reads standard input.", valueName: "text")) var prompt: String
+  @Option(
+    help: ArgumentHelp("The text to continue; \\n stands for a new line, - reads standard input.", valueName: "text"))
+  var prompt: String
   @Flag(help: "Put the prompt into the model's chat template, as the user's turn.") var chat = false
   @Option(help: ArgumentHelp("Tokens to generate at most.", valueName: "N")) var maxTokens = 256
   @Option(help: ArgumentHelp("0 always takes the likeliest token.", valueName: "T")) var temperature: Float = 0
-  @Option(help: ArgumentHelp("Keep the likeliest tokens that together reach this probability.", valueName: "P")) var topP: Float = 1
+  @Option(help: ArgumentHelp("Keep the likeliest tokens that together reach this probability.", valueName: "P"))
+  var topP: Float = 1
   @Option(help: ArgumentHelp("Seed of the sampling.", valueName: "S")) var seed: UInt32 = 0
 
   func run() async throws {
     guard (1...1 << 20).contains(maxTokens), temperature >= 0, topP > 0, topP <= 1 else {
-      throw LadderError(.usage, "--max-tokens must be 1 to \(1 << 20), --temperature 0 or more, --top-p above 0 and at most 1")
+      throw LadderError(
+        .usage, "--max-tokens must be 1 to \(1 << 20), --temperature 0 or more, --top-p above 0 and at most 1")
     }
     var settings = GenerationOptions()
     settings.maxTokens = maxTokens
@@ -27,9 +31,12 @@ struct Generate: AsyncParsableCommand {
     let adapter = adapter.map { RunDirectory($0) }
     if let adapter { _ = try adapter.manifest() }
     let text =
-      prompt == "-" ? String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self) : prompt.replacingOccurrences(of: "\\n", with: "\n")
+      prompt == "-"
+      ? String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self)
+      : prompt.replacingOccurrences(of: "\\n", with: "\n")
     let backbone = try options.load()
-    let asked = chat ? try backbone.chatTemplate().render([ChatMessage(role: "user", content: text)], opensAnswer: true) : text
+    let asked =
+      chat ? try backbone.chatTemplate().render([ChatMessage(role: "user", content: text)], opensAnswer: true) : text
     let final = settings
     let result = try await interruptible {
       try LadderModel(backbone, adapter: adapter).generate(asked, options: final) { Terminal.outputPiece($0) }
@@ -37,7 +44,8 @@ struct Generate: AsyncParsableCommand {
     Terminal.output("")
     Terminal.note(
       String(
-        format: "%d tokens at %.1f tok/s after a prompt of %d at %.0f tok/s", result.tokens, result.tokensPerSecond, result.promptTokens,
+        format: "%d tokens at %.1f tok/s after a prompt of %d at %.0f tok/s", result.tokens, result.tokensPerSecond,
+        result.promptTokens,
         Double(result.promptTokens) / max(1e-9, result.promptSeconds)))
   }
 }

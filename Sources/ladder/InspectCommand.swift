@@ -3,9 +3,12 @@ import Foundation
 import Ladder
 
 struct Inspect: ParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Show what is in a GGUF file, a run or an activation cache, without loading a model.")
+  static let configuration = CommandConfiguration(
+    abstract: "Show what is in a GGUF file, a run or an activation cache, without loading a model.")
 
-  @Argument(help: ArgumentHelp("A GGUF file, a run's folder or a cache's.", valueName: "file|run|cache"), completion: .file()) var path: String?
+  @Argument(
+    help: ArgumentHelp("A GGUF file, a run's folder or a cache's.", valueName: "file|run|cache"), completion: .file())
+  var path: String?
   @Flag(help: "List every tensor.") var tensors = false
   @Flag(help: "List the devices that this build can run on.") var devices = false
 
@@ -18,7 +21,9 @@ struct Inspect: ParsableCommand {
     }
     guard let path else { throw LadderError(.usage, "name a GGUF file or a run's folder, or pass --devices") }
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { throw LadderError(.missing, "no file or run at \(path)") }
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+      throw LadderError(.missing, "no file or run at \(path)")
+    }
     guard isFolder.boolValue else { return try show(GGUFFile(path: path)) }
     let caches = ActivationCache.summaries(in: path)
     if caches.isEmpty { return try show(RunDirectory(path)) }
@@ -27,7 +32,8 @@ struct Inspect: ParsableCommand {
       table([
         ("cache", cache.path), ("backbone", "\(d.backbone) (fingerprint \(d.fingerprint))"),
         ("taps", "\(d.rungs.map(String.init).joined(separator: ", ")) in \(d.format.rawValue)"),
-        ("samples", String(cache.entries)), ("tokens", Terminal.count(cache.tokens)), ("size", Terminal.bytes(cache.bytes)),
+        ("samples", String(cache.entries)), ("tokens", Terminal.count(cache.tokens)),
+        ("size", Terminal.bytes(cache.bytes)),
       ])
     }
   }
@@ -35,16 +41,20 @@ struct Inspect: ParsableCommand {
   private func show(_ run: RunDirectory) throws {
     let m = try run.manifest()
     var rows: [(String, String)] = [
-      ("method", m.method), ("backbone", "\(m.backbone.name) (\(m.backbone.architecture), fingerprint \(m.backbone.fingerprint))"),
+      ("method", m.method),
+      ("backbone", "\(m.backbone.name) (\(m.backbone.architecture), fingerprint \(m.backbone.fingerprint))"),
       try m.configuration.method.described(on: ModelOutline(blocks: m.backbone.blocks, width: m.backbone.width)),
-      ("parameters", Terminal.count(m.parameters)), ("finished", m.finished ? "yes" : "no; go on with ladder train --resume"),
+      ("parameters", Terminal.count(m.parameters)),
+      ("finished", m.finished ? "yes" : "no; go on with ladder train --resume"),
       ("weights of step", String(m.step)),
     ]
     if let loss = m.validationLoss { rows.append(("validation loss", String(format: "%.4f", loss))) }
     let c = m.configuration
     rows += [
-      ("learning rate", "\(c.learningRate) (\(c.schedule.rawValue), warm-up \(c.warmup))"), ("batch size", String(c.batchSize)),
-      ("epochs", c.steps.map { "\($0) steps" } ?? String(c.epochs)), ("max length", String(c.maxLength)), ("seed", String(c.seed)),
+      ("learning rate", "\(c.learningRate) (\(c.schedule.rawValue), warm-up \(c.warmup))"),
+      ("batch size", String(c.batchSize)),
+      ("epochs", c.steps.map { "\($0) steps" } ?? String(c.epochs)), ("max length", String(c.maxLength)),
+      ("seed", String(c.seed)),
     ]
     if c.head == .cached { rows.append(("head", "cached")) }
     if !c.filtersGradient { rows.append(("head's gradient", "exact")) }
@@ -54,13 +64,18 @@ struct Inspect: ParsableCommand {
   private func show(_ file: GGUFFile) throws {
     let parameters = file.tensors.reduce(0) { $0 + $1.shape.reduce(1, *) }
     table([
-      ("format", "GGUF version \(file.version), \(Terminal.bytes(file.bytes))"), ("tensors", "\(file.tensors.count), \(Terminal.count(parameters)) numbers"),
+      ("format", "GGUF version \(file.version), \(Terminal.bytes(file.bytes))"),
+      ("tensors", "\(file.tensors.count), \(Terminal.count(parameters)) numbers"),
     ])
-    let types = Dictionary(grouping: file.tensors, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.sorted { $0.value > $1.value }
+    let types = Dictionary(grouping: file.tensors, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.sorted {
+      $0.value > $1.value
+    }
     table([("types", types.map { "\($0.key) \(Terminal.bytes($0.value))" }.joined(separator: ", "))])
     table(file.metadata.keys.sorted().compactMap { key in file.metadata[key].map { (key, abridged($0.description)) } })
     if tensors {
-      for tensor in file.tensors { Terminal.output("\(tensor.name)\t\(tensor.type)\t[\(tensor.shape.map(String.init).joined(separator: ", "))]") }
+      for tensor in file.tensors {
+        Terminal.output("\(tensor.name)\t\(tensor.type)\t[\(tensor.shape.map(String.init).joined(separator: ", "))]")
+      }
     }
   }
 
@@ -71,6 +86,8 @@ struct Inspect: ParsableCommand {
 
   private func table(_ rows: [(String, String)]) {
     let width = min(44, rows.map(\.0.count).max() ?? 0)
-    for (name, value) in rows { Terminal.output(name.padding(toLength: max(width, name.count), withPad: " ", startingAt: 0) + "  " + value) }
+    for (name, value) in rows {
+      Terminal.output(name.padding(toLength: max(width, name.count), withPad: " ", startingAt: 0) + "  " + value)
+    }
   }
 }

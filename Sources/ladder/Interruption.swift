@@ -1,8 +1,8 @@
 import Foundation
 import Ladder
 
-/// Runs long work so that the signals by which a terminal, a session or a scheduler ends a program cancel it and let it save; a second
-/// one ends the process at once.
+/// Runs long work so that the signals by which a terminal, a session or a scheduler ends a program cancel it and let it
+/// save; a second one ends the process at once.
 func interruptible<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
   let task = Task.detached { try work() }
   let sources = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU].compactMap { number -> (any DispatchSourceSignal)? in

@@ -6,7 +6,8 @@ import Ladder
 struct LadderCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ladder",
-    abstract: "Fine-tunes language models by Ladder Side Tuning: the GGUF model stays frozen, a small side network learns.",
+    abstract:
+      "Fine-tunes language models by Ladder Side Tuning: the GGUF model stays frozen, a small side network learns.",
     discussion: """
       A first run:
 
@@ -21,7 +22,9 @@ struct LadderCommand: AsyncParsableCommand {
       66 a file that is not there, 70 the engine failed, 74 a read or write failed, 130 interrupted (state saved).
       """,
     version: "0.1.0",
-    subcommands: [Train.self, Evaluate.self, Generate.self, Inspect.self, PlanCommand.self, Bench.self, StudyCommand.self])
+    subcommands: [
+      Train.self, Evaluate.self, Generate.self, Inspect.self, PlanCommand.self, Bench.self, StudyCommand.self,
+    ])
 
   static func main() async {
     do {

@@ -4,13 +4,18 @@ import Ladder
 
 /// What every command that loads a model takes.
 struct ModelOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("The backbone: a decoder-only GGUF.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"]))
+  @Option(
+    help: ArgumentHelp("The backbone: a decoder-only GGUF.", valueName: "file.gguf"),
+    completion: .file(extensions: ["gguf"]))
   var model: String?
 
   @Option(help: ArgumentHelp("CPU threads (default: one per core).", valueName: "N"))
   var threads: Int?
 
-  @Option(help: ArgumentHelp("Device to run on, as `ladder inspect --devices` lists them (default: the first accelerator, or the CPU).", valueName: "name"))
+  @Option(
+    help: ArgumentHelp(
+      "Device to run on, as `ladder inspect --devices` lists them (default: the first accelerator, or the CPU).",
+      valueName: "name"))
   var device: String?
 
   @Flag(help: "Show llama.cpp's own log.")
@@ -18,14 +23,17 @@ struct ModelOptions: ParsableArguments {
 
   /// - Parameters:
   ///   - path: the model, where the command made one itself.
-  ///   - cache: an activation cache's folder: a model that it knows is loaded without its blocks, until they are needed.
-  ///   - trainsInside: for QLoRA, which holds the blocks in a form that it can go back through: llama.cpp does not load them too.
+  ///   - cache: an activation cache's folder: a model that it knows is loaded without its blocks, until they are
+  ///     needed.
+  ///   - trainsInside: for QLoRA, which holds the blocks in a form that it can go back through: llama.cpp does not load
+  ///     them too.
   func load(path: String? = nil, cache: String? = nil, trainsInside: Bool = false) throws -> Backbone {
     if verbose { EngineLog.show { Terminal.note($0) } }
     guard let model = path ?? model else { throw LadderError(.usage, "no --model: name the GGUF file of the backbone") }
     if let threads, threads < 1 { throw LadderError(.usage, "--threads must be 1 or more") }
     if trainsInside {
-      return try Backbone(path: model, threads: threads, device: device, head: try HeadDescription(of: GGUFFile(path: model)))
+      return try Backbone(
+        path: model, threads: threads, device: device, head: try HeadDescription(of: GGUFFile(path: model)))
     }
     let head = try cache.flatMap { try ActivationCache.head(in: $0, fingerprint: GGUFFile(path: model).fingerprint()) }
     return try Backbone(path: model, threads: threads, device: device, head: head)

@@ -13,14 +13,17 @@ struct PlanCommand: AsyncParsableCommand {
 
   @OptionGroup var options: ModelOptions
   @OptionGroup var method: MethodOptions
-  @Option(help: ArgumentHelp("Plan for a model of this shape, before it is fetched.", valueName: "name")) var shape: String?
-  @Option(help: ArgumentHelp("Longest sample to plan for (default: 512, 2048 and 8192).", valueName: "T")) var maxLength: Int?
+  @Option(help: ArgumentHelp("Plan for a model of this shape, before it is fetched.", valueName: "name")) var shape:
+    String?
+  @Option(help: ArgumentHelp("Longest sample to plan for (default: 512, 2048 and 8192).", valueName: "T"))
+  var maxLength: Int?
   @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
   @Option(help: ArgumentHelp("Memory to fit in, e.g. 12GB.", valueName: "size")) var memory: String?
   @Flag(help: "Predict memory alone, at once.") var noTime = false
   @Flag(help: "Plan only for the side network that the options describe.") var only = false
   @Flag(help: "Load the model and take two real steps with these options.") var measure = false
-  @Option(help: ArgumentHelp("With --measure: sequences of a step, all at once in memory.", valueName: "B")) var sequences = 1
+  @Option(help: ArgumentHelp("With --measure: sequences of a step, all at once in memory.", valueName: "B"))
+  var sequences = 1
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
@@ -42,14 +45,17 @@ struct PlanCommand: AsyncParsableCommand {
 
     let temporary = try shape.map { try TemporaryModel($0, "Q4_0", headerOnly: !measure) }
     defer { temporary?.remove() }
-    guard let path = temporary?.path ?? options.model else { throw LadderError(.usage, "no --model: name a GGUF file, or a --shape") }
+    guard let path = temporary?.path ?? options.model else {
+      throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
+    }
     if measure { return try await measureSteps(path, own, planned) }
     let file = try GGUFFile(path: path, headerOnly: temporary != nil)
     let final = planned
     let rows = try await interruptible { try Plan.rows(file, final) { Terminal.progress($0) } }
     Terminal.finishLine()
     if json {
-      Terminal.output(try Terminal.json(["model": file.name ?? path]).dropLast() + ",\"rows\":" + Terminal.json(rows) + "}")
+      Terminal.output(
+        try Terminal.json(["model": file.name ?? path]).dropLast() + ",\"rows\":" + Terminal.json(rows) + "}")
     } else {
       show(rows)
     }
@@ -65,22 +71,27 @@ struct PlanCommand: AsyncParsableCommand {
     measured.lossRows = max(1, Int(Double(settings.maxLength) * lossShare))
     measured.steps = 2
     measured.sequences = sequences
-    let benchmark = SpeedBenchmark(try options.load(path: path, trainsInside: !own.method.keepsActivations), settings, measured)
+    let benchmark = SpeedBenchmark(
+      try options.load(path: path, trainsInside: !own.method.keepsActivations), settings, measured)
     let result = try await interruptible { try benchmark.twoSteps { Terminal.progress($0) } }
     Terminal.finishLine()
     if json { return Terminal.output(try Terminal.json(result)) }
     let fits = planned.memory.map { result.peakBytes <= $0 ? ", fits" : ", does not fit" } ?? ""
     Terminal.output(
       String(
-        format: "measured at %d tokens: peak %@%@, %.2f s per 1000 tokens", settings.maxLength, Terminal.bytes(result.peakBytes), fits,
+        format: "measured at %d tokens: peak %@%@, %.2f s per 1000 tokens", settings.maxLength,
+        Terminal.bytes(result.peakBytes), fits,
         result.secondsPerThousandTokens))
   }
 
   private func show(_ rows: [Plan.Row]) {
-    func pad(_ text: String, _ width: Int) -> String { text.padding(toLength: max(width, text.count), withPad: " ", startingAt: 0) }
+    func pad(_ text: String, _ width: Int) -> String {
+      text.padding(toLength: max(width, text.count), withPad: " ", startingAt: 0)
+    }
     let width = max(20, rows.map(\.options.count).max() ?? 0)
     Terminal.output(
-      pad("method", 9) + pad("options", width + 2) + "  tokens  parameters       peak   s/1000 tokens" + (memory == nil ? "" : "  fits \(memory ?? "")"))
+      pad("method", 9) + pad("options", width + 2) + "  tokens  parameters       peak   s/1000 tokens"
+        + (memory == nil ? "" : "  fits \(memory ?? "")"))
     for r in rows {
       let seconds = r.secondsPerThousandTokens.map { String(format: "%.2f", $0) } ?? "–"
       let fits = r.fits.map { $0 ? "  yes" : "  no" } ?? ""

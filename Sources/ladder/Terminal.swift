@@ -45,11 +45,14 @@ enum Terminal {
 
   static func time(_ seconds: Double) -> String {
     let s = Int(max(0, seconds).rounded())
-    return s >= 3600 ? String(format: "%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60) : String(format: "%d:%02d", s / 60, s % 60)
+    return s >= 3600
+      ? String(format: "%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60) : String(format: "%d:%02d", s / 60, s % 60)
   }
 
   static func count(_ value: Int) -> String {
-    value >= 1_000_000 ? String(format: "%.2f M", Double(value) / 1e6) : value >= 10_000 ? String(format: "%.1f k", Double(value) / 1e3) : String(value)
+    value >= 1_000_000
+      ? String(format: "%.2f M", Double(value) / 1e6)
+      : value >= 10_000 ? String(format: "%.1f k", Double(value) / 1e3) : String(value)
   }
 
   private static func write(_ text: String, _ descriptor: Int32) {

@@ -27,7 +27,8 @@ import Testing
     func run(_ samples: [PackedSample], unit: Int) throws -> (taps: [[Float]], final: [Float]) {
       let forward = try ForwardPass(backbone, rungs: [1, 3], maxTokens: 64, unit: unit)
       let n = samples.reduce(0) { $0 + $1.tokens.count }, rows = samples.reduce(0) { $0 + $1.lossRows.count }
-      let taps = try [1, 3].map { _ in try pool.make(.bfloat16, [backbone.width, n]) }, final = try pool.make(.float32, [backbone.width, rows])
+      let taps = try [1, 3].map { _ in try pool.make(.bfloat16, [backbone.width, n]) },
+        final = try pool.make(.float32, [backbone.width, rows])
       try forward.run(samples, taps: taps, final: final)
       let graph = try Graph(backbone.engine)
       let wide = taps.map { graph.keep(graph.cast($0, .float32)) }
@@ -38,7 +39,9 @@ import Testing
     let alone = try samples.map { try run([$0], unit: 64) }
     let taps = (0..<2).map { rung in alone.flatMap { $0.taps[rung] } }, final = alone.flatMap(\.final)
     for result in [together, pieces] {
-      for rung in 0..<2 { for (a, b) in zip(result.taps[rung], taps[rung]) { #expect(abs(a - b) <= 0.02 * max(1, abs(b))) } }
+      for rung in 0..<2 {
+        for (a, b) in zip(result.taps[rung], taps[rung]) { #expect(abs(a - b) <= 0.02 * max(1, abs(b))) }
+      }
       for (a, b) in zip(result.final, final) { #expect(abs(a - b) < 5e-3) }
     }
   }
@@ -62,7 +65,9 @@ import Testing
     for (a, b) in zip(whole, stepped) { #expect(abs(a - b) < 5e-3) }
   }
 
-  @Test(arguments: [TinyModel.Architecture.qwen2, .llama, .gemma2, .granite]) func headFollowsTheArchitecturesOwnRule(_ architecture: TinyModel.Architecture)
+  @Test(arguments: [TinyModel.Architecture.qwen2, .llama, .gemma2, .granite]) func headFollowsTheArchitecturesOwnRule(
+    _ architecture: TinyModel.Architecture
+  )
     throws
   {
     let backbone = try Backbone(path: try folder.model { $0.architecture = architecture }, threads: 2, device: "CPU")
@@ -78,7 +83,8 @@ import Testing
     let reference = try ReferenceLogits(backbone, maxTokens: 64).logProbabilities(text, rows: rows, targets: targets)
     for row in rows {
       let own = l[(row * v)..<((row + 1) * v)], most = Double(own.max() ?? 0)
-      let mine = Double(own[own.startIndex + Int(targets[row])]) - most - log(own.reduce(0.0) { $0 + exp(Double($1) - most) })
+      let mine =
+        Double(own[own.startIndex + Int(targets[row])]) - most - log(own.reduce(0.0) { $0 + exp(Double($1) - most) })
       #expect(abs(mine - reference[row]) < 1e-3)
     }
     #expect(backbone.head.capped == (architecture == .gemma2))
@@ -93,7 +99,8 @@ import Testing
       model.type = GGML_TYPE_Q4_K
     }
     let backbone = try Backbone(path: path, threads: 2, device: "CPU")
-    #expect(Int(llama_model_size(try backbone.enginePointer())) <= backbone.file.tensors.reduce(0) { $0 + $1.bytes } + 4096)
+    #expect(
+      Int(llama_model_size(try backbone.enginePointer())) <= backbone.file.tensors.reduce(0) { $0 + $1.bytes } + 4096)
     #expect(String(cString: ggml_get_name(backbone.head.weight.pointer)) == "token_embd.weight")
   }
 }

@@ -73,9 +73,14 @@ struct KernelTests {
   @Test func quantisedRows() {
     let values = numbers(320, seed: 7)
     for type in [GGML_TYPE_Q8_0, GGML_TYPE_Q4_0] {
-      var row = [UInt8](repeating: 0, count: ggml_row_size(type, 320)), own = [Float](repeating: 0, count: 320), ggml = own
+      var row = [UInt8](repeating: 0, count: ggml_row_size(type, 320)), own = [Float](repeating: 0, count: 320),
+        ggml = own
       ggml_quantize_chunk(type, values, &row, 0, 1, 320, nil)
-      if type == GGML_TYPE_Q8_0 { ladder_dequantise_q8_0(row, &own, 320) } else { ladder_dequantise_q4_0(row, &own, 320) }
+      if type == GGML_TYPE_Q8_0 {
+        ladder_dequantise_q8_0(row, &own, 320)
+      } else {
+        ladder_dequantise_q4_0(row, &own, 320)
+      }
       ggml_get_type_traits(type).pointee.to_float?(row, &ggml, 320)
       #expect(own == ggml)
     }

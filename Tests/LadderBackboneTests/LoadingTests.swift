@@ -51,7 +51,8 @@ import Testing
   }
 
   @Test func fingerprintsTellModelsApart() throws {
-    let one = try GGUFFile(path: try folder.model("a.gguf")).fingerprint(), same = try GGUFFile(path: try folder.model("b.gguf")).fingerprint()
+    let one = try GGUFFile(path: try folder.model("a.gguf")).fingerprint(),
+      same = try GGUFFile(path: try folder.model("b.gguf")).fingerprint()
     let other = try GGUFFile(path: try folder.model("c.gguf") { $0.seed = 2 }).fingerprint()
     #expect(one == same)
     #expect(one != other)
@@ -65,8 +66,11 @@ import Testing
   }
 
   @Test func chatTemplateRenders() throws {
-    let path = try folder.model { $0.chatTemplate = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}" }
-    let text = try Backbone(path: path, threads: 1, device: "CPU").chatTemplate().render([ChatMessage(role: "user", content: "hi")], opensAnswer: true)
+    let path = try folder.model {
+      $0.chatTemplate = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    }
+    let text = try Backbone(path: path, threads: 1, device: "CPU").chatTemplate().render(
+      [ChatMessage(role: "user", content: "hi")], opensAnswer: true)
     #expect(text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
   }
 }

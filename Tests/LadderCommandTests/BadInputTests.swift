@@ -16,16 +16,24 @@ import Testing
   }
 
   static func lines(_ count: Int) -> String {
-    (0..<count).map { "{\"prompt\": \"question \($0):\", \"completion\": \" \($0 % 2 == 0 ? "yes" : "no")\"}\n" }.joined()
+    (0..<count).map { "{\"prompt\": \"question \($0):\", \"completion\": \" \($0 % 2 == 0 ? "yes" : "no")\"}\n" }
+      .joined()
   }
 
-  private func train(_ more: [String], model: String? = nil, data: String? = nil, out: String? = nil) throws -> Command.Result {
+  private func train(_ more: [String], model: String? = nil, data: String? = nil, out: String? = nil) throws
+    -> Command.Result
+  {
     try Command.run(
-      ["train", "--model", model ?? self.model, "--data", data ?? self.data, "--out", out ?? folder.file("run"), "--device", "CPU", "--batch-size", "8"] + more,
+      [
+        "train", "--model", model ?? self.model, "--data", data ?? self.data, "--out", out ?? folder.file("run"),
+        "--device", "CPU", "--batch-size", "8",
+      ] + more,
       in: folder)
   }
 
-  private func expect(_ result: Command.Result, _ status: Int32, _ words: String..., location: SourceLocation = #_sourceLocation) {
+  private func expect(
+    _ result: Command.Result, _ status: Int32, _ words: String..., location: SourceLocation = #_sourceLocation
+  ) {
     #expect(result.status == status, "\(result.errors)", sourceLocation: location)
     #expect(result.lastError.hasPrefix("ladder: "), "\(result.errors)", sourceLocation: location)
     for word in words { #expect(result.lastError.contains(word), "\(result.lastError)", sourceLocation: location) }
@@ -35,7 +43,9 @@ import Testing
   @Test func missingModel() throws { expect(try train([], model: folder.file("none.gguf")), 66, "none.gguf") }
   @Test func missingData() throws { expect(try train([], data: folder.file("none.jsonl")), 66, "none.jsonl") }
   @Test func missingAdapter() throws {
-    expect(try Command.run(["eval", "--model", model, "--adapter", folder.file("none"), "--data", data], in: folder), 66, "none")
+    expect(
+      try Command.run(["eval", "--model", model, "--adapter", folder.file("none"), "--data", data], in: folder), 66,
+      "none")
   }
 
   @Test func truncatedModel() throws {
@@ -47,7 +57,8 @@ import Testing
   @Test func foreignModel() throws { expect(try train([], model: data), 65, "not a GGUF") }
 
   @Test func encoderModel() throws {
-    expect(try train([], model: try folder.model("bert.gguf") { $0.architecture = .bert }), 65, "encoder", "decoder-only")
+    expect(
+      try train([], model: try folder.model("bert.gguf") { $0.architecture = .bert }), 65, "encoder", "decoder-only")
   }
 
   @Test func malformedLine() throws {
@@ -66,15 +77,18 @@ import Testing
     let long = "{\"prompt\": \"\(String(repeating: "word ", count: 40))\", \"completion\": \" yes\"}\n"
     let path = try folder.write("long.jsonl", Self.lines(8) + long + long)
     let trimmed = try train(["--max-length", "64", "--steps", "1"], data: path, out: folder.file("a"))
-    #expect(trimmed.status == 0 && trimmed.errors.contains("10 samples (2 trimmed to --max-length)"), "\(trimmed.errors)")
-    let dropped = try train(["--max-length", "64", "--steps", "1", "--overlong", "drop"], data: path, out: folder.file("b"))
+    #expect(
+      trimmed.status == 0 && trimmed.errors.contains("10 samples (2 trimmed to --max-length)"), "\(trimmed.errors)")
+    let dropped = try train(
+      ["--max-length", "64", "--steps", "1", "--overlong", "drop"], data: path, out: folder.file("b"))
     #expect(dropped.status == 0 && dropped.errors.contains("8 samples (2 dropped as too long)"), "\(dropped.errors)")
   }
 
   @Test func runOfAnotherBackbone() throws {
     #expect(try train(["--steps", "1"]).status == 0)
     let other = try folder.model("other.gguf") { $0.seed = 5 }
-    let result = try Command.run(["eval", "--model", other, "--adapter", folder.file("run"), "--data", data, "--device", "CPU"], in: folder)
+    let result = try Command.run(
+      ["eval", "--model", other, "--adapter", folder.file("run"), "--data", data, "--device", "CPU"], in: folder)
     expect(result, 65, "fingerprint")
     #expect(result.lastError.components(separatedBy: "fingerprint ").count == 3, "both fingerprints are named")
   }
@@ -85,8 +99,10 @@ import Testing
   }
 
   @Test(arguments: [
-    ["--learning-rate", "0"], ["--learning-rate", "nan"], ["--batch-size", "0"], ["--rungs", "9"], ["--rungs", "x"], ["--downsample", "cubic"],
-    ["--method", "magic"], ["--threads", "0"], ["--schedule", "never"], ["--reduction", "0.5"], ["--max-length", "1"], ["--device", "Nowhere0"],
+    ["--learning-rate", "0"], ["--learning-rate", "nan"], ["--batch-size", "0"], ["--rungs", "9"], ["--rungs", "x"],
+    ["--downsample", "cubic"],
+    ["--method", "magic"], ["--threads", "0"], ["--schedule", "never"], ["--reduction", "0.5"], ["--max-length", "1"],
+    ["--device", "Nowhere0"],
   ]) func wrongUsage(_ arguments: [String]) throws {
     let result = try train(arguments)
     #expect(result.status == 64, "\(result.errors)")
@@ -112,13 +128,16 @@ import Testing
     let bytes = try Data(contentsOf: URL(fileURLWithPath: weights))
     try bytes.prefix(bytes.count / 3).write(to: URL(fileURLWithPath: weights))
     expect(
-      try Command.run(["eval", "--model", model, "--adapter", folder.file("run"), "--data", data, "--device", "CPU"], in: folder), 65, "ladder.safetensors")
+      try Command.run(
+        ["eval", "--model", model, "--adapter", folder.file("run"), "--data", data, "--device", "CPU"], in: folder), 65,
+      "ladder.safetensors")
     try Data("{}".utf8).write(to: URL(fileURLWithPath: folder.file("run/ladder.json")))
     expect(try Command.run(["inspect", folder.file("run")], in: folder), 65, "ladder.json")
   }
 
   #if os(Linux)
-    /// A file system of its own with little room; where this process may not mount one, a limit on the size of files stands in.
+    /// A file system of its own with little room; where this process may not mount one, a limit on the size of files
+    /// stands in.
     @Test func fullDisk() throws {
       let disk = folder.file("disk")
       try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
@@ -127,7 +146,8 @@ import Testing
       defer { if mounted { _ = Self.shell("umount -l '\(disk)'") } }
       let out = disk + "/run"
       let arguments = [
-        "train", "--model", model, "--data", data, "--out", out, "--device", "CPU", "--batch-size", "8", "--checkpoint-every", "1", "--epochs", "30",
+        "train", "--model", model, "--data", data, "--out", out, "--device", "CPU", "--batch-size", "8",
+        "--checkpoint-every", "1", "--epochs", "30",
       ]
       let result: Command.Result
       if mounted {

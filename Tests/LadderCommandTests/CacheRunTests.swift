@@ -16,7 +16,10 @@ import Testing
   }
 
   private func arguments(_ run: String, _ more: [String] = []) -> [String] {
-    ["train", "--model", model, "--data", data, "--out", folder.file(run), "--device", "CPU", "--batch-size", "4", "--epochs", "2"] + more
+    [
+      "train", "--model", model, "--data", data, "--out", folder.file(run), "--device", "CPU", "--batch-size", "4",
+      "--epochs", "2",
+    ] + more
   }
 
   @Test func aCacheWhoseWriterWasKilledIsUsable() throws {
@@ -43,14 +46,19 @@ import Testing
       #expect(try Command.run(arguments("plain"), in: folder).status == 0)
       let result = try Command.run(arguments("full", ["--cache", disk]), in: folder)
       #expect(result.status == 0, "\(result.errors)")
-      #expect(result.errors.components(separatedBy: "the cache stores no more").count == 2, "it is said once: \(result.errors)")
+      #expect(
+        result.errors.components(separatedBy: "the cache stores no more").count == 2,
+        "it is said once: \(result.errors)")
       #expect(try folder.weights("full") == folder.weights("plain"))
     }
   #endif
 
-  /// Killed in its first epoch, in a later one, and stopped by SIGTERM: the weights are those of a run that was left alone.
+  /// Killed in its first epoch, in a later one, and stopped by SIGTERM: the weights are those of a run that was left
+  /// alone.
   @Test func aKilledRunWithTheCachedHeadEndsAsIfLeftAlone() throws {
-    func options(_ cache: String) -> [String] { ["--cache", folder.file(cache), "--head", "cached", "--checkpoint-every", "5", "--epochs", "3"] }
+    func options(_ cache: String) -> [String] {
+      ["--cache", folder.file(cache), "--head", "cached", "--checkpoint-every", "5", "--epochs", "3"]
+    }
     let whole = try Command.run(arguments("whole", options("one")), in: folder)
     #expect(whole.status == 0 && whole.errors.contains("the cached head against the exact one in"), "\(whole.errors)")
     for (signal, step) in [(SIGKILL, 7), (SIGKILL, 31), (SIGTERM, 44)] {
@@ -69,7 +77,10 @@ import Testing
     let qlora = try Command.run(arguments("x", ["--head", "cached", "--method", "qlora"]), in: folder)
     #expect(qlora.status == 64 && qlora.lastError.contains("--head cached"))
     #expect(try Command.run(arguments("x", ["--head", "some"]), in: folder).status == 64)
-    for more in [["--cache-limit", "20GB"], ["--cache", folder.file("c"), "--cache-limit", "many"], ["--cache", folder.file("c"), "--cache-format", "q3"]] {
+    for more in [
+      ["--cache-limit", "20GB"], ["--cache", folder.file("c"), "--cache-limit", "many"],
+      ["--cache", folder.file("c"), "--cache-format", "q3"],
+    ] {
       #expect(try Command.run(arguments("x", more), in: folder).status == 64)
     }
   }

@@ -60,12 +60,16 @@ struct Command {
     }
   }
 
-  static func run(_ arguments: [String], in folder: TemporaryFolder) throws -> Result { try start(arguments, in: folder).wait() }
+  static func run(_ arguments: [String], in folder: TemporaryFolder) throws -> Result {
+    try start(arguments, in: folder).wait()
+  }
 }
 
 /// What a run in this folder left behind.
 extension TemporaryFolder {
-  func weights(_ run: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: file(run + "/ladder.safetensors"))) }
+  func weights(_ run: String) throws -> Data {
+    try Data(contentsOf: URL(fileURLWithPath: file(run + "/ladder.safetensors")))
+  }
 
   /// Lines of its metrics: steps taken.
   func steps(_ run: String) -> Int {

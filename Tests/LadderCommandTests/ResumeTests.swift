@@ -2,7 +2,8 @@ import Foundation
 import TestModels
 import Testing
 
-/// Nothing that was saved is lost, and nothing else is trained than what the run began with: the real command, stopped and hindered.
+/// Nothing that was saved is lost, and nothing else is trained than what the run began with: the real command, stopped
+/// and hindered.
 @Suite(.serialized) struct ResumeTests {
   let folder: TemporaryFolder
   let model: String
@@ -18,12 +19,15 @@ import Testing
 
   private func arguments(_ run: String, _ more: [String] = []) -> [String] {
     [
-      "train", "--model", model, "--data", data, "--valid", valid, "--out", folder.file(run), "--device", "CPU", "--batch-size", "4", "--epochs", "2",
+      "train", "--model", model, "--data", data, "--valid", valid, "--out", folder.file(run), "--device", "CPU",
+      "--batch-size", "4", "--epochs", "2",
       "--learning-rate", "2e-3", "--validate-every", "6", "--checkpoint-every", "9",
     ] + more
   }
 
-  private func train(_ run: String, _ more: [String] = []) throws -> Command.Result { try Command.run(arguments(run, more), in: folder) }
+  private func train(_ run: String, _ more: [String] = []) throws -> Command.Result {
+    try Command.run(arguments(run, more), in: folder)
+  }
 
   private func checkpoint(_ run: String) throws -> String {
     try #require(try FileManager.default.contentsOfDirectory(atPath: folder.file("\(run)/checkpoints")).first)
@@ -51,7 +55,8 @@ import Testing
   /// `LADDER_TEST_KILLS` sets how often; a third of them let the process save.
   @Test func killedAtAnyMomentARunEndsWithTheSameWeights() throws {
     let kills = ProcessInfo.processInfo.environment["LADDER_TEST_KILLS"].flatMap { Int($0) } ?? 8
-    let shape = ["--checkpoint-every", "2", "--epochs", String(3 * kills)], options = shape + ["--cache", folder.file("cache")]
+    let shape = ["--checkpoint-every", "2", "--epochs", String(3 * kills)],
+      options = shape + ["--cache", folder.file("cache")]
     #expect(try train("whole", shape + ["--cache", folder.file("other")]).status == 0)
     var random = SystemRandomNumberGenerator(), finished = false, ends: [Int32: Int] = [:]
     for kill in 0..<kills where !finished {
@@ -99,7 +104,8 @@ import Testing
       try stopped()
       let checkpoint = folder.file("cut/checkpoints/") + (try checkpoint("cut"))
       try FileManager.default.moveItem(atPath: checkpoint, toPath: "\(checkpoint).\(name)")
-      try FileManager.default.createDirectory(atPath: folder.file("cut/checkpoints/step-47"), withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(
+        atPath: folder.file("cut/checkpoints/step-47"), withIntermediateDirectories: true)
       try goesOn()
     }
   }
@@ -146,14 +152,16 @@ import Testing
 
   @Test func numbersThatNoMachineHoldsGetALine() throws {
     for option in [
-      ["--epochs", "1e30"], ["--steps", "9000000000000000000"], ["--batch-size", "900000000000000000"], ["--max-length", "9000000000000000000"],
+      ["--epochs", "1e30"], ["--steps", "9000000000000000000"], ["--batch-size", "900000000000000000"],
+      ["--max-length", "9000000000000000000"],
       ["--micro-batch", "9000000000000000000"], ["--checkpoint-every", "9000000000000000000"],
     ] {
       let refused = try train("huge", option)
       #expect(refused.status == 64 && refused.lastError.contains(option[0]), "\(option): \(refused.errors)")
     }
     let text = try Command.run(
-      ["generate", "--model", model, "--prompt", "abc", "--max-tokens", "9000000000000000000", "--device", "CPU"], in: folder)
+      ["generate", "--model", model, "--prompt", "abc", "--max-tokens", "9000000000000000000", "--device", "CPU"],
+      in: folder)
     #expect(text.status == 64, "\(text.errors)")
   }
 }

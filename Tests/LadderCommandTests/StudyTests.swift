@@ -28,19 +28,24 @@ import Testing
   private func configuration(_ name: String = "study.yaml", _ change: (String) -> String = { $0 }) throws -> String {
     let lines = (0..<24).map { "{\"number\": \($0), \"label\": \"\($0 % 2 == 0 ? "even" : "odd")\"}\n" }.joined()
     let train = try folder.write("raw.train.jsonl", lines), dev = try folder.write("raw.dev.jsonl", lines)
-    return try folder.write(name, change(Self.yaml.replacingOccurrences(of: "TRAIN", with: train).replacingOccurrences(of: "DEV", with: dev)))
+    return try folder.write(
+      name, change(Self.yaml.replacingOccurrences(of: "TRAIN", with: train).replacingOccurrences(of: "DEV", with: dev)))
   }
 
   private func arguments(_ configuration: String, _ out: String) -> [String] {
     ["study", "accuracy", "--config", configuration, "--model", model, "--out", folder.file(out)]
   }
 
-  private func modified(_ path: String) throws -> Date? { try FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date }
+  private func modified(_ path: String) throws -> Date? {
+    try FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date
+  }
 
   @Test func aStudyStoppedAndRunAgainWritesTheWholeTable() throws {
     let configuration = try configuration()
     let running = try Command.start(arguments(configuration, "study"), in: folder)
-    running.signal(SIGINT) { FileManager.default.fileExists(atPath: folder.file("study/results/parity/lst/seed-0.json")) }
+    running.signal(SIGINT) {
+      FileManager.default.fileExists(atPath: folder.file("study/results/parity/lst/seed-0.json"))
+    }
     let stopped = running.wait()
     #expect(stopped.status == 130 || stopped.status == 0, "\(stopped.errors)")
     let first = folder.file("study/results/parity/lst/seed-0.json")
@@ -65,15 +70,16 @@ import Testing
 
   @Test func aTaskHasOptionsForOneMethodAlone() throws {
     let configuration = try configuration {
-      $0.replacingOccurrences(of: "rungs: \"1,3\", reduction: 2, ", with: "").replacingOccurrences(of: "[0, 1]", with: "[0]") + """
+      $0.replacingOccurrences(of: "rungs: \"1,3\", reduction: 2, ", with: "").replacingOccurrences(
+        of: "[0, 1]", with: "[0]") + """
 
-            method-options: {lst: {rungs: "1,3", reduction: 2}, qlora: {rank: 2}}
-        cost: false
-        base: false
-        methods:
-          - {name: lst}
-          - {name: qlora, options: {method: qlora, rank: 4}}
-        """
+              method-options: {lst: {rungs: "1,3", reduction: 2}, qlora: {rank: 2}}
+          cost: false
+          base: false
+          methods:
+            - {name: lst}
+            - {name: qlora, options: {method: qlora, rank: 4}}
+          """
     }
     let result = try Command.run(arguments(configuration, "methods") + ["--json"], in: folder)
     #expect(result.status == 0, "\(result.errors)")
@@ -84,7 +90,8 @@ import Testing
   @Test func aMethodJoinsAFinishedStudyAndAChangedOneDoesNot() throws {
     func run(_ options: String, _ methods: String) throws -> Command.Result {
       let configuration = try configuration {
-        $0.replacingOccurrences(of: "[0, 1]", with: "[0]").replacingOccurrences(of: "rungs: \"1,3\", reduction: 2, ", with: "")
+        $0.replacingOccurrences(of: "[0, 1]", with: "[0]").replacingOccurrences(
+          of: "rungs: \"1,3\", reduction: 2, ", with: "")
           + "\n    method-options: {\(options)}\ncost: false\nbase: false\nmethods: [\(methods)]\n"
       }
       return try Command.run(arguments(configuration, "joined") + ["--json"], in: folder)
@@ -109,15 +116,20 @@ import Testing
     let missing = try configuration("missing.yaml") { $0.replacingOccurrences(of: "train: ", with: "train: no-") }
     #expect(try Command.run(arguments(missing, "fresh"), in: folder).status == 66)
     let right = try Command.run(
-      arguments(try configuration { $0.replacingOccurrences(of: "[0, 1]", with: "[0]") + "\ncost: false\nbase: false\n" }, "fresh"), in: folder)
+      arguments(
+        try configuration { $0.replacingOccurrences(of: "[0, 1]", with: "[0]") + "\ncost: false\nbase: false\n" },
+        "fresh"), in: folder)
     #expect(right.status == 0, "\(right.errors)")
   }
 
   @Test func studiesThatCannotRunSayWhy() throws {
     for (name, change, status) in [
-      ("misspelt", { $0.replacingOccurrences(of: "seeds", with: "sedes") }, 65), ("no task", { _ in "tasks: []\n" }, 64),
-      ("own option", { $0.replacingOccurrences(of: "batch-size", with: "out") }, 64), ("field", { $0.replacingOccurrences(of: "{number}", with: "{n}") }, 65),
-      ("bad option", { $0.replacingOccurrences(of: "rungs: \"1,3\"", with: "rungs: \"9\"") }, 64), ("no yaml", { _ in "a: [b" }, 65),
+      ("misspelt", { $0.replacingOccurrences(of: "seeds", with: "sedes") }, 65),
+      ("no task", { _ in "tasks: []\n" }, 64),
+      ("own option", { $0.replacingOccurrences(of: "batch-size", with: "out") }, 64),
+      ("field", { $0.replacingOccurrences(of: "{number}", with: "{n}") }, 65),
+      ("bad option", { $0.replacingOccurrences(of: "rungs: \"1,3\"", with: "rungs: \"9\"") }, 64),
+      ("no yaml", { _ in "a: [b" }, 65),
       ("no such method", { $0 + "\n    method-options: {lts: {reduction: 2}}" }, 64),
     ] as [(String, (String) -> String, Int32)] {
       let result = try Command.run(arguments(try configuration("\(name).yaml", change), name), in: folder)
@@ -130,7 +142,8 @@ import Testing
   @Test func theMemoryStudyMeasuresWhatFitsAndNamesWhatDoesNot() throws {
     let result = try Command.run(
       [
-        "study", "memory", "--model", model, "--out", folder.file("memory"), "--lengths", "64,128,100000", "--batches", "1,2", "--batch-length", "32",
+        "study", "memory", "--model", model, "--out", folder.file("memory"), "--lengths", "64,128,100000", "--batches",
+        "1,2", "--batch-length", "32",
         "--rungs", "1,3", "--memory", "400MB", "--device", "CPU", "--json",
       ], in: folder)
     #expect(result.status == 0, "\(result.errors)")
@@ -144,10 +157,12 @@ import Testing
   }
 
   @Test func theScalingStudyFitsBothMethods() throws {
-    let lines = (0..<64).map { "{\"prompt\": \"item \($0 % 9) is\", \"completion\": \" \($0 % 9 * 3) units\"}\n" }.joined()
+    let lines = (0..<64).map { "{\"prompt\": \"item \($0 % 9) is\", \"completion\": \" \($0 % 9 * 3) units\"}\n" }
+      .joined()
     let data = try folder.write("items.jsonl", lines)
     let arguments = [
-      "study", "scaling", "--model", model, "--data", data, "--dev", data, "--out", folder.file("scaling"), "--reductions", "4,2", "--ranks", "2,4",
+      "study", "scaling", "--model", model, "--data", data, "--dev", data, "--out", folder.file("scaling"),
+      "--reductions", "4,2", "--ranks", "2,4",
       "--budgets", "16,32,64", "--dev-limit", "16", "--device", "CPU", "--json",
     ]
     let result = try Command.run(arguments, in: folder)
@@ -160,7 +175,8 @@ import Testing
   @Test func theDepthStudyPlotsEveryWayOfWriting() throws {
     let result = try Command.run(
       [
-        "study", "depth", "--model", model, "--out", folder.file("depth"), "--deepest", "3", "--train-each", "6", "--dev-each", "2", "--epochs", "1",
+        "study", "depth", "--model", model, "--out", folder.file("depth"), "--deepest", "3", "--train-each", "6",
+        "--dev-each", "2", "--epochs", "1",
         "--passes", "2", "--rungs", "1,3", "--device", "CPU", "--json",
       ], in: folder)
     #expect(result.status == 0, "\(result.errors)")

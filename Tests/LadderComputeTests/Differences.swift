@@ -20,7 +20,8 @@ struct Differences {
 
   /// Checks the tape's gradient of every input against central differences of step `h`.
   ///
-  /// F32 sums of about a hundred terms err by 1e-6; divided by 2h = 0.02 that is 1e-4, and h² adds as much for these curvatures.
+  /// F32 sums of about a hundred terms err by 1e-6; divided by 2h = 0.02 that is 1e-4, and h² adds as much for these
+  /// curvatures.
   func check(
     _ inputs: [Tensor], h: Float = 1e-2, tolerance: Float = 4e-3, sourceLocation: SourceLocation = #_sourceLocation,
     _ function: (Tape, [Tensor]) throws -> Tensor
@@ -62,7 +63,8 @@ struct Differences {
         input.write(values)
         let numeric = (above - below) / (2 * h)
         #expect(
-          abs(numeric - gradient[i]) <= tolerance * (1 + largest), "input \(index)[\(i)]: \(gradient[i]) against \(numeric)",
+          abs(numeric - gradient[i]) <= tolerance * (1 + largest),
+          "input \(index)[\(i)]: \(gradient[i]) against \(numeric)",
           sourceLocation: sourceLocation)
       }
     }

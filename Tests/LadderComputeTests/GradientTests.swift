@@ -8,7 +8,9 @@ import LadderCompute
   init() throws { d = try Differences() }
 
   @Test func projection() throws {
-    try d.check([d.random([24, 7], seed: 1), d.random([24, 10], seed: 2, scale: 0.3)]) { tape, x in tape.project(x[0], x[1]) }
+    try d.check([d.random([24, 7], seed: 1), d.random([24, 10], seed: 2, scale: 0.3)]) { tape, x in
+      tape.project(x[0], x[1])
+    }
   }
 
   @Test func projectionOfATap() throws {
@@ -18,7 +20,8 @@ import LadderCompute
 
   /// BF16 keeps 8 bits of each factor: errors of 2⁻⁹ a term, averaged over 64 terms.
   @Test func projectionOfABFloat16Tap() throws {
-    let tap = try d.random([64, 33], seed: 1), weight = try d.random([64, 32], seed: 2, scale: 0.1), seedGradient = try d.random([32, 33], seed: 3)
+    let tap = try d.random([64, 33], seed: 1), weight = try d.random([64, 32], seed: 2, scale: 0.1),
+      seedGradient = try d.random([32, 33], seed: 3)
     var results: [[Float]] = []
     for type in [ElementType.float32, .bfloat16] {
       let graph = try Graph(d.engine), tape = Tape(graph)
@@ -35,7 +38,8 @@ import LadderCompute
   }
 
   @Test func lowRankProjection() throws {
-    try d.check([d.random([24, 7], seed: 1), d.random([24, 3], seed: 2, scale: 0.3), d.random([3, 10], seed: 3)]) { tape, x in
+    try d.check([d.random([24, 7], seed: 1), d.random([24, 3], seed: 2, scale: 0.3), d.random([3, 10], seed: 3)]) {
+      tape, x in
       tape.project(tape.project(x[0], x[1]), x[2])
     }
   }
@@ -59,15 +63,22 @@ import LadderCompute
 
   @Test func gateWithTemperature() throws {
     // σ(a/0.1) bends ten times as fast as σ(a): a smaller step.
-    try d.check([d.random([8, 5], seed: 1), d.random([8, 5], seed: 2), d.random([1], seed: 3, scale: 0.05)], h: 2e-3, tolerance: 1e-2) { tape, x in
+    try d.check(
+      [d.random([8, 5], seed: 1), d.random([8, 5], seed: 2), d.random([1], seed: 3, scale: 0.05)], h: 2e-3,
+      tolerance: 1e-2
+    ) { tape, x in
       tape.gate(x[0], x[1], x[2], temperature: 0.1)
     }
   }
 
-  @Test func rmsNormalisation() throws { try d.check([d.random([16, 5], seed: 1)]) { tape, x in tape.rmsNorm(x[0], epsilon: 1e-6) } }
+  @Test func rmsNormalisation() throws {
+    try d.check([d.random([16, 5], seed: 1)]) { tape, x in tape.rmsNorm(x[0], epsilon: 1e-6) }
+  }
 
   @Test func softmaxAndItsElements() throws {
-    try d.check([d.random([5], seed: 1), d.random([8, 3], seed: 2)]) { tape, x in tape.multiply(x[1], tape.element(3, of: tape.softmax(x[0]))) }
+    try d.check([d.random([5], seed: 1), d.random([8, 3], seed: 2)]) { tape, x in
+      tape.multiply(x[1], tape.element(3, of: tape.softmax(x[0])))
+    }
   }
 
   @Test func rotaryPositions() throws {
@@ -94,7 +105,8 @@ import LadderCompute
 
   /// ggml's own reverse mode over the same forward nodes. Both are F32; sums differ in order alone.
   @Test func agreesWithGgmlsAutodiff() throws {
-    let x = try d.random([16, 6], seed: 1), w = try d.random([16, 16], seed: 2, scale: 0.3), v = try d.random([16], seed: 3)
+    let x = try d.random([16, 6], seed: 1), w = try d.random([16, 16], seed: 2, scale: 0.3),
+      v = try d.random([16], seed: 3)
     let positions = try d.pool.make((0..<6).map(Int32.init)), c = try d.random([8, 2, 6], seed: 4)
 
     // The reshape to heads is outside the tapes: the second's gradient seeds the first.
@@ -107,7 +119,8 @@ import LadderCompute
     after.watch(rotated)
     let out = after.rope(rotated, positions: positions, base: 10000)
     after.backward(from: out, gradient: c)
-    before.backward(from: z, gradient: graph.reshape(graph.contiguous(try #require(after.gradient(of: rotated))), [16, 6]))
+    before.backward(
+      from: z, gradient: graph.reshape(graph.contiguous(try #require(after.gradient(of: rotated))), [16, 6]))
     let ours = try [x, w, v].map { graph.keep(graph.contiguous(try #require(before.gradient(of: $0)))) }
     try graph.compute()
 
@@ -116,14 +129,21 @@ import LadderCompute
     defer { ggml_free(context) }
     func leaf(_ t: Tensor, parameter: Bool) -> UnsafeMutablePointer<ggml_tensor>? {
       let copy = ggml_dup_tensor(context, t.pointer)
-      t.withHostBytes { bytes in if let base = bytes.baseAddress, let data = ggml_get_data(copy) { data.copyMemory(from: base, byteCount: bytes.count) } }
+      t.withHostBytes { bytes in
+        if let base = bytes.baseAddress, let data = ggml_get_data(copy) {
+          data.copyMemory(from: base, byteCount: bytes.count)
+        }
+      }
       if parameter { ggml_set_param(copy) }
       return copy
     }
-    let gx = leaf(x, parameter: true), gw = leaf(w, parameter: true), gv = leaf(v, parameter: true), gc = leaf(c, parameter: false),
+    let gx = leaf(x, parameter: true), gw = leaf(w, parameter: true), gv = leaf(v, parameter: true),
+      gc = leaf(c, parameter: false),
       gp = leaf(positions, parameter: false)
     let hidden = ggml_silu(context, ggml_mul_mat(context, gw, ggml_mul(context, ggml_rms_norm(context, gx, 1e-6), gv)))
-    let turned = ggml_rope_ext(context, ggml_reshape_3d(context, hidden, 8, 2, 6), gp, nil, 8, Int32(GGML_ROPE_TYPE_NEOX), 0, 10000, 1, 0, 1, 32, 1)
+    let turned = ggml_rope_ext(
+      context, ggml_reshape_3d(context, hidden, 8, 2, 6), gp, nil, 8, Int32(GGML_ROPE_TYPE_NEOX), 0, 10000, 1, 0, 1, 32,
+      1)
     let loss = ggml_sum(context, ggml_mul(context, turned, gc))
     ggml_set_loss(loss)
     let forward = ggml_new_graph_custom(context, 512, true)
@@ -144,9 +164,11 @@ import LadderCompute
   @Test func packedSamplesDoNotSeeEachOther() throws {
     let d = try Differences()
     let lengths = [3, 7, 2, 9], n = 21
-    let q = try d.random([8, 2, n], seed: 1), k = try d.random([8, 2, n], seed: 2), v = try d.random([8, 2, n], seed: 3)
+    let q = try d.random([8, 2, n], seed: 1), k = try d.random([8, 2, n], seed: 2),
+      v = try d.random([8, 2, n], seed: 3)
     let graph = try Graph(d.engine), tape = Tape(graph)
-    let packed = graph.keep(tape.attention(q, k, v, try AttentionBlocks(lengths: lengths, rows: 4, pool: d.pool), scale: 0.3))
+    let packed = graph.keep(
+      tape.attention(q, k, v, try AttentionBlocks(lengths: lengths, rows: 4, pool: d.pool), scale: 0.3))
     var alone: [Tensor] = [], start = 0
     for length in lengths {
       func part(_ x: Tensor) -> Tensor { graph.contiguous(graph.slice(x, 2, start..<(start + length))) }
@@ -169,7 +191,8 @@ import LadderCompute
       let whole = graph.keep(graph.transposed(a))
       let part = graph.keep(graph.transposed(graph.slice(a, 1, 5..<n)))
       let rounded = graph.cast(a, .bfloat16)
-      let short = graph.keep(graph.cast(graph.transposed(rounded), .float32)), back = graph.keep(graph.cast(rounded, .float32))
+      let short = graph.keep(graph.cast(graph.transposed(rounded), .float32)),
+        back = graph.keep(graph.cast(rounded, .float32))
       try graph.compute()
       func expected(_ values: [Float], _ rows: Range<Int>) -> [Float] {
         (0..<batch).flatMap { b in (0..<k).flatMap { i in rows.map { values[(b * n + $0) * k + i] } } }

@@ -11,7 +11,8 @@ import Testing
     return graph
   }
 
-  /// A larger graph takes a new scheduler, which may lie where the old one lay and hold as many bytes: smaller graphs fall all the same.
+  /// A larger graph takes a new scheduler, which may lie where the old one lay and hold as many bytes: smaller graphs
+  /// fall all the same.
   @Test func aNewSchedulerDisplacesResults() throws {
     let engine = try Engine(threads: 1, device: "CPU"), memory = GraphMemory(engine), pool = TensorPool(engine)
     let ones = try pool.make([Float](repeating: 1, count: 1024), [1024])

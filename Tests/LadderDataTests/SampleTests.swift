@@ -29,9 +29,12 @@ import Testing
   }
 
   @Test(arguments: [
-    ("{\"prompt\": \"a\"", "JSON"), ("[1]", "object"), ("{\"prompt\": \"a\", \"completion\": \"\"}", "empty"), ("{\"prompt\": \"a\"}", "completion"),
-    ("{\"prompt\": 3, \"completion\": \"b\"}", "prompt"), ("{\"prompt\": \"a\", \"completion\": \"b\", \"choices\": [\"c\", \"d\"]}", "choices"),
-    ("{\"text\": \"\"}", "empty"), ("{\"other\": 1}", "prompt"), ("{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}]}", "assistant"),
+    ("{\"prompt\": \"a\"", "JSON"), ("[1]", "object"), ("{\"prompt\": \"a\", \"completion\": \"\"}", "empty"),
+    ("{\"prompt\": \"a\"}", "completion"),
+    ("{\"prompt\": 3, \"completion\": \"b\"}", "prompt"),
+    ("{\"prompt\": \"a\", \"completion\": \"b\", \"choices\": [\"c\", \"d\"]}", "choices"),
+    ("{\"text\": \"\"}", "empty"), ("{\"other\": 1}", "prompt"),
+    ("{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}]}", "assistant"),
     ("\u{FFFD}{", "JSON"),
   ]) func aBadLineIsNamed(_ line: String, _ word: String) throws {
     let path = try folder.write("bad.jsonl", String(repeating: "{\"text\": \"fine\"}\n", count: 16) + line + "\n")
@@ -59,7 +62,9 @@ import Testing
 
   private func text(_ tokens: [Int32]) -> String { backbone.tokenizer.text(tokens) }
 
-  private func encode(_ sample: Sample, maxLength: Int = 100, overlong: Overlong = .trim) throws -> (EncodedSample?, SampleEncoder.Count) {
+  private func encode(_ sample: Sample, maxLength: Int = 100, overlong: Overlong = .trim) throws -> (
+    EncodedSample?, SampleEncoder.Count
+  ) {
     var count = SampleEncoder.Count()
     return (try SampleEncoder(backbone, maxLength: maxLength, overlong: overlong).encode(sample, &count), count)
   }
@@ -85,7 +90,8 @@ import Testing
     let e = try #require(try encoder.encode(Sample(prompt: "abc ", completion: "xay", choices: choices), &count))
     #expect(e.rivals.map { Set($0.map { text([$0]) }) } == [["x", "z"], ["a", "b"], []])
     #expect(e.rivals.allSatisfy { $0 == $0.sorted() })
-    #expect(try #require(try encoder.encode(Sample(prompt: "abc ", completion: "xay"), &count)).rivals.allSatisfy(\.isEmpty))
+    #expect(
+      try #require(try encoder.encode(Sample(prompt: "abc ", completion: "xay"), &count)).rivals.allSatisfy(\.isEmpty))
   }
 
   @Test func textHasLossEverywhere() throws {
@@ -95,13 +101,16 @@ import Testing
   }
 
   @Test func onlyTheAssistantsTurnsHaveLoss() throws {
-    let turns = [("user", "hi"), ("assistant", "yo"), ("user", "ok"), ("assistant", "bye")].map { ChatMessage(role: $0, content: $1) }
+    let turns = [("user", "hi"), ("assistant", "yo"), ("user", "ok"), ("assistant", "bye")].map {
+      ChatMessage(role: $0, content: $1)
+    }
     let e = try #require(try encode(Sample(.conversation(turns)), maxLength: 400).0)
     #expect(text(e.targets) == "yo<|im_end|>\nbye<|im_end|>\n")
   }
 
   @Test func tooLongAPromptLosesItsStart() throws {
-    let (e, count) = try encode(Sample(prompt: String(repeating: "x", count: 60) + "abc", completion: "de"), maxLength: 10)
+    let (e, count) = try encode(
+      Sample(prompt: String(repeating: "x", count: 60) + "abc", completion: "de"), maxLength: 10)
     let encoded = try #require(e)
     #expect(text(encoded.targets) == "de")
     #expect(encoded.tokens.first == backbone.tokenizer.beginning)
@@ -116,7 +125,8 @@ import Testing
   }
 
   @Test func dropDropsWhatTrimWouldCut() throws {
-    let (e, count) = try encode(Sample(prompt: String(repeating: "x", count: 60), completion: "de"), maxLength: 10, overlong: .drop)
+    let (e, count) = try encode(
+      Sample(prompt: String(repeating: "x", count: 60), completion: "de"), maxLength: 10, overlong: .drop)
     #expect(
       e == nil
         && count
@@ -139,7 +149,9 @@ import Testing
     #expect(plan.batches.flatMap { $0 }.sorted() == Array(0..<103))
     #expect(plan.batches == BatchPlan(lengths: lengths, batchSize: 8, seed: 3, epoch: 1).batches)
     #expect(plan.batches != BatchPlan(lengths: lengths, batchSize: 8, seed: 3, epoch: 2).batches)
-    let spread = plan.batches.map { batch in (batch.map { lengths[$0] }.max() ?? 0) - (batch.map { lengths[$0] }.min() ?? 0) }
+    let spread = plan.batches.map { batch in
+      (batch.map { lengths[$0] }.max() ?? 0) - (batch.map { lengths[$0] }.min() ?? 0)
+    }
     #expect(spread.reduce(0, +) / spread.count < 12)
   }
 
@@ -151,19 +163,23 @@ import Testing
   /// TRL's formats of pairs.
   @Test func pairs() throws {
     func form(_ json: String) throws -> Sample.Form { try Sample(json: Data(json.utf8)).form }
-    let text = Sample.Form.preference(chosen: .completion(prompt: "Why?", completion: " So."), rejected: .completion(prompt: "Why?", completion: " No."))
+    let text = Sample.Form.preference(
+      chosen: .completion(prompt: "Why?", completion: " So."), rejected: .completion(prompt: "Why?", completion: " No.")
+    )
     #expect(try form(#"{"prompt": "Why?", "chosen": " So.", "rejected": " No."}"#) == text)
     #expect(try form(#"{"chosen": "Why? So.", "rejected": "Why? No."}"#) == text)
     let ask = ChatMessage(role: "user", content: "Why?")
     let so = ChatMessage(role: "assistant", content: "So."), no = ChatMessage(role: "assistant", content: "No.")
     let turns = Sample.Form.preference(chosen: .reply(to: [ask], with: [so]), rejected: .reply(to: [ask], with: [no]))
     let (a, b, c) = (
-      #"{"role": "user", "content": "Why?"}"#, #"{"role": "assistant", "content": "So."}"#, #"{"role": "assistant", "content": "No."}"#
+      #"{"role": "user", "content": "Why?"}"#, #"{"role": "assistant", "content": "So."}"#,
+      #"{"role": "assistant", "content": "No."}"#
     )
     #expect(try form("{\"prompt\": [\(a)], \"chosen\": [\(b)], \"rejected\": [\(c)]}") == turns)
     #expect(try form("{\"chosen\": [\(a), \(b)], \"rejected\": [\(a), \(c)]}") == turns)
     for wrong in [
-      #"{"prompt": "a", "chosen": "b"}"#, #"{"prompt": "a", "chosen": "b", "rejected": "b"}"#, #"{"prompt": "a", "chosen": "", "rejected": "b"}"#,
+      #"{"prompt": "a", "chosen": "b"}"#, #"{"prompt": "a", "chosen": "b", "rejected": "b"}"#,
+      #"{"prompt": "a", "chosen": "", "rejected": "b"}"#,
       #"{"prompt": "a", "chosen": 1, "rejected": "b"}"#, "{\"chosen\": [\(a)], \"rejected\": [\(a), \(c)]}",
     ] {
       let error = #expect(throws: LadderError.self) { try Sample(json: Data(wrong.utf8)) }

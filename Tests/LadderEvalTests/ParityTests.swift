@@ -11,8 +11,8 @@ import Testing
 @testable import LadderData
 @testable import LadderEval
 
-/// Against llama.cpp's own logits, computed the ordinary way. `LADDER_TEST_SAMPLES` names a JSONL file to take samples from
-/// instead of texts made of the demo's messages.
+/// Against llama.cpp's own logits, computed the ordinary way. `LADDER_TEST_SAMPLES` names a JSONL file to take samples
+/// from instead of texts made of the demo's messages.
 @Suite(.serialized) struct ParityTests {
   let folder: TemporaryFolder
   init() throws { folder = try TemporaryFolder() }
@@ -23,7 +23,8 @@ import Testing
     }
     var root = URL(fileURLWithPath: #filePath)
     for _ in 0..<3 { root.deleteLastPathComponent() }
-    let messages = ((try? Sample.load(root.appendingPathComponent("Examples/inbox/train.jsonl").path)) ?? []).map { sample in
+    let messages = ((try? Sample.load(root.appendingPathComponent("Examples/inbox/train.jsonl").path)) ?? []).map {
+      sample in
       if case .completion(let prompt, let completion) = sample.form { (prompt, completion) } else { ("", "") }
     }
     // Five solved messages and a sixth to solve: 100 tokens and more, so that each sample has the engine to itself.
@@ -33,7 +34,9 @@ import Testing
     }
   }()
 
-  private func network(_ backbone: Backbone, _ change: (inout SideConfiguration) -> Void = { _ in }) throws -> SideNetwork {
+  private func network(_ backbone: Backbone, _ change: (inout SideConfiguration) -> Void = { _ in }) throws
+    -> SideNetwork
+  {
     var configuration = SideConfiguration()
     change(&configuration)
     let geometry = try SideGeometry(configuration, backboneWidth: backbone.width, blocks: backbone.blocks)
@@ -60,7 +63,9 @@ import Testing
     #expect(worst < 1e-3)
   }
 
-  @Test(.enabled(if: DemoModel.path != nil)) func zeroInitialisedLadderEqualsGemma() throws { try checkZeroInitialised(try #require(DemoModel.path)) }
+  @Test(.enabled(if: DemoModel.path != nil)) func zeroInitialisedLadderEqualsGemma() throws {
+    try checkZeroInitialised(try #require(DemoModel.path))
+  }
 
   @Test func zeroInitialisedLadderEqualsARandomQwen2() throws {
     let path = try folder.model { model in
@@ -76,8 +81,10 @@ import Testing
   /// whole-sequence forward.
   private func decodingDifference(_ backbone: Backbone, _ network: SideNetwork?, exactAttention: Bool) throws -> Float {
     let samples = try SampleEncoder(backbone, maxLength: 512).encode(Array(Self.samples.prefix(4)), name: "s").samples
-    let forward = try ForwardPass(backbone, rungs: network?.geometry.rungs ?? [], maxTokens: 512, exactAttention: exactAttention)
-    let step = try network.map { try SideStep($0, backbone) }, base = BackboneRows(forward, backbone), graph = try Graph(backbone.engine)
+    let forward = try ForwardPass(
+      backbone, rungs: network?.geometry.rungs ?? [], maxTokens: 512, exactAttention: exactAttention)
+    let step = try network.map { try SideStep($0, backbone) }, base = BackboneRows(forward, backbone),
+      graph = try Graph(backbone.engine)
     let decoder = try network.map { try TextDecoder($0, forward) } ?? TextDecoder(forward)
     let v = backbone.vocabulary
     var worst: Float = 0
@@ -103,19 +110,23 @@ import Testing
     return worst
   }
 
-  private func trained(_ backbone: Backbone, _ change: (inout TrainingConfiguration) -> Void = { _ in }) throws -> SideNetwork {
+  private func trained(_ backbone: Backbone, _ change: (inout TrainingConfiguration) -> Void = { _ in }) throws
+    -> SideNetwork
+  {
     var settings = TrainingConfiguration()
     settings.steps = 4
     settings.learningRate = 1e-3
     change(&settings)
     let run = RunDirectory(folder.file("run"))
     try Trainer(backbone, settings).train(Self.samples, into: run)
-    guard let network = (try run.predictor(backbone) as? SidePredictor)?.network else { throw LadderError(.engine, "no side network") }
+    guard let network = (try run.predictor(backbone) as? SidePredictor)?.network else {
+      throw LadderError(.engine, "no side network")
+    }
     return network
   }
 
-  /// With weights and attention in F32 the engine's own batched and stepwise results agree, so a trained ladder's must: within
-  /// 1e-3. (With its fused attention kernel the engine's own differ by 3e-3 to 8e-3 even then.)
+  /// With weights and attention in F32 the engine's own batched and stepwise results agree, so a trained ladder's must:
+  /// within 1e-3. (With its fused attention kernel the engine's own differ by 3e-3 to 8e-3 even then.)
   /// `LADDER_TEST_F32_MODEL` names a model of real size to check as well.
   @Test func decodingATrainedLadderEqualsTheWholeSequence() throws {
     let tiny = try folder.model { model in
@@ -125,18 +136,21 @@ import Testing
     }
     for path in [tiny, ProcessInfo.processInfo.environment["LADDER_TEST_F32_MODEL"]].compactMap({ $0 }) {
       let backbone = try Backbone(path: path, threads: 2, device: "CPU"), network = try trained(backbone)
-      let ladder = try decodingDifference(backbone, network, exactAttention: true), base = try decodingDifference(backbone, nil, exactAttention: true)
+      let ladder = try decodingDifference(backbone, network, exactAttention: true),
+        base = try decodingDifference(backbone, nil, exactAttention: true)
       print("worst difference of a probability: ladder \(ladder), base \(base)")
       #expect(ladder < 1e-3)
       try FileManager.default.removeItem(atPath: folder.file("run"))
     }
   }
 
-  /// A quantised model rounds its activations to 8 bits, so its own batched and stepwise results differ by whole percents; the
-  /// ladder on top adds no more than half as much again.
+  /// A quantised model rounds its activations to 8 bits, so its own batched and stepwise results differ by whole
+  /// percents; the ladder on top adds no more than half as much again.
   @Test(.enabled(if: DemoModel.path != nil)) func decodingATrainedLadderStaysAsCloseAsGemmaItself() throws {
-    let backbone = try Backbone(path: try #require(DemoModel.path), threads: 2, device: "CPU"), network = try trained(backbone)
-    let ladder = try decodingDifference(backbone, network, exactAttention: false), base = try decodingDifference(backbone, nil, exactAttention: false)
+    let backbone = try Backbone(path: try #require(DemoModel.path), threads: 2, device: "CPU"),
+      network = try trained(backbone)
+    let ladder = try decodingDifference(backbone, network, exactAttention: false),
+      base = try decodingDifference(backbone, nil, exactAttention: false)
     print("worst difference of a probability: ladder \(ladder), base \(base)")
     #expect(ladder < 1.5 * base + 1e-3)
   }

@@ -1,4 +1,5 @@
-// The README's program, compiled and run by the tests: what stands between the two marks stands in the README word for word.
+// The README's program, compiled and run by the tests: what stands between the two marks stands in the README word for
+// word.
 import Ladder
 
 func readmeExample(model path: String, train: String, dev: String, out: String) throws {

@@ -26,7 +26,8 @@ private struct Fixture {
     model.initialise(seed: 3)
     step = try LoRAStep(model)
     if zero { return }
-    for (index, specification) in model.parameters.specifications.enumerated() where specification.name.hasSuffix("_b") {
+    for (index, specification) in model.parameters.specifications.enumerated() where specification.name.hasSuffix("_b")
+    {
       var random = SeededRandom(seed: 8, index)
       model.parameters[specification.name].write((0..<specification.count).map { _ in random.normal() * 0.1 })
     }
@@ -65,10 +66,13 @@ private struct Fixture {
   }
 
   /// llama.cpp's logits, its keys, values and attention in F32.
-  private func reference(_ backbone: Backbone, _ samples: [PackedSample], adapter: EngineAdapter? = nil) throws -> [Float] {
+  private func reference(_ backbone: Backbone, _ samples: [PackedSample], adapter: EngineAdapter? = nil) throws
+    -> [Float]
+  {
     let rows = samples.reduce(0) { $0 + $1.lossRows.count }, pool = TensorPool(backbone.engine)
     let final = try pool.make(.float32, [backbone.width, rows])
-    try ForwardPass(backbone, rungs: [], maxTokens: 64, exactAttention: true, adapter: adapter).run(samples, taps: [], final: final)
+    try ForwardPass(backbone, rungs: [], maxTokens: 64, exactAttention: true, adapter: adapter).run(
+      samples, taps: [], final: final)
     let graph = try Graph(backbone.engine), logits = graph.keep(backbone.head.logits(graph, final))
     try graph.compute()
     return logits.read()
@@ -76,14 +80,19 @@ private struct Fixture {
 
   private func worst(_ a: [Float], _ b: [Float]) -> Float { zip(a, b).reduce(0) { max($0, abs($1.0 - $1.1)) } }
 
-  /// Weights and attention in F32, so that what differs is the order of sums, and gemma3's GELU table in F16; logits are some 4 wide.
+  /// Weights and attention in F32, so that what differs is the order of sums, and gemma3's GELU table in F16; logits
+  /// are some 4 wide.
   @Test(arguments: families) func forwardIsLlamaCppsOwn(_ family: TinyModel.Architecture) throws {
-    let f = try Fixture(try f32(family), zero: true), difference = worst(try f.logits(Fixture.samples), try reference(f.backbone, Fixture.samples))
+    let f = try Fixture(try f32(family), zero: true),
+      difference = worst(try f.logits(Fixture.samples), try reference(f.backbone, Fixture.samples))
     #expect(difference < (family == .gemma3 ? 5e-3 : 1e-4), "\(difference)")
   }
 
-  /// Against central differences in every kind of parameter, in F32 throughout; the head's input is dotted with a fixed direction.
-  @Test(arguments: families, [false, true]) func gradientsAgreeWithDifferences(_ family: TinyModel.Architecture, _ checkpointing: Bool) throws {
+  /// Against central differences in every kind of parameter, in F32 throughout; the head's input is dotted with a fixed
+  /// direction.
+  @Test(arguments: families, [false, true]) func gradientsAgreeWithDifferences(
+    _ family: TinyModel.Architecture, _ checkpointing: Bool
+  ) throws {
     let f = try Fixture(try f32(family)) { c in
       c.rounds = false
       c.checkpointing = checkpointing
@@ -99,19 +108,24 @@ private struct Fixture {
     try f.step.read(samples)
     _ = try f.step.forward()
     try f.step.backward(gradient)
-    for specification in f.model.parameters.specifications where ["blk.0.", "blk.2."].contains(where: specification.name.hasPrefix) {
+    for specification in f.model.parameters.specifications
+    where ["blk.0.", "blk.2."].contains(where: specification.name.hasPrefix) {
       let tensor = f.model.parameters[specification.name]
-      let analytic = try #require(f.model.parameters.gradient(specification.name)).read(), largest = analytic.map(abs).max() ?? 0
+      let analytic = try #require(f.model.parameters.gradient(specification.name)).read(),
+        largest = analytic.map(abs).max() ?? 0
       #expect(largest > 0, "\(specification.name) gets no gradient")
       for i in analytic.indices.sorted(by: { abs(analytic[$0]) > abs(analytic[$1]) }).prefix(2) {
         let numeric = try tensor.centralDifference(i, h: family == .gemma3 ? 0.02 : 0.004, value)
         // ggml's GELU is a table over F16: its differences are coarse.
-        #expect(abs(numeric - analytic[i]) < (family == .gemma3 ? 0.06 : 0.02) * largest, "\(specification.name)[\(i)]: \(analytic[i]) against \(numeric)")
+        #expect(
+          abs(numeric - analytic[i]) < (family == .gemma3 ? 0.06 : 0.02) * largest,
+          "\(specification.name)[\(i)]: \(analytic[i]) against \(numeric)")
       }
     }
   }
 
-  /// Quantised weights and BF16: kept results against computed ones differ by that rounding, and both point where F32 does.
+  /// Quantised weights and BF16: kept results against computed ones differ by that rounding, and both point where F32
+  /// does.
   @Test func roundedGradientsPointWhereExactOnesDo() throws {
     let path = try folder.model("q8.gguf")
     let gradients = try [(false, false), (true, false), (true, true)].map { rounds, checkpointing in
@@ -121,7 +135,8 @@ private struct Fixture {
       }
       let pool = TensorPool(f.backbone.engine), rows = Fixture.samples.reduce(0) { $0 + $1.lossRows.count }
       var random = SeededRandom(seed: 4)
-      let gradient = try pool.make((0..<(f.backbone.width * rows)).map { _ in random.normal() }, [f.backbone.width, rows])
+      let gradient = try pool.make(
+        (0..<(f.backbone.width * rows)).map { _ in random.normal() }, [f.backbone.width, rows])
       try f.step.read(Fixture.samples)
       _ = try f.step.forward()
       try f.step.backward(gradient)
@@ -157,11 +172,13 @@ private struct Fixture {
     let down = try #require(file.tensors["base_model.model.model.layers.2.mlp.down_proj.lora_B.weight"])
     #expect(down.shape == [64, 4] && down.values == f.model.parameters["blk.2.ffn_down.lora_b"].read())
     // Row 1 of a head in Hugging Face's order is its second pair's first channel: row 2 in llama.cpp's.
-    let b = try #require(file.tensors["base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"]), own = f.model.parameters["blk.1.attn_q.lora_b"].read()
+    let b = try #require(file.tensors["base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"]),
+      own = f.model.parameters["blk.1.attn_q.lora_b"].read()
     #expect(Array(b.values[4..<8]) == Array(own[8..<12]))
     #expect(Array(b.values[32..<36]) == Array(own[4..<8]))
     let json = try #require(
-      try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: folder.file(AdapterFiles.peftConfiguration)))) as? [String: Any])
+      try JSONSerialization.jsonObject(
+        with: Data(contentsOf: URL(fileURLWithPath: folder.file(AdapterFiles.peftConfiguration)))) as? [String: Any])
     #expect(json["r"] as? Int == 4 && json["target_modules"] as? [String] == ["q_proj", "down_proj"])
   }
 
@@ -179,17 +196,23 @@ private struct Fixture {
   }
 
   private static let trainSamples = (0..<48).map { i in
-    Sample(prompt: "question \(i % 7) of kind \(i % 2 == 0 ? "even" : "odd"):", completion: i % 2 == 0 ? " yes" : " no, never")
+    Sample(
+      prompt: "question \(i % 7) of kind \(i % 2 == 0 ? "even" : "odd"):",
+      completion: i % 2 == 0 ? " yes" : " no, never")
   }
 
   /// Trained, stopped and resumed, evaluated and generated from through llama.cpp.
   @Test func trainsResumesExactlyAndServes() async throws {
     let path = try folder.model("q8.gguf") { $0.architecture = .gemma3 }
-    func backbone() throws -> Backbone { try Backbone(path: path, threads: 2, device: "CPU", head: try HeadDescription(of: GGUFFile(path: path))) }
+    func backbone() throws -> Backbone {
+      try Backbone(path: path, threads: 2, device: "CPU", head: try HeadDescription(of: GGUFFile(path: path)))
+    }
     let whole = RunDirectory(folder.file("whole")), cut = RunDirectory(folder.file("cut"))
     var losses: [Float] = []
     let first = try backbone()
-    try Trainer(first, Self.configuration).train(Self.trainSamples, into: whole) { if case .step(let s) = $0 { losses.append(s.loss) } }
+    try Trainer(first, Self.configuration).train(Self.trainSamples, into: whole) {
+      if case .step(let s) = $0 { losses.append(s.loss) }
+    }
     #expect(!first.holdsBlocks, "llama.cpp's copy of the blocks is not needed to train")
     let start = losses.prefix(3).reduce(Float(0), +), end = losses.suffix(3).reduce(Float(0), +)
     #expect(end < 0.7 * start)
@@ -201,9 +224,12 @@ private struct Fixture {
     }
     await #expect(throws: LadderError.self) { try await task.value }
     try Trainer(try backbone(), Self.configuration).train(Self.trainSamples, into: cut, resume: true)
-    #expect(try Data(contentsOf: URL(fileURLWithPath: whole.weightsPath)) == Data(contentsOf: URL(fileURLWithPath: cut.weightsPath)))
+    #expect(
+      try Data(contentsOf: URL(fileURLWithPath: whole.weightsPath))
+        == Data(contentsOf: URL(fileURLWithPath: cut.weightsPath)))
 
-    let model = try LadderModel(try Backbone(path: path, threads: 2, device: "CPU"), adapter: whole), base = try LadderModel(model.backbone)
+    let model = try LadderModel(try Backbone(path: path, threads: 2, device: "CPU"), adapter: whole),
+      base = try LadderModel(model.backbone)
     let tuned = try model.evaluate(Self.trainSamples).loss, before = try base.evaluate(Self.trainSamples).loss
     #expect(tuned < 0.7 * before)
     #expect(try model.generate("question 2 of kind even:").tokens > 0)
@@ -218,16 +244,23 @@ private struct Fixture {
     }
   }
 
-  /// Gemma 3 270M itself, its weights quantised: the kernels round activations to 8 bits, which makes 0.1 to 0.7 nats of a last-bit
-  /// difference in some token, and nothing of the mean. `LADDER_TEST_F32_MODEL` names one of real size that rounds nothing.
+  /// Gemma 3 270M itself, its weights quantised: the kernels round activations to 8 bits, which makes 0.1 to 0.7 nats
+  /// of a last-bit difference in some token, and nothing of the mean. `LADDER_TEST_F32_MODEL` names one of real size
+  /// that rounds nothing.
   @Test(.enabled(if: DemoModel.path != nil)) func forwardOfGemmaIsLlamaCppsOwn() throws {
-    let text = "The quick brown fox jumps over the lazy dog. Then it sat down by the river, and the dog slept on as if nothing had happened at all."
-    for (path, single, mean) in [(DemoModel.path, 0.7, 0.05), (ProcessInfo.processInfo.environment["LADDER_TEST_F32_MODEL"], 0.01, 0.002)] {
+    let text =
+      "The quick brown fox jumps over the lazy dog. Then it sat down by the river, "
+      + "and the dog slept on as if nothing had happened at all."
+    for (path, single, mean) in [
+      (DemoModel.path, 0.7, 0.05), (ProcessInfo.processInfo.environment["LADDER_TEST_F32_MODEL"], 0.01, 0.002),
+    ] {
       guard let path else { continue }
       let f = try Fixture(path, zero: true), v = f.backbone.vocabulary
-      let tokens = f.backbone.tokenizer.tokens(text, beginning: true), rows = Array(0..<(tokens.count - 1)), targets = rows.map { tokens[$0 + 1] }
+      let tokens = f.backbone.tokenizer.tokens(text, beginning: true), rows = Array(0..<(tokens.count - 1)),
+        targets = rows.map { tokens[$0 + 1] }
       let logits = try f.logits([PackedSample(tokens: tokens, lossRows: rows)])
-      let expected = try ReferenceLogits(f.backbone, maxTokens: 64).logProbabilities(tokens, rows: rows, targets: targets)
+      let expected = try ReferenceLogits(f.backbone, maxTokens: 64).logProbabilities(
+        tokens, rows: rows, targets: targets)
       var differences: [Double] = []
       for (row, target) in zip(rows, targets) {
         let own = logits[(row * v)..<((row + 1) * v)], most = Double(own.max() ?? 0)

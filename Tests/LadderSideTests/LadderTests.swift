@@ -24,7 +24,8 @@ struct Fixture {
     network = try SideNetwork(configuration, geometry, backbone.engine, trainable: true)
     try network.initialise(seed: 7, backbone: backbone)
     forward = try ForwardPass(backbone, rungs: geometry.rungs, maxTokens: 64)
-    try network.setStatistics(try TapStatistics.measure([PackedSample(tokens: Fixture.text(40, seed: 9), lossRows: [39])], forward, backbone))
+    try network.setStatistics(
+      try TapStatistics.measure([PackedSample(tokens: Fixture.text(40, seed: 9), lossRows: [39])], forward, backbone))
     if !zeroUp {
       for (name, deviation) in [("up.weight", Float(0.1)), ("up.bias", 0.1), ("layers.1.gate", 0.05)]
       where network.parameters.specifications.contains(where: { $0.name == name }) {
@@ -60,8 +61,10 @@ struct Fixture {
     #expect(corrected == (try base.rows(samples)).read())
   }
 
-  /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in F16.
-  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], Climb.all) func decodingEqualsTheWholeSequence(
+  /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in
+  /// F16.
+  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], Climb.all)
+  func decodingEqualsTheWholeSequence(
     _ downsampler: SideConfiguration.Downsampler, _ climb: Climb
   ) throws {
     let f = try Fixture(path) { c in
@@ -89,7 +92,8 @@ struct Fixture {
 
   /// Standardised over answers, the rows that carry loss have mean 0 and deviation 1 in each channel; others need not.
   @Test func answersAreStandardisedOverTheirOwnRows() throws {
-    let f = try Fixture(path), d = f.backbone.width, pool = TensorPool(f.backbone.engine), graph = try Graph(f.backbone.engine)
+    let f = try Fixture(path), d = f.backbone.width, pool = TensorPool(f.backbone.engine),
+      graph = try Graph(f.backbone.engine)
     // More rows than a pass takes at once, and more samples than a group.
     let samples = (0..<90).map { i in
       PackedSample(tokens: Fixture.text(10 + i % 13, seed: i), lossRows: i % 3 == 0 ? [9 + i % 13] : Array(2..<10))
@@ -107,7 +111,8 @@ struct Fixture {
       for row in sample.lossRows { for channel in 0..<d { values[channel].append(all[row * d + channel]) } }
     }
     for channel in values {
-      let n = Float(channel.count), mean = channel.reduce(0, +) / n, variance = channel.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / n
+      let n = Float(channel.count), mean = channel.reduce(0, +) / n,
+        variance = channel.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / n
       #expect(abs(mean) < 0.02 && abs(variance.squareRoot() - 1) < 0.02)
     }
   }
@@ -115,7 +120,8 @@ struct Fixture {
   /// One row has no spread: its deviations are those of BF16's rounding, not zero.
   @Test func deviationsOfOneAnswerAreNotZero() throws {
     let f = try Fixture(path)
-    let one = try TapStatistics.measure([PackedSample(tokens: Fixture.text(9, seed: 1), lossRows: [8])], f.forward, f.backbone, rows: .answers)
+    let one = try TapStatistics.measure(
+      [PackedSample(tokens: Fixture.text(9, seed: 1), lossRows: [8])], f.forward, f.backbone, rows: .answers)
     for (means, deviations) in zip(one.means, one.deviations) {
       for (mean, deviation) in zip(means, deviations) { #expect(abs(deviation - max(1e-3, abs(mean) / 256)) < 1e-6) }
     }
@@ -144,12 +150,15 @@ struct Fixture {
     #expect(one != other)
   }
 
-  /// Micro-batches of one layout run the first one's graphs; results and gradients are those of graphs built for each alone.
+  /// Micro-batches of one layout run the first one's graphs; results and gradients are those of graphs built for each
+  /// alone.
   @Test(arguments: Climb.all) func graphsAreBuiltOnceForEachLayout(_ climb: Climb) throws {
     let f = try Fixture(path) { climb.apply(&$0) }, pool = TensorPool(f.backbone.engine), d = f.backbone.width
     let kept = try SideStep(f.network, f.backbone)
     func batch(_ i: Int, _ lengths: [Int]) -> [PackedSample] {
-      lengths.enumerated().map { PackedSample(tokens: Fixture.text($1, seed: 10 * i + $0), lossRows: Array(($1 / 2)..<$1)) }
+      lengths.enumerated().map {
+        PackedSample(tokens: Fixture.text($1, seed: 10 * i + $0), lossRows: Array(($1 / 2)..<$1))
+      }
     }
     func run(_ step: SideStep, _ samples: [PackedSample], _ i: Int, trains: Bool = true) throws -> [Float] {
       f.network.parameters.zeroGradients()
@@ -216,7 +225,9 @@ struct Fixture {
 @Suite struct GeometryTests {
   @Test func rungsAndWidths() throws {
     var c = SideConfiguration()
-    func geometry(_ d: Int, _ blocks: Int) throws -> SideGeometry { try SideGeometry(c, backboneWidth: d, blocks: blocks) }
+    func geometry(_ d: Int, _ blocks: Int) throws -> SideGeometry {
+      try SideGeometry(c, backboneWidth: d, blocks: blocks)
+    }
     #expect(try geometry(640, 18).rungs == [7, 9, 11])
     #expect(try geometry(640, 18).width == 256)
     #expect(try geometry(3584, 28).width == 448)

@@ -14,15 +14,18 @@ import Testing
   init() throws { folder = try TemporaryFolder() }
 
   private static let shape = ModelShape(
-    name: "small", architecture: "qwen2", blocks: 6, width: 256, feedForward: 512, heads: 4, keyHeads: 2, vocabulary: 4096, tied: true)
+    name: "small", architecture: "qwen2", blocks: 6, width: 256, feedForward: 512, heads: 4, keyHeads: 2,
+    vocabulary: 4096, tied: true)
 
   @Test func dimensionsComeFromTheHeaderAlone() throws {
     let whole = folder.file("whole.gguf"), header = folder.file("header.gguf")
     try RandomModel(Self.shape).write(whole)
     try RandomModel(Self.shape).write(header, headerOnly: true)
-    let a = try ModelDimensions(GGUFFile(path: whole)), b = try ModelDimensions(GGUFFile(path: header, headerOnly: true))
+    let a = try ModelDimensions(GGUFFile(path: whole)),
+      b = try ModelDimensions(GGUFFile(path: header, headerOnly: true))
     #expect(a == b)
-    #expect(a.blocks == 6 && a.width == 256 && a.vocabulary == 4096 && a.tied && a.blockType == "Q4_0" && a.headSize == 64)
+    #expect(
+      a.blocks == 6 && a.width == 256 && a.vocabulary == 4096 && a.tied && a.blockType == "Q4_0" && a.headSize == 64)
     #expect(throws: LadderError.self) { try GGUFFile(path: header) }
   }
 
@@ -36,7 +39,10 @@ import Testing
     options.decodedTokens = 4
     let result = try SpeedBenchmark(backbone, TrainingConfiguration(), options).run()
     #expect(result.tokens == 192)
-    for speed in [result.engineTokensPerSecond, result.trainTokensPerSecond, result.cachedTokensPerSecond ?? 0, result.decodeLadderTokensPerSecond ?? 0] {
+    for speed in [
+      result.engineTokensPerSecond, result.trainTokensPerSecond, result.cachedTokensPerSecond ?? 0,
+      result.decodeLadderTokensPerSecond ?? 0,
+    ] {
       #expect(speed > 0 && speed.isFinite)
     }
     let shares = result.backboneShare + result.sideShare + result.headShare + result.optimiserShare
@@ -57,7 +63,8 @@ import Testing
       rows.first { $0.method == method && $0.options == text && $0.length == length }?.peakBytes ?? 0
     }
     // QLoRA keeps every block's activations; LST's peak at 2,048 tokens is at most half of it.
-    #expect(2 * peak("lst", "--rungs 4 --reduction 16 --downsample lowrank:16", 2048) < peak("qlora", "--rank 16", 2048))
+    #expect(
+      2 * peak("lst", "--rungs 4 --reduction 16 --downsample lowrank:16", 2048) < peak("qlora", "--rank 16", 2048))
     #expect(peak("qlora", "--rank 16 --checkpointing on", 2048) < peak("qlora", "--rank 16", 2048))
   }
 
@@ -84,7 +91,9 @@ import Testing
 
   @Test func fittedLinesAndTicks() {
     let curve = MemoryCurve([512, 1024, 4096, 16384].map { .init(length: $0, peakBytes: 1_000_000 + 300 * $0) })
-    #expect(abs(curve.slope - 300) < 1e-3 && abs(curve.intercept - 1e6) < 1 && curve.worstResidual < 1e-6 && abs(curve.quadraticShare) < 1e-6)
+    #expect(
+      abs(curve.slope - 300) < 1e-3 && abs(curve.intercept - 1e6) < 1 && curve.worstResidual < 1e-6
+        && abs(curve.quadraticShare) < 1e-6)
     let bent = MemoryCurve([512, 1024, 4096, 16384].map { .init(length: $0, peakBytes: 1_000_000 + $0 * $0) })
     #expect(bent.quadraticShare > 0.9)
     #expect(LineChart.ticks(0, 17000) == [0, 5000, 10000, 15000, 20000])

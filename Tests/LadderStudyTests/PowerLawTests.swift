@@ -11,7 +11,8 @@ import Testing
     let exact = try #require(PowerLaw(computes.map { ($0, 40 * pow($0, -0.12) + 0.9) }))
     #expect(abs(exact.b - 0.12) < 0.002 && abs(exact.c - 0.9) < 0.02 && exact.residual < 1e-6)
     var random = SeededRandom(seed: 3)
-    let noisy = try #require(PowerLaw(computes.map { ($0, 40 * pow($0, -0.12) + 0.9 + 0.005 * Double(random.normal())) }))
+    let noisy = try #require(
+      PowerLaw(computes.map { ($0, 40 * pow($0, -0.12) + 0.9 + 0.005 * Double(random.normal())) }))
     #expect(noisy.low <= 0.12 && noisy.high >= 0.12 && noisy.low < noisy.high, "\(noisy)")
   }
 
@@ -25,7 +26,8 @@ import Testing
       (0..<8).map { i in
         let compute = 1e12 * pow(2, Double(i))
         return .init(
-          method: method, size: "s", samples: 1, tokens: 1, compute: compute, loss: 30 * pow(compute, -b) + 0.5 + (i % 2 == 0 ? 0.01 : -0.01), seconds: 1)
+          method: method, size: "s", samples: 1, tokens: 1, compute: compute,
+          loss: 30 * pow(compute, -b) + 0.5 + (i % 2 == 0 ? 0.01 : -0.01), seconds: 1)
       }
     }
     #expect(ScalingStudy.findings(points("lst", 0.1) + points("qlora", 0.1)).slopesOverlap == true)

@@ -9,7 +9,9 @@ import Testing
     var random = SeededRandom(seed: 0)
     var problem = StepProblem(steps: 3, modulus: 5, &random)
     problem.start = 4
-    problem.steps = [.init(operation: "+", operand: 2), .init(operation: "*", operand: 3), .init(operation: "+", operand: 4)]
+    problem.steps = [
+      .init(operation: "+", operand: 2), .init(operation: "*", operand: 3), .init(operation: "+", operand: 4),
+    ]
     #expect(problem.results == [1, 3, 2])
     #expect(problem.prompt == "Modulo 5: 4+2*3+4\nAnswer:")
     #expect(problem.completion(.none) == " #### 2")

@@ -15,17 +15,21 @@ import Testing
     model = try folder.model()
   }
 
-  /// No two alike: what the engine gives for a sample differs in its last bits with those beside it, and the cache keeps the first.
+  /// No two alike: what the engine gives for a sample differs in its last bits with those beside it, and the cache
+  /// keeps the first.
   private static let samples = (0..<48).map { i in
-    Sample(prompt: "question \(i) of kind \(i % 2 == 0 ? "even" : "odd"):", completion: i % 2 == 0 ? " yes" : " no, never")
+    Sample(
+      prompt: "question \(i) of kind \(i % 2 == 0 ? "even" : "odd"):", completion: i % 2 == 0 ? " yes" : " no, never")
   }
 
-  /// Trains into a new run; the losses of its steps, its weights, what stopped the cache, and whether the blocks were loaded.
+  /// Trains into a new run; the losses of its steps, its weights, what stopped the cache, and whether the blocks were
+  /// loaded.
   private func train(
     _ name: String, cache: CacheOptions? = nil, known: Bool = false, samples: [Sample] = Self.samples,
     _ change: (inout TrainingConfiguration) -> Void = { _ in }
   ) throws -> (losses: [Float], weights: Data, stopped: String?, loadedBlocks: Bool) {
-    let head = known ? ActivationCache.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
+    let head =
+      known ? ActivationCache.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
     if known { #expect(head != nil) }
     let backbone = try Backbone(path: model, threads: 2, device: "CPU", head: head)
     var c = TrainerTests.configuration
@@ -69,7 +73,10 @@ import Testing
     let cold = try train("cold", cache: options, samples: samples, change)
     let warm = try train("warm", cache: options, known: true, samples: samples, change)
     #expect(cold.losses == warm.losses && cold.weights == warm.weights && !warm.loadedBlocks)
-    #expect(try Safetensors(path: RunDirectory(folder.file("warm")).weightsPath).tensors["up.bias"]?.values.contains { $0 != 0 } == true)
+    #expect(
+      try Safetensors(path: RunDirectory(folder.file("warm")).weightsPath).tensors["up.bias"]?.values.contains {
+        $0 != 0
+      } == true)
   }
 
   /// Taps in 8 bits err by 1/254 of their block's largest; losses by well under 1%.
@@ -101,7 +108,8 @@ import Testing
     let few = try train("few", cache: options, known: true) { $0.side.rungs = .list([1, 3]) }
     #expect(few.losses == plain.losses && few.weights == plain.weights)
     #expect(!few.loadedBlocks)
-    let own = try #require(ActivationCache.summaries(in: folder.file("cache")).first { $0.description.rungs == [1, 3] })
+    let own = try #require(
+      ActivationCache.summaries(in: folder.file("cache")).first { $0.description.rungs == [1, 3] })
     #expect(own.entries == 0, "what the wider one holds is not stored again")
   }
 

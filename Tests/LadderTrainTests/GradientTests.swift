@@ -20,9 +20,10 @@ import Testing
 
   /// A whole two-layer ladder: loss through head, up-projection, layers, gates and downsamplers.
   ///
-  /// The downsamplers' kernel rounds weights to BF16 and the head's rounds rows to 8 bits, so the differences are coarse:
-  /// a wide step, and a tolerance of a few percent of the largest entry.
-  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], Climb.all) func ladderAgreesWithDifferences(
+  /// The downsamplers' kernel rounds weights to BF16 and the head's rounds rows to 8 bits, so the differences are
+  /// coarse: a wide step, and a tolerance of a few percent of the largest entry.
+  @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], Climb.all)
+  func ladderAgreesWithDifferences(
     _ downsampler: SideConfiguration.Downsampler, _ climb: Climb
   ) throws {
     let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
@@ -39,7 +40,8 @@ import Testing
     let network = try SideNetwork(configuration, geometry, backbone.engine, trainable: true)
     try network.initialise(seed: 3, backbone: backbone)
     var random = SeededRandom(seed: 8)
-    network.parameters["up.weight"].write((0..<network.parameters["up.weight"].count).map { _ in random.normal() * 0.2 })
+    network.parameters["up.weight"].write(
+      (0..<network.parameters["up.weight"].count).map { _ in random.normal() * 0.2 })
     network.parameters["layers.1.gate"].write([0.03])
 
     let samples = [9, 14, 5].enumerated().map { seed, length in
@@ -70,7 +72,9 @@ import Testing
       let h: Float = specification.name.hasSuffix("gate") && specification.count == 1 ? 0.01 : 0.03
       for i in chosen {
         let numeric = try tensor.centralDifference(i, h: h, value)
-        #expect(abs(numeric - analytic[i]) < 0.08 * largest + 0.01, "\(specification.name)[\(i)]: \(analytic[i]) against \(numeric)")
+        #expect(
+          abs(numeric - analytic[i]) < 0.08 * largest + 0.01,
+          "\(specification.name)[\(i)]: \(analytic[i]) against \(numeric)")
       }
     }
   }

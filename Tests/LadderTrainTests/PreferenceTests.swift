@@ -53,7 +53,8 @@ import Testing
       settings.beta = Double(0.05 + random.uniform())
       func likelihood(_ tokens: Int) -> Double { -Double(tokens) * Double(0.05 + 2 * random.uniform()) }
       let pair = PreferencePair(
-        chosen: likelihood(12), rejected: likelihood(7), chosenReference: likelihood(12), rejectedReference: likelihood(7), chosenTokens: 12,
+        chosen: likelihood(12), rejected: likelihood(7), chosenReference: likelihood(12),
+        rejectedReference: likelihood(7), chosenTokens: 12,
         rejectedTokens: 7)
       let found = pair.evaluate(settings), h = 1e-5
       func value(_ chosen: Double, _ rejected: Double) -> Double {
@@ -74,7 +75,9 @@ import Testing
     var c = configuration(Self.methods[0], loss)
     c.filtersGradient = false
     let session = try TrainingSession(backbone, c, maxTokens: 64), objective = try c.objective(backbone)
-    let examples = Array(try SampleEncoder(backbone, maxLength: 64, objective: .preference).examples(Self.pairs, name: "pairs").examples.prefix(3))
+    let examples = Array(
+      try SampleEncoder(backbone, maxLength: 64, objective: .preference).examples(Self.pairs, name: "pairs").examples
+        .prefix(3))
     let samples = examples.flatMap(\.sequences)
     try session.initialise(samples)
     try session.learner.read(samples.map(\.packed))
@@ -89,7 +92,9 @@ import Testing
     let analytic = gradient.read(), largest = analytic.map(abs).max() ?? 0
     #expect(largest > 0)
     for i in analytic.indices.sorted(by: { abs(analytic[$0]) > abs(analytic[$1]) }).prefix(6) {
-      let numeric = try rows.centralDifference(i, h: 0.02) { try objective.evaluate(rows, examples, gradient: nil, scale: 1, seed: 0) }
+      let numeric = try rows.centralDifference(i, h: 0.02) {
+        try objective.evaluate(rows, examples, gradient: nil, scale: 1, seed: 0)
+      }
       #expect(abs(0.5 * numeric - analytic[i]) < 0.02 * largest, "\(loss): \(analytic[i]) against \(0.5 * numeric)")
     }
   }
@@ -98,7 +103,8 @@ import Testing
   @Test(arguments: [0, 1]) func pairsAreLearned(_ method: Int) throws {
     let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
     let run = RunDirectory(folder.file("run-\(method)"))
-    try Trainer(backbone, configuration(Self.methods[method], .sigmoid)).train(Self.pairs, validation: Array(Self.pairs.suffix(8)), into: run)
+    try Trainer(backbone, configuration(Self.methods[method], .sigmoid)).train(
+      Self.pairs, validation: Array(Self.pairs.suffix(8)), into: run)
     let steps = try run.metrics()
     #expect(abs((steps.first?.loss ?? 0) - logf(2)) < 2e-3, "\(steps.map(\.loss))")
     #expect((steps.last?.loss ?? 1) < 0.9 * logf(2), "\(steps.map(\.loss))")
@@ -108,20 +114,25 @@ import Testing
   /// Two answers of one token each have the same tokens, and differ in their last target alone.
   @Test func answersOfOneToken() throws {
     let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
-    let sequences = [[5, 6, 7], [5, 6, 8]].compactMap { EncodedSample(sequence: $0.map { Int32($0) }, learned: [false, false, true]) }
+    let sequences = [[5, 6, 7], [5, 6, 8]].compactMap {
+      EncodedSample(sequence: $0.map { Int32($0) }, learned: [false, false, true])
+    }
     let objective = try configuration(Self.methods[0], .sigmoid).objective(backbone)
     let session = try TrainingSession(backbone, configuration(Self.methods[0], .sigmoid), maxTokens: 64)
     try session.initialise(sequences)
     try session.learner.read(sequences.map(\.packed))
     try objective.prepare([TrainingExample(sequences)], session.learner)
-    let loss = try objective.evaluate(try session.learner.forward(dropout: nil), [TrainingExample(sequences)], gradient: nil, scale: 1, seed: 0)
+    let loss = try objective.evaluate(
+      try session.learner.forward(dropout: nil), [TrainingExample(sequences)], gradient: nil, scale: 1, seed: 0)
     #expect(abs(loss - log(2)) < 1e-5)
   }
 
   @Test func whatIsNoPairIsRefused() throws {
     let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
     func error(_ c: TrainingConfiguration, _ samples: [Sample]) -> LadderError? {
-      #expect(throws: LadderError.self) { try Trainer(backbone, c).train(samples, into: RunDirectory(folder.file("refused"))) }
+      #expect(throws: LadderError.self) {
+        try Trainer(backbone, c).train(samples, into: RunDirectory(folder.file("refused")))
+      }
     }
     #expect(error(configuration(Self.methods[0], .sigmoid), [Sample(prompt: "a", completion: "b")])?.kind == .data)
     #expect(error(TrainingConfiguration(), Self.pairs)?.kind == .data)

@@ -17,7 +17,9 @@ import Testing
   }
 
   static let samples = (0..<48).map { i in
-    Sample(prompt: "question \(i % 7) of kind \(i % 2 == 0 ? "even" : "odd"):", completion: i % 2 == 0 ? " yes" : " no, never")
+    Sample(
+      prompt: "question \(i % 7) of kind \(i % 2 == 0 ? "even" : "odd"):",
+      completion: i % 2 == 0 ? " yes" : " no, never")
   }
 
   private var configuration: TrainingConfiguration { Self.configuration }
@@ -34,13 +36,17 @@ import Testing
     return c
   }
 
-  private func weights(_ run: RunDirectory) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: run.weightsPath)) }
+  private func weights(_ run: RunDirectory) throws -> Data {
+    try Data(contentsOf: URL(fileURLWithPath: run.weightsPath))
+  }
 
   @Test func trainingLowersTheLoss() throws {
     var losses: [Float] = []
     var c = configuration
     c.epochs = 5
-    try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("run"))) { if case .step(let s) = $0 { losses.append(s.loss) } }
+    try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("run"))) {
+      if case .step(let s) = $0 { losses.append(s.loss) }
+    }
     #expect(losses.count == 30)
     let first = losses.prefix(5).reduce(Float(0), +), last = losses.suffix(5).reduce(Float(0), +)
     #expect(last < 0.7 * first)
@@ -53,10 +59,14 @@ import Testing
     var losses: [Float] = []
     try Trainer(backbone, c).train(Self.samples, into: whole) { if case .step(let s) = $0 { losses.append(s.loss) } }
     var plain: [Float] = []
-    try Trainer(backbone, configuration).train(Self.samples, into: RunDirectory(folder.file("plain"))) { if case .step(let s) = $0 { plain.append(s.loss) } }
+    try Trainer(backbone, configuration).train(Self.samples, into: RunDirectory(folder.file("plain"))) {
+      if case .step(let s) = $0 { plain.append(s.loss) }
+    }
     for (a, b) in zip(losses, plain) { #expect(abs(a - b) < 0.1 * b) }
     let task = Task.detached { [backbone, c] in
-      try Trainer(backbone, c).train(Self.samples, into: cut) { if case .step(let s) = $0, s.step == 5 { withUnsafeCurrentTask { $0?.cancel() } } }
+      try Trainer(backbone, c).train(Self.samples, into: cut) {
+        if case .step(let s) = $0, s.step == 5 { withUnsafeCurrentTask { $0?.cancel() } }
+      }
     }
     await #expect(throws: LadderError.self) { try await task.value }
     try Trainer(backbone, c).train(Self.samples, into: cut, resume: true)
@@ -116,13 +126,16 @@ import Testing
     #expect(off <= count / 20, "\(off) of \(count)")
   }
 
-  /// BF16 keeps 8 bits of each factor of a product, sums stay in F32: over a run the losses agree within 2%, and within 1% on average.
+  /// BF16 keeps 8 bits of each factor of a product, sums stay in F32: over a run the losses agree within 2%, and within
+  /// 1% on average.
   @Test func roundedProductsTrainAsFloat32Does() throws {
     let losses = try SideConfiguration.Precision.allCases.map { precision in
       var c = configuration, losses: [Float] = []
       c.side.precision = precision
       c.epochs = 4
-      try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file(precision.rawValue))) { if case .step(let s) = $0 { losses.append(s.loss) } }
+      try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file(precision.rawValue))) {
+        if case .step(let s) = $0 { losses.append(s.loss) }
+      }
       return losses
     }
     #expect(losses[0] != losses[1], "the two must not be one path")
@@ -131,8 +144,8 @@ import Testing
     #expect(abs(means[0] - means[1]) < 0.01 * means[0])
   }
 
-  /// Parameters and activations of an xLadder against the LST that it stands for, both within 2% or less, as the session counts
-  /// the bytes that it took.
+  /// Parameters and activations of an xLadder against the LST that it stands for, both within 2% or less, as the
+  /// session counts the bytes that it took.
   @Test(arguments: [2, 3, 4], SideConfiguration.CrossConnection.allCases) func anXLadderTakesNoMoreThanOneClimb(
     _ passes: Int, _ cross: SideConfiguration.CrossConnection
   ) throws {
@@ -142,7 +155,8 @@ import Testing
         model.feedForward = 256
         model.blocks = 8
       }, threads: 2, device: "CPU")
-    let sample = try #require(EncodedSample(sequence: (0..<384).map { Int32($0 % 250) + 3 }, learned: [Bool](repeating: true, count: 384)))
+    let sample = try #require(
+      EncodedSample(sequence: (0..<384).map { Int32($0 % 250) + 3 }, learned: [Bool](repeating: true, count: 384)))
     func measure(_ change: (inout SideConfiguration) -> Void) throws -> (parameters: Int, bytes: Int) {
       var c = TrainingConfiguration()
       c.side.rungs = .every(2)
@@ -162,7 +176,8 @@ import Testing
     #expect(more.bytes * 100 <= one.bytes * 102, "\(more.bytes) against \(one.bytes)")
   }
 
-  /// What an output bias starts from: each of three answers on the mean as likely as it is frequent, whatever the model leans to.
+  /// What an output bias starts from: each of three answers on the mean as likely as it is frequent, whatever the model
+  /// leans to.
   @Test(arguments: [false, true]) func anOutputBiasStartsWhereAnswersAreAsLikelyAsFrequent(_ isCapped: Bool) throws {
     let backbone = try Backbone(
       path: try folder.model("capped.gguf") { if isCapped { $0.architecture = .gemma2 } }, threads: 2, device: "CPU")
@@ -171,17 +186,23 @@ import Testing
     c.side.outputBias = true
     let answers = [" yes", " no", " maybe"], frequencies = [60, 30, 10]
     let samples = (0..<100).map { i in
-      Sample(prompt: "question \(i % 23):", completion: i < 60 ? answers[0] : i < 90 ? answers[1] : answers[2], choices: answers)
+      Sample(
+        prompt: "question \(i % 23):", completion: i < 60 ? answers[0] : i < 90 ? answers[1] : answers[2],
+        choices: answers)
     }
-    let encoder = SampleEncoder(backbone, maxLength: 64, objective: .choices), encoded = try encoder.encode(samples, name: "samples").samples
-    func shares(_ change: (inout TrainingConfiguration) -> Void = { _ in }) throws -> (likelihoods: [Float], bias: [Float]) {
+    let encoder = SampleEncoder(backbone, maxLength: 64, objective: .choices),
+      encoded = try encoder.encode(samples, name: "samples").samples
+    func shares(_ change: (inout TrainingConfiguration) -> Void = { _ in }) throws -> (
+      likelihoods: [Float], bias: [Float]
+    ) {
       change(&c)
       let session = try TrainingSession(backbone, c, maxTokens: 64)
       try session.initialise(encoded)
       var sums = [Float](repeating: 0, count: 3), rows = 0
       for sample in encoded {
         try session.learner.read([sample.packed])
-        for row in try AnswerPrior.rows(try session.learner.forward(dropout: nil), [sample], backbone) where row.rivals.count == 3 {
+        for row in try AnswerPrior.rows(try session.learner.forward(dropout: nil), [sample], backbone)
+        where row.rivals.count == 3 {
           let most = row.logits.max() ?? 0, weights = row.logits.map { exp($0 - most) }
           for i in 0..<3 { sums[i] += Float(weights[i] / weights.reduce(0, +)) }
           rows += 1
@@ -191,14 +212,18 @@ import Testing
       return (sums.map { $0 / Float(rows) }, session.learner.outputBias?.read() ?? [])
     }
     let row = try #require(encoded[0].rivals.firstIndex { $0.count == 3 })
-    let first = encoded[0].rivals[row].compactMap { id in encoded.firstIndex { $0.targets[row] == id }.map { $0 < 60 ? 0 : $0 < 90 ? 1 : 2 } }
+    let first = encoded[0].rivals[row].compactMap { id in
+      encoded.firstIndex { $0.targets[row] == id }.map { $0 < 60 ? 0 : $0 < 90 ? 1 : 2 }
+    }
     #expect(first.count == 3)
     let started = try shares()
     for (likelihood, answer) in zip(started.likelihoods, first) {
       #expect(abs(likelihood - Float(frequencies[answer]) / 100) < 0.02, "\(started.likelihoods) of \(first)")
     }
     let plain = try shares { $0.side.outputBias = nil }
-    #expect(zip(plain.likelihoods, started.likelihoods).contains { abs($0 - $1) > 0.1 }, "a model that needs no bias tests nothing")
+    #expect(
+      zip(plain.likelihoods, started.likelihoods).contains { abs($0 - $1) > 0.1 },
+      "a model that needs no bias tests nothing")
     #expect(plain.bias.isEmpty && started.bias.contains { $0 != 0 })
   }
 
@@ -213,16 +238,21 @@ import Testing
     own.checkpointEvery = 1
     let single = RunDirectory(folder.file("single"))
     try Trainer(backbone, own).train(Self.samples, into: single) { event in
-      guard case .checkpoint(let step) = event, step > 9, let file = try? Safetensors(path: single.path + "/checkpoints/step-\(step)/ladder.safetensors")
+      guard case .checkpoint(let step) = event, step > 9,
+        let file = try? Safetensors(path: single.path + "/checkpoints/step-\(step)/ladder.safetensors")
       else { return }
-      for (name, entry) in file.tensors { sums[name] = zip(sums[name] ?? entry.values.map { _ in 0 }, entry.values).map { $0 + Double($1) / 3 } }
+      for (name, entry) in file.tensors {
+        sums[name] = zip(sums[name] ?? entry.values.map { _ in 0 }, entry.values).map { $0 + Double($1) / 3 }
+      }
     }
     for (name, entry) in try Safetensors(path: run.weightsPath).tensors {
       let expected = try #require(sums[name])
       for (a, b) in zip(entry.values, expected) { #expect(abs(Double(a) - b) < 1e-5 * max(1, abs(b))) }
     }
     let task = Task.detached { [backbone, c] in
-      try Trainer(backbone, c).train(Self.samples, into: cut) { if case .step(let s) = $0, s.step == 11 { withUnsafeCurrentTask { $0?.cancel() } } }
+      try Trainer(backbone, c).train(Self.samples, into: cut) {
+        if case .step(let s) = $0, s.step == 11 { withUnsafeCurrentTask { $0?.cancel() } }
+      }
     }
     await #expect(throws: LadderError.self) { try await task.value }
     try Trainer(backbone, c).train(Self.samples, into: cut, resume: true)
@@ -241,7 +271,9 @@ import Testing
     }
     #expect(losses[0] < 0.8 * cold[0])
     c.side.reduction = 4
-    #expect(throws: LadderError.self) { try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("third"))) }
+    #expect(throws: LadderError.self) {
+      try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("third")))
+    }
   }
 
   @Test func theBestValidatedStateIsKept() throws {
@@ -280,18 +312,25 @@ import Testing
     let before = try weights(run)
     #expect(throws: LadderError.self) { try Trainer(backbone, c).train(Self.samples, into: run) }
     c.learningRate = 1
-    let error = #expect(throws: LadderError.self) { try Trainer(backbone, c).train(Self.samples, into: run, resume: true) }
+    let error = #expect(throws: LadderError.self) {
+      try Trainer(backbone, c).train(Self.samples, into: run, resume: true)
+    }
     #expect(error?.message.contains("learningRate") == true)
     #expect(try weights(run) == before)
   }
 
   @Test func badSettingsAreRefused() throws {
-    for change in [{ $0.learningRate = 0 }, { $0.epochs = .nan }, { $0.batchSize = 0 }, { $0.side.tapDropout = 1 }, { $0.warmup = 1.5 }]
+    for change in [
+      { $0.learningRate = 0 }, { $0.epochs = .nan }, { $0.batchSize = 0 }, { $0.side.tapDropout = 1 },
+      { $0.warmup = 1.5 },
+    ]
       as [(inout TrainingConfiguration) -> Void]
     {
       var c = configuration
       change(&c)
-      let error = #expect(throws: LadderError.self) { try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("none"))) }
+      let error = #expect(throws: LadderError.self) {
+        try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("none")))
+      }
       #expect(error?.kind == .usage)
     }
     #expect(!FileManager.default.fileExists(atPath: folder.file("none")))
@@ -328,7 +367,10 @@ import Testing
       for i in 0..<3 {
         m[i] = 0.9 * m[i] + 0.1 * g[i]
         v[i] = 0.95 * v[i] + 0.05 * g[i] * g[i]
-        x[i] -= 0.01 * (m[i] / (1 - pow(0.9, Double(t))) / ((v[i] / (1 - pow(0.95, Double(t)))).squareRoot() + 1e-8) + (i < 2 ? 0.1 * x[i] : 0))
+        x[i] -=
+          0.01
+          * (m[i] / (1 - pow(0.9, Double(t))) / ((v[i] / (1 - pow(0.95, Double(t)))).squareRoot() + 1e-8)
+            + (i < 2 ? 0.1 * x[i] : 0))
       }
     }
     for (a, b) in zip(parameters["w"].read() + parameters["b"].read(), x) { #expect(abs(Double(a) - b) < 1e-5) }
@@ -348,15 +390,19 @@ import Testing
       var random = SeededRandom(seed: 5)
       for _ in 0..<20 {
         // Gradients over four orders of magnitude.
-        try #require(parameters.gradient("w")).write((0..<n).map { i in (random.normal() + 1) * powf(10, -4 * Float(i) / Float(n)) })
+        try #require(parameters.gradient("w")).write(
+          (0..<n).map { i in (random.normal() + 1) * powf(10, -4 * Float(i) / Float(n)) })
         _ = try optimiser.update(learningRate: 0.01)
       }
       return parameters["w"].read()
     }
     let exact = try run(false), small = try run(true)
-    let moved = zip(exact, start).map { abs($0 - $1) }.reduce(0, +), error = zip(exact, small).map { abs($0 - $1) }.reduce(0, +)
+    let moved = zip(exact, start).map { abs($0 - $1) }.reduce(0, +),
+      error = zip(exact, small).map { abs($0 - $1) }.reduce(0, +)
     #expect(moved > 20 && error < 0.08 * moved, "\(error) of \(moved)")
-    for share in [1, 0.7, 0.01, 1e-4] as [Float] { #expect(abs(EightBitMoments.decode(EightBitMoments.encode(share)) / share - 1) < 0.04) }
+    for share in [1, 0.7, 0.01, 1e-4] as [Float] {
+      #expect(abs(EightBitMoments.decode(EightBitMoments.encode(share)) / share - 1) < 0.04)
+    }
   }
 
   @Test func clipsTheGlobalNorm() throws {
@@ -404,7 +450,9 @@ import Testing
     side.passes = 2
     let ladder = try manifest("").configuration
     #expect(ladder.method == .ladder(side) && ladder.batchSize == 2 && ladder.maxLength == 512)
-    let adapter = try manifest("\"lora\": {\"alpha\": 8, \"checkpointing\": false, \"dropout\": 0, \"rank\": 4, \"rounds\": true, \"targets\": [\"q\"]},")
+    let adapter = try manifest(
+      "\"lora\": {\"alpha\": 8, \"checkpointing\": false, \"dropout\": 0, \"rank\": 4, \"rounds\": true, \"targets\": [\"q\"]},"
+    )
     var lora = LoRAConfiguration()
     lora.rank = 4
     lora.alpha = 8

@@ -5,7 +5,9 @@ package struct Climb: Sendable {
   package let passes: Int
   package let cross: SideConfiguration.CrossConnection
 
-  package static let all = [Climb(passes: 1, cross: .reclimb), Climb(passes: 2, cross: .reclimb), Climb(passes: 2, cross: .mixture)]
+  package static let all = [
+    Climb(passes: 1, cross: .reclimb), Climb(passes: 2, cross: .reclimb), Climb(passes: 2, cross: .mixture),
+  ]
 
   package func apply(_ configuration: inout SideConfiguration) {
     configuration.passes = passes

@@ -15,7 +15,9 @@ package final class ReferenceLogits {
     parameters.n_batch = UInt32(max(512, maxTokens))
     parameters.n_threads = 2
     parameters.n_threads_batch = 2
-    guard let context = llama_init_from_model(try backbone.enginePointer(), parameters) else { throw LadderError(.engine, "no reference context") }
+    guard let context = llama_init_from_model(try backbone.enginePointer(), parameters) else {
+      throw LadderError(.engine, "no reference context")
+    }
     self.context = context
     vocabulary = backbone.vocabulary
   }
@@ -38,7 +40,9 @@ package final class ReferenceLogits {
     }
     guard llama_decode(context, batch) == 0 else { throw LadderError(.engine, "the reference forward failed") }
     return try zip(rows, targets).map { row, target in
-      guard let logits = llama_get_logits_ith(context, Int32(row)) else { throw LadderError(.engine, "no reference logits") }
+      guard let logits = llama_get_logits_ith(context, Int32(row)) else {
+        throw LadderError(.engine, "no reference logits")
+      }
       let l = UnsafeBufferPointer(start: logits, count: vocabulary), most = Double(l.max() ?? 0)
       return Double(l[Int(target)]) - most - log(l.reduce(0.0) { $0 + exp(Double($1) - most) })
     }

@@ -4,8 +4,8 @@ import LadderCompute
 import LadderCore
 import LadderStudy
 
-/// Writes small GGUF models with random weights, of true architectures and with a byte-level tokenizer: any text tokenises,
-/// one token a byte.
+/// Writes small GGUF models with random weights, of true architectures and with a byte-level tokenizer: any text
+/// tokenises, one token a byte.
 package struct TinyModel {
   package enum Architecture: String { case qwen2, qwen3, llama, gemma2, gemma3, granite, bert }
 
@@ -67,18 +67,26 @@ package struct TinyModel {
     ByteTokenizer.write(file, vocabulary: vocabulary)
     if let chatTemplate { gguf_set_val_str(file, "tokenizer.chat_template", chatTemplate) }
 
-    var tensors: [(name: String, shape: [Int], matrix: Bool)] = [("token_embd.weight", [width, vocabulary], true), ("output_norm.weight", [width], false)]
-    if !tied, architecture != .gemma2, architecture != .gemma3 { tensors.append(("output.weight", [width, vocabulary], true)) }
+    var tensors: [(name: String, shape: [Int], matrix: Bool)] = [
+      ("token_embd.weight", [width, vocabulary], true), ("output_norm.weight", [width], false),
+    ]
+    if !tied, architecture != .gemma2, architecture != .gemma3 {
+      tensors.append(("output.weight", [width, vocabulary], true))
+    }
     for block in 0..<blocks {
       let p = "blk.\(block)."
       tensors += [
-        (p + "attn_norm.weight", [width], false), (p + "ffn_norm.weight", [width], false), (p + "attn_q.weight", [width, width], true),
+        (p + "attn_norm.weight", [width], false), (p + "ffn_norm.weight", [width], false),
+        (p + "attn_q.weight", [width, width], true),
         (p + "attn_k.weight", [width, head * keyHeads], true), (p + "attn_v.weight", [width, head * keyHeads], true),
         (p + "attn_output.weight", [width, width], true), (p + "ffn_gate.weight", [width, feedForward], true),
         (p + "ffn_up.weight", [width, feedForward], true), (p + "ffn_down.weight", [feedForward, width], true),
       ]
       if architecture == .qwen2 {
-        tensors += [(p + "attn_q.bias", [width], false), (p + "attn_k.bias", [head * keyHeads], false), (p + "attn_v.bias", [head * keyHeads], false)]
+        tensors += [
+          (p + "attn_q.bias", [width], false), (p + "attn_k.bias", [head * keyHeads], false),
+          (p + "attn_v.bias", [head * keyHeads], false),
+        ]
       }
       if architecture == .gemma3 || architecture == .qwen3 {
         tensors += [(p + "attn_q_norm.weight", [head], false), (p + "attn_k_norm.weight", [head], false)]
@@ -88,22 +96,30 @@ package struct TinyModel {
       }
     }
     let bytes = tensors.reduce(1 << 20) { $0 + 4 * $1.shape.reduce(1, *) + 1024 }
-    guard let context = ggml_init(ggml_init_params(mem_size: bytes, mem_buffer: nil, no_alloc: false)) else { throw LadderError(.engine, "no memory") }
+    guard let context = ggml_init(ggml_init_params(mem_size: bytes, mem_buffer: nil, no_alloc: false)) else {
+      throw LadderError(.engine, "no memory")
+    }
     defer { ggml_free(context) }
     for (index, tensor) in tensors.enumerated() {
       var random = SeededRandom(seed: seed, index)
       let count = tensor.shape.reduce(1, *), columns = tensor.shape[0]
-      let deviation = tensor.name.hasPrefix("token_embd") || tensor.name == "output.weight" ? 0.5 : 1 / Float(columns).squareRoot()
+      let deviation =
+        tensor.name.hasPrefix("token_embd") || tensor.name == "output.weight" ? 0.5 : 1 / Float(columns).squareRoot()
       let values = (0..<count).map { _ in
-        tensor.matrix ? random.normal() * deviation : tensor.name.hasSuffix("bias") ? random.normal() * 0.1 : 1 + 0.1 * random.normal()
+        tensor.matrix
+          ? random.normal() * deviation
+          : tensor.name.hasSuffix("bias") ? random.normal() * 0.1 : 1 + 0.1 * random.normal()
       }
       let dimensions = tensor.shape.map(Int64.init)
-      guard let t = ggml_new_tensor(context, tensor.matrix ? type : GGML_TYPE_F32, Int32(dimensions.count), dimensions) else { continue }
+      guard let t = ggml_new_tensor(context, tensor.matrix ? type : GGML_TYPE_F32, Int32(dimensions.count), dimensions)
+      else { continue }
       ggml_set_name(t, tensor.name)
       if tensor.matrix, type != GGML_TYPE_F32 {
         ggml_quantize_chunk(type, values, t.pointee.data, 0, Int64(count / columns), Int64(columns), nil)
       } else {
-        values.withUnsafeBytes { if let base = $0.baseAddress { t.pointee.data.copyMemory(from: base, byteCount: $0.count) } }
+        values.withUnsafeBytes {
+          if let base = $0.baseAddress { t.pointee.data.copyMemory(from: base, byteCount: $0.count) }
+        }
       }
       gguf_add_tensor(file, t)
     }

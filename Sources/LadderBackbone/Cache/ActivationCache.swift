@@ -3,17 +3,18 @@ import LadderCompute
 import LadderCore
 import LadderData
 
-/// What the frozen backbone handed out for each sample, kept on disk: later epochs and later runs read it and never run the
-/// backbone.
+/// What the frozen backbone handed out for each sample, kept on disk: later epochs and later runs read it and never run
+/// the backbone.
 ///
 ///     DIR/KEY/cache.json         what it belongs to: backbone, rungs, element type, and the head's own description
 ///     DIR/KEY/activations        entries, one after another: taps rung by rung, then the final rows in F32
 ///     DIR/KEY/index              64 bytes an entry, written after the entry itself
-///     DIR/KEY/statistics-N.json  the taps' means and deviations over a set of samples; statistics-answers-N.json, over their answers
+///     DIR/KEY/statistics-N.json  the taps' means and deviations over a set of samples; statistics-answers-N.json, over
+///     their answers
 ///
-/// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any moment
-/// leaves no entry that is read by half. One process writes at a time; others read. What a cache of more rungs in the same folder
-/// holds is read from there: fill one with all rungs, and every choice of them is free.
+/// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any
+/// moment leaves no entry that is read by half. One process writes at a time; others read. What a cache of more rungs
+/// in the same folder holds is read from there: fill one with all rungs, and every choice of them is free.
 public final class ActivationCache: @unchecked Sendable {
   /// How taps are stored.
   public enum Format: String, Codable, Sendable, CaseIterable {
@@ -76,13 +77,15 @@ public final class ActivationCache: @unchecked Sendable {
   /// Opens or makes the cache of one backbone, tap set and format in `directory`.
   /// - Throws: `inputOutput` where the folder cannot be made; `data` where it belongs to something else.
   public convenience init(directory: String, description: Description, limit: Int? = nil) throws {
-    try self.init(path: directory + "/" + Self.folderName(description), description: description, limit: limit, writes: true)
+    try self.init(
+      path: directory + "/" + Self.folderName(description), description: description, limit: limit, writes: true)
     totalBytes = Self.bytes(of: directory)
     wider = Self.descriptions(in: directory).compactMap { path, other in
       var narrowed = other
       narrowed.rungs = description.rungs
       let places = description.rungs.compactMap(other.rungs.firstIndex)
-      guard narrowed == description, other.rungs.count > description.rungs.count, places.count == description.rungs.count,
+      guard narrowed == description, other.rungs.count > description.rungs.count,
+        places.count == description.rungs.count,
         let cache = try? Self(path: path, description: other, limit: nil, writes: false)
       else { return nil }
       return WiderCache(cache: cache, places: places)
@@ -96,8 +99,11 @@ public final class ActivationCache: @unchecked Sendable {
     try DurableFile.makeFolder(path)
     let manifest = path + "/cache.json"
     if FileManager.default.fileExists(atPath: manifest) {
-      guard let found = try? JSONDecoder().decode(Description.self, from: try DurableFile.read(manifest)), found == description else {
-        throw LadderError(.data, "\(path) belongs to another backbone or version; remove the folder, or pass another --cache")
+      guard let found = try? JSONDecoder().decode(Description.self, from: try DurableFile.read(manifest)),
+        found == description
+      else {
+        throw LadderError(
+          .data, "\(path) belongs to another backbone or version; remove the folder, or pass another --cache")
       }
     } else {
       try DurableFile.write(manifest, json: description)
@@ -124,7 +130,9 @@ public final class ActivationCache: @unchecked Sendable {
     let d = description.width, row = description.format.elementType.bytes(d)
     var token = 0, lossRow = 0
     for sample in samples {
-      guard let (record, entry) = records.read(SampleKey(sample)), record.tokens == sample.tokens.count, record.rows == sample.lossRows.count else {
+      guard let (record, entry) = records.read(SampleKey(sample)), record.tokens == sample.tokens.count,
+        record.rows == sample.lossRows.count
+      else {
         return false
       }
       let n = sample.tokens.count
@@ -138,7 +146,8 @@ public final class ActivationCache: @unchecked Sendable {
       }
       if let final, record.rows > 0 {
         let start = description.rungs.count * n * row
-        final.write(bytes: UnsafeRawBufferPointer(rebasing: entry[start..<(start + 4 * d * record.rows)]), at: 4 * d * lossRow)
+        final.write(
+          bytes: UnsafeRawBufferPointer(rebasing: entry[start..<(start + 4 * d * record.rows)]), at: 4 * d * lossRow)
       }
       records.release(entry)
       token += n
@@ -147,8 +156,8 @@ public final class ActivationCache: @unchecked Sendable {
     return true
   }
 
-  /// Stores samples that are not there yet. Never fails a run: where the disk or the limit is full it stops storing, once and
-  /// for all, and says why in `stopped`.
+  /// Stores samples that are not there yet. Never fails a run: where the disk or the limit is full it stops storing,
+  /// once and for all, and says why in `stopped`.
   package func write(_ samples: [PackedSample], taps: [Tensor], final: Tensor) {
     guard records.isWritable, stopped == nil else { return }
     let d = description.width, row = description.format.elementType.bytes(d)
@@ -164,12 +173,21 @@ public final class ActivationCache: @unchecked Sendable {
       entry.reserveCapacity(taps.count * n * row + 4 * d * sample.lossRows.count)
       for tap in taps {
         tap.withHostBytes { bytes in
-          let own = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[(2 * d * token)..<(2 * d * (token + n))])
-          if description.format == .bf16 { entry.append(contentsOf: own) } else { Q8.append(bfloat16: own, count: n * d, to: &entry) }
+          let own = UnsafeRawBufferPointer(
+            rebasing: UnsafeRawBufferPointer(bytes)[(2 * d * token)..<(2 * d * (token + n))])
+          if description.format == .bf16 {
+            entry.append(contentsOf: own)
+          } else {
+            Q8.append(bfloat16: own, count: n * d, to: &entry)
+          }
         }
       }
-      final.withHostBytes { bytes in entry.append(contentsOf: bytes[(4 * d * lossRow)..<(4 * d * (lossRow + sample.lossRows.count))]) }
-      guard store({ records.append(key, entry, tokens: n, rows: sample.lossRows.count) }, bytes: entry.count) else { return }
+      final.withHostBytes { bytes in
+        entry.append(contentsOf: bytes[(4 * d * lossRow)..<(4 * d * (lossRow + sample.lossRows.count))])
+      }
+      guard store({ records.append(key, entry, tokens: n, rows: sample.lossRows.count) }, bytes: entry.count) else {
+        return
+      }
     }
   }
 
@@ -215,7 +233,8 @@ public final class ActivationCache: @unchecked Sendable {
   private static func folderName(_ description: Description) -> String {
     var sum = Checksum()
     for rung in description.rungs { sum.mix(UInt64(rung)) }
-    return "\(description.fingerprint)-\(String(format: "%08llx", sum.value & 0xffff_ffff))-\(description.format.rawValue)"
+    return
+      "\(description.fingerprint)-\(String(format: "%08llx", sum.value & 0xffff_ffff))-\(description.format.rawValue)"
   }
 
   // MARK: - Looking from outside
@@ -252,7 +271,8 @@ public final class ActivationCache: @unchecked Sendable {
     let files = FileManager.default.enumerator(atPath: folder)
     var sum = 0
     while let name = files?.nextObject() as? String {
-      sum += ((try? FileManager.default.attributesOfItem(atPath: folder + "/" + name))?[.size] as? NSNumber)?.intValue ?? 0
+      sum +=
+        ((try? FileManager.default.attributesOfItem(atPath: folder + "/" + name))?[.size] as? NSNumber)?.intValue ?? 0
     }
     return sum
   }

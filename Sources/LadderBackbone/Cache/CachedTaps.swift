@@ -14,7 +14,9 @@ package final class CachedTaps: TapSource {
   /// Whether what the backbone computes is stored in the cache.
   private var keeps = true
 
-  package init(_ backbone: Backbone, rungs: [Int], maxTokens: Int, cache: ActivationCache? = nil, adapter: EngineAdapter? = nil) throws {
+  package init(
+    _ backbone: Backbone, rungs: [Int], maxTokens: Int, cache: ActivationCache? = nil, adapter: EngineAdapter? = nil
+  ) throws {
     precondition(cache == nil || adapter == nil, "the cache holds the model's own activations")
     self.adapter = adapter
     self.backbone = backbone
@@ -24,7 +26,8 @@ package final class CachedTaps: TapSource {
     if cache == nil { _ = try forwardPass() }
   }
 
-  /// A micro-batch is read whole or computed whole, so that what is computed never depends on what happened to be cached.
+  /// A micro-batch is read whole or computed whole, so that what is computed never depends on what happened to be
+  /// cached.
   package func run(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) throws {
     guard let cache, let final else { return try forwardPass().run(samples, taps: taps, final: final) }
     if cache.read(samples, taps: taps, final: final) { return }
@@ -35,8 +38,8 @@ package final class CachedTaps: TapSource {
     if cache.description.format != .bf16 { _ = cache.read(samples, taps: taps, final: final) }
   }
 
-  /// Runs `body` storing nothing: what looks at samples before training begins groups them in its own way, and the last bits of what
-  /// the backbone computes depend on that.
+  /// Runs `body` storing nothing: what looks at samples before training begins groups them in its own way, and the last
+  /// bits of what the backbone computes depend on that.
   package func withoutKeeping<R>(_ body: () throws -> R) rethrows -> R {
     keeps = false
     defer { keeps = true }

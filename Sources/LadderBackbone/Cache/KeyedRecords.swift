@@ -2,10 +2,11 @@ import Foundation
 import LadderCompute
 import LadderCore
 
-/// Entries under keys in two files: one holds them one after another, the index 64 bytes for each, written after the entry itself.
+/// Entries under keys in two files: one holds them one after another, the index 64 bytes for each, written after the
+/// entry itself.
 ///
-/// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any moment leaves
-/// no entry that is read by half. One process writes at a time; others read.
+/// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any
+/// moment leaves no entry that is read by half. One process writes at a time; others read.
 package final class KeyedRecords {
   package struct Record {
     package var offset: Int
@@ -33,7 +34,9 @@ package final class KeyedRecords {
     data = open(dataPath, O_RDWR | O_CREAT, 0o644)
     index = open(indexPath, O_RDWR | O_CREAT, 0o644)
     isWritable = writes && index >= 0 && flock(index, LOCK_EX | LOCK_NB) == 0
-    guard data >= 0, index >= 0 else { throw LadderError(.inputOutput, "cannot open the cache in \(dataPath): \(String(cString: strerror(errno)))") }
+    guard data >= 0, index >= 0 else {
+      throw LadderError(.inputOutput, "cannot open the cache in \(dataPath): \(String(cString: strerror(errno)))")
+    }
     readIndex()
   }
 
@@ -63,7 +66,9 @@ package final class KeyedRecords {
 
   /// Stores an entry; nil once it is there, else why it is not.
   package func append(_ key: SampleKey, _ entry: [UInt8], tokens: Int, rows: Int) -> String? {
-    let record = Record(offset: end, bytes: entry.count, tokens: tokens, rows: rows, checksum: entry.withUnsafeBytes(Checksum.of), verified: true)
+    let record = Record(
+      offset: end, bytes: entry.count, tokens: tokens, rows: rows, checksum: entry.withUnsafeBytes(Checksum.of),
+      verified: true)
     guard Self.write(data, entry, at: end), Self.write(index, Self.encode(key, record), at: indexEnd) else {
       let why = "it cannot be written: \(String(cString: strerror(errno)))"
       ftruncate(data, off_t(end))
@@ -76,7 +81,8 @@ package final class KeyedRecords {
     return nil
   }
 
-  /// Lets go of an entry's pages, which stay in the system's cache: the process holds no more of the file than it is reading.
+  /// Lets go of an entry's pages, which stay in the system's cache: the process holds no more of the file than it is
+  /// reading.
   package func release(_ entry: UnsafeRawBufferPointer) {
     guard let base = mapping?.baseAddress, let start = entry.baseAddress else { return }
     let page = Int(sysconf(Int32(_SC_PAGESIZE))), first = (start - base) / page * page
@@ -87,7 +93,10 @@ package final class KeyedRecords {
   static func records(ofIndex contents: Data) -> [Record] {
     var found: [Record] = []
     for start in stride(from: 0, through: contents.count - recordBytes, by: recordBytes) {
-      guard let (_, record) = decode(Array(contents[(contents.startIndex + start)..<(contents.startIndex + start + recordBytes)])) else { break }
+      guard
+        let (_, record) = decode(
+          Array(contents[(contents.startIndex + start)..<(contents.startIndex + start + recordBytes)]))
+      else { break }
       found.append(record)
     }
     return found
@@ -101,7 +110,9 @@ package final class KeyedRecords {
     let got = size > 0 ? pread(index, &buffer, size, 0) : 0
     var position = 0
     while position + Self.recordBytes <= got {
-      guard let (key, record) = Self.decode(Array(buffer[position..<(position + Self.recordBytes)])), record.offset + record.bytes <= dataSize else { break }
+      guard let (key, record) = Self.decode(Array(buffer[position..<(position + Self.recordBytes)])),
+        record.offset + record.bytes <= dataSize
+      else { break }
       records[key] = record
       end = max(end, (record.offset + record.bytes + 63) / 64 * 64)
       position += Self.recordBytes
@@ -112,7 +123,9 @@ package final class KeyedRecords {
   }
 
   private static func encode(_ key: SampleKey, _ r: Record) -> [UInt8] {
-    var words: [UInt64] = [key.low, key.high, UInt64(r.offset), UInt64(r.bytes), UInt64(r.tokens), UInt64(r.rows), r.checksum]
+    var words: [UInt64] = [
+      key.low, key.high, UInt64(r.offset), UInt64(r.bytes), UInt64(r.tokens), UInt64(r.rows), r.checksum,
+    ]
     var sum = Checksum()
     words.forEach { sum.mix($0) }
     words.append(sum.value)
@@ -120,13 +133,16 @@ package final class KeyedRecords {
   }
 
   private static func decode(_ bytes: [UInt8]) -> (SampleKey, Record)? {
-    let words = bytes.withUnsafeBytes { raw in (0..<8).map { UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)) } }
+    let words = bytes.withUnsafeBytes { raw in
+      (0..<8).map { UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)) }
+    }
     var sum = Checksum()
     words[..<7].forEach { sum.mix($0) }
     guard sum.value == words[7] else { return nil }
     return (
       SampleKey(low: words[0], high: words[1]),
-      Record(offset: Int(words[2]), bytes: Int(words[3]), tokens: Int(words[4]), rows: Int(words[5]), checksum: words[6])
+      Record(
+        offset: Int(words[2]), bytes: Int(words[3]), tokens: Int(words[4]), rows: Int(words[5]), checksum: words[6])
     )
   }
 
@@ -134,7 +150,9 @@ package final class KeyedRecords {
     if record.offset + record.bytes > (mapping?.count ?? 0) {
       unmap()
       let size = Int(lseek(data, 0, SEEK_END))
-      guard size >= record.offset + record.bytes, let base = mmap(nil, size, PROT_READ, MAP_SHARED, data, 0), base != MAP_FAILED else { return nil }
+      guard size >= record.offset + record.bytes, let base = mmap(nil, size, PROT_READ, MAP_SHARED, data, 0),
+        base != MAP_FAILED
+      else { return nil }
       mapping = UnsafeRawBufferPointer(start: base, count: size)
     }
     return mapping.map { UnsafeRawBufferPointer(rebasing: $0[record.offset..<(record.offset + record.bytes)]) }

@@ -26,7 +26,8 @@ enum Q8 {
 
   private static func floats(_ source: UnsafeRawBufferPointer, _ count: Int) -> [Float] {
     [Float](unsafeUninitializedCapacity: count) { buffer, filled in
-      ggml_cpu_bf16_to_fp32(source.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), buffer.baseAddress, Int64(count))
+      ggml_cpu_bf16_to_fp32(
+        source.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), buffer.baseAddress, Int64(count))
       filled = count
     }
   }

@@ -22,9 +22,11 @@ public struct HeadDescription: Codable, Sendable, Equatable {
   package init(tensor: String) { self.init(tensor: tensor, inner: 1, outer: 1, capped: false) }
 }
 
-/// The frozen output head: logits = f(W·x), with W quantised as the file has it and f the model's own logit scale or soft-cap.
+/// The frozen output head: logits = f(W·x), with W quantised as the file has it and f the model's own logit scale or
+/// soft-cap.
 ///
-/// W and f are read off the graph that llama.cpp builds for one token, so that every architecture's own rule is followed.
+/// W and f are read off the graph that llama.cpp builds for one token, so that every architecture's own rule is
+/// followed.
 package struct Head: @unchecked Sendable {
   /// [width, vocabulary], quantised; it may be the embedding (tied).
   package let weight: Tensor
@@ -42,7 +44,9 @@ package struct Head: @unchecked Sendable {
   package func logits(_ graph: Graph, _ x: Tensor) -> Tensor { curve(graph, graph.matmul(weight, x)) }
 
   /// The logits of some entries alone. Shapes: ids I32 [n], x [width, rows] → [n, rows].
-  package func logits(_ graph: Graph, _ x: Tensor, of ids: Tensor) -> Tensor { curve(graph, graph.matmul(graph.rows(of: weight, ids), x)) }
+  package func logits(_ graph: Graph, _ x: Tensor, of ids: Tensor) -> Tensor {
+    curve(graph, graph.matmul(graph.rows(of: weight, ids), x))
+  }
 
   package func curve(_ graph: Graph, _ products: Tensor) -> Tensor {
     var z = products
@@ -61,7 +65,9 @@ package struct Head: @unchecked Sendable {
   }
 
   /// f(z), f⁻¹(l) for logits within the cap, and f's steepest slope.
-  package func logit(atProduct z: Double) -> Double { capped ? Double(outer) * tanh(Double(inner) * z) : Double(outer) * z }
+  package func logit(atProduct z: Double) -> Double {
+    capped ? Double(outer) * tanh(Double(inner) * z) : Double(outer) * z
+  }
   package func product(atLogit l: Double) -> Double {
     capped ? atanh(min(1 - 1e-9, max(-1 + 1e-9, l / Double(outer)))) / Double(inner) : l / Double(outer)
   }
@@ -81,11 +87,13 @@ package struct Head: @unchecked Sendable {
   /// Reads the head's weights from the file into the engine's memory, and nothing else of the model.
   static func load(_ description: HeadDescription, _ file: GGUFFile, _ engine: Engine) throws -> Head {
     guard let info = file.tensors.first(where: { $0.name == description.tensor }), info.shape.count == 2 else {
-      throw LadderError(.data, "\(file.path) has no head \(description.tensor), though its cache says so; remove the cache")
+      throw LadderError(
+        .data, "\(file.path) has no head \(description.tensor), though its cache says so; remove the cache")
     }
     let pool = TensorPool(engine, tensors: 4)
     let weight = try file.load(info, into: pool)
-    return Head(weight: weight, inner: description.inner, outer: description.outer, capped: description.capped, owner: pool)
+    return Head(
+      weight: weight, inner: description.inner, outer: description.outer, capped: description.capped, owner: pool)
   }
 
   // MARK: - Capture
@@ -112,15 +120,22 @@ package struct Head: @unchecked Sendable {
       case GGML_OP_MUL_MAT where weight == nil && t.pointee.ne.0 == vocabulary:
         weight = t.pointee.src.0
       case GGML_OP_SCALE where weight != nil:
-        let (scale, bias) = withUnsafeBytes(of: t.pointee.op_params) { ($0.load(as: Float.self), $0.load(fromByteOffset: 4, as: Float.self)) }
+        let (scale, bias) = withUnsafeBytes(of: t.pointee.op_params) {
+          ($0.load(as: Float.self), $0.load(fromByteOffset: 4, as: Float.self))
+        }
         outer *= scale
         if bias != 0 { unknown = "a logit offset" }
       case GGML_OP_UNARY where weight != nil && ggml_get_unary_op(t) == GGML_UNARY_OP_TANH && !capped:
         inner = outer
         outer = 1
         capped = true
-      case GGML_OP_VIEW, GGML_OP_RESHAPE, GGML_OP_CONT, GGML_OP_GET_ROWS, GGML_OP_NONE, GGML_OP_PERMUTE, GGML_OP_TRANSPOSE: break
-      default: if weight != nil || strcmp(name, "result_output") == 0 { unknown = "the operation \(String(cString: ggml_op_desc(t)))" }
+      case GGML_OP_VIEW, GGML_OP_RESHAPE, GGML_OP_CONT, GGML_OP_GET_ROWS, GGML_OP_NONE, GGML_OP_PERMUTE,
+        GGML_OP_TRANSPOSE:
+        break
+      default:
+        if weight != nil || strcmp(name, "result_output") == 0 {
+          unknown = "the operation \(String(cString: ggml_op_desc(t)))"
+        }
       }
     }
   }
@@ -151,7 +166,8 @@ package struct Head: @unchecked Sendable {
       throw LadderError(.data, "llama.cpp cannot run \(path): \(Log.takeError())")
     }
     guard let weight = capture.weight, capture.outputs >= blocks - 1 else {
-      throw LadderError(.data, "\(path): this architecture's graph names no block outputs or no output head, which Ladder reads")
+      throw LadderError(
+        .data, "\(path): this architecture's graph names no block outputs or no output head, which Ladder reads")
     }
     if let unknown = capture.unknown {
       throw LadderError(.data, "\(path): this architecture's output head has \(unknown), which Ladder does not know")

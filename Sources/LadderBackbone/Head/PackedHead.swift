@@ -1,9 +1,11 @@
 import CLlama
 import LadderCompute
 
-/// A second copy of a quantised head, tile by tile, its rows interleaved so that the CPU multiplies them several times faster.
+/// A second copy of a quantised head, tile by tile, its rows interleaved so that the CPU multiplies them several times
+/// faster.
 ///
-/// ggml packs the weights of llama.cpp's blocks like this; a matrix whose single rows are read too needs its plain layout beside it.
+/// ggml packs the weights of llama.cpp's blocks like this; a matrix whose single rows are read too needs its plain
+/// layout beside it.
 final class PackedHead {
   /// The largest head, in bytes, that is worth a second copy.
   static let limit = 128 << 20
@@ -27,7 +29,9 @@ final class PackedHead {
     while let type = types[index] {
       index += 1
       let size = (starts.count + 4) * ggml_tensor_overhead()
-      guard let context = ggml_init(ggml_init_params(mem_size: size, mem_buffer: nil, no_alloc: true)) else { return nil }
+      guard let context = ggml_init(ggml_init_params(mem_size: size, mem_buffer: nil, no_alloc: true)) else {
+        return nil
+      }
       let copies = starts.compactMap { start in
         ggml_new_tensor_2d(context, plain.pointer.pointee.type, Int64(plain[0]), Int64(min(rows, plain[1] - start)))
       }
@@ -37,7 +41,8 @@ final class PackedHead {
         if copies.allSatisfy({ $0.pointee.extra != nil && Self.multiplies($0, engine) }) {
           plain.withHostBytes { bytes in
             for (start, copy) in zip(starts, copies) {
-              ggml_backend_tensor_set(copy, bytes.baseAddress.map { $0 + start * plain.stride(1) }, 0, ggml_nbytes(copy))
+              ggml_backend_tensor_set(
+                copy, bytes.baseAddress.map { $0 + start * plain.stride(1) }, 0, ggml_nbytes(copy))
             }
           }
           tiles = copies.map { Tensor($0) }
@@ -60,7 +65,9 @@ final class PackedHead {
   }
 
   private static func multiplies(_ matrix: UnsafeMutablePointer<ggml_tensor>, _ engine: Engine) -> Bool {
-    guard let context = ggml_init(ggml_init_params(mem_size: 8 * ggml_tensor_overhead(), mem_buffer: nil, no_alloc: true)) else { return false }
+    guard
+      let context = ggml_init(ggml_init_params(mem_size: 8 * ggml_tensor_overhead(), mem_buffer: nil, no_alloc: true))
+    else { return false }
     defer { ggml_free(context) }
     let rows = ggml_new_tensor_2d(context, GGML_TYPE_F32, matrix.pointee.ne.0, 16)
     return engine.supports(ggml_mul_mat(context, matrix, rows))

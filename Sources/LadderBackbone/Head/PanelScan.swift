@@ -1,8 +1,9 @@
 import CKernels
 import LadderCompute
 
-/// A survey of the vocabulary with products in F32, for processors that have panel kernels: each tile of the head is dequantised once,
-/// multiplied by panels of rows that lie channel by channel, and gone over while its logits are in the cache.
+/// A survey of the vocabulary with products in F32, for processors that have panel kernels: each tile of the head is
+/// dequantised once, multiplied by panels of rows that lie channel by channel, and gone over while its logits are in
+/// the cache.
 final class PanelScan {
   /// Rows of one panel; 0 on a processor without the kernels.
   static let rows = Int(ladder_panel_rows())
@@ -28,10 +29,12 @@ final class PanelScan {
   /// Takes a chunk's rows over the whole vocabulary.
   func survey(_ rows: Tensor, _ chunk: Range<Int>, _ surveys: UnsafeMutableBufferPointer<RowSurvey>) throws {
     let width = head.width, n = chunk.count, wide = Self.rows, count = (n + wide - 1) / wide
-    let panels = panels.reserve(count * wide * width), weights = weights.reserve(tile * width), logits = logits.reserve(tile * count * wide)
+    let panels = panels.reserve(count * wide * width), weights = weights.reserve(tile * width),
+      logits = logits.reserve(tile * count * wide)
     try rows.withHostBytes { rows in
       try head.weight.withHostBytes { head in
-        guard let x = rows.bindMemory(to: Float.self).baseAddress, let quantised = UnsafeRawPointer(head.baseAddress) else { return }
+        guard let x = rows.bindMemory(to: Float.self).baseAddress, let quantised = UnsafeRawPointer(head.baseAddress)
+        else { return }
         let source = HeadRows(self.head, quantised)
         graph.reset()
         graph.host(after: []) { thread, threads in
@@ -42,7 +45,9 @@ final class PanelScan {
         for first in stride(from: 0, to: self.head.vocabulary, by: tile) {
           let entries = min(tile, self.head.vocabulary - first)
           graph.host(after: []) { thread, threads in
-            for entry in (entries * thread / threads)..<(entries * (thread + 1) / threads) { source.read(first + entry, into: weights + entry * width) }
+            for entry in (entries * thread / threads)..<(entries * (thread + 1) / threads) {
+              source.read(first + entry, into: weights + entry * width)
+            }
           }
           graph.host(after: []) { [self] thread, threads in
             let own = (count * thread / threads)..<(count * (thread + 1) / threads)
@@ -57,16 +62,20 @@ final class PanelScan {
   }
 
   /// One panel: [width][panel rows], rows past the last are zero.
-  private static func pack(_ x: UnsafePointer<Float>, _ n: Int, _ width: Int, _ panel: Int, into target: UnsafeMutablePointer<Float>) {
+  private static func pack(
+    _ x: UnsafePointer<Float>, _ n: Int, _ width: Int, _ panel: Int, into target: UnsafeMutablePointer<Float>
+  ) {
     for i in 0..<rows {
       let row = panel * rows + i
       for k in 0..<width { target[k * rows + i] = row < n ? x[row * width + k] : 0 }
     }
   }
 
-  /// Products of a tile with some panels; some entries at a time, which stay in the second-level cache while the panels go by.
+  /// Products of a tile with some panels; some entries at a time, which stay in the second-level cache while the panels
+  /// go by.
   private func multiply(
-    _ weights: UnsafePointer<Float>, _ entries: Int, _ panels: UnsafePointer<Float>, _ own: Range<Int>, into logits: UnsafeMutablePointer<Float>
+    _ weights: UnsafePointer<Float>, _ entries: Int, _ panels: UnsafePointer<Float>, _ own: Range<Int>,
+    into logits: UnsafeMutablePointer<Float>
   ) {
     let width = head.width, wide = Self.rows, group = max(12, (192 << 10) / (4 * width) / 12 * 12)
     for first in stride(from: 0, to: entries, by: group) {
@@ -79,10 +88,13 @@ final class PanelScan {
   }
 
   private func survey(
-    _ logits: UnsafeMutablePointer<Float>, _ entries: Int, _ first: Int, _ panel: Int, _ surveys: UnsafeMutableBufferPointer<RowSurvey>
+    _ logits: UnsafeMutablePointer<Float>, _ entries: Int, _ first: Int, _ panel: Int,
+    _ surveys: UnsafeMutableBufferPointer<RowSurvey>
   ) {
     let wide = Self.rows, base = panel * wide, count = min(wide, surveys.count - base)
-    if head.capped || head.outer != 1 { ladder_panel_curve(logits, Int32(entries), wide, head.capped ? head.inner : 0, head.outer) }
+    if head.capped || head.outer != 1 {
+      ladder_panel_curve(logits, Int32(entries), wide, head.capped ? head.inner : 0, head.outer)
+    }
     withUnsafeTemporaryAllocation(of: Float.self, capacity: wide * (3 + entries / RowSurvey.group + 1)) { scratch in
       guard let maxima = scratch.baseAddress else { return }
       let totals = maxima + wide, sums = totals + wide
@@ -93,7 +105,9 @@ final class PanelScan {
       }
       ladder_panel_sums(logits, Int32(entries), wide, maxima, sums, totals)
       for i in 0..<count {
-        surveys[base + i].take(first: first, count: entries, logits: logits + i, stride: wide, sums: sums + i, sumStride: wide, total: totals[i])
+        surveys[base + i].take(
+          first: first, count: entries, logits: logits + i, stride: wide, sums: sums + i, sumStride: wide,
+          total: totals[i])
       }
     }
   }

@@ -3,13 +3,14 @@ import Foundation
 import LadderCompute
 import LadderCore
 
-/// What a pass over the whole vocabulary gathers about one row, tile by tile: the exact sum of its softmax, and the entries that its
-/// gradient is worked over.
+/// What a pass over the whole vocabulary gathers about one row, tile by tile: the exact sum of its softmax, and the
+/// entries that its gradient is worked over.
 ///
-/// Entries of at least a share θ of the sum are gathered as they are. The others, two or three percent of a row between a quarter of a
-/// million of them, are drawn: walking over them in order, one is taken each time another θ of mass has gone by, and stands for that
-/// θ. Each is taken with a probability in proportion to its own mass, so the expected gradient is the exact one, and no mass is left
-/// out (systematic sampling; Madow 1949). The random offset comes from the run's seed and the row's place in its step.
+/// Entries of at least a share θ of the sum are gathered as they are. The others, two or three percent of a row between
+/// a quarter of a million of them, are drawn: walking over them in order, one is taken each time another θ of mass has
+/// gone by, and stands for that θ. Each is taken with a probability in proportion to its own mass, so the expected
+/// gradient is the exact one, and no mass is left out (systematic sampling; Madow 1949). The random offset comes from
+/// the run's seed and the row's place in its step.
 package struct RowSurvey {
   /// One entry of the vocabulary.
   package struct Entry {
@@ -21,11 +22,11 @@ package struct RowSurvey {
     package var isDrawn: Bool { weight > logit }
   }
 
-  /// θ where a row's small entries are not too many: 2⁻¹⁵. The error that drawing makes in a row's gradient is √(θ·m)·‖W_v‖ for a
-  /// mass m that is drawn from, some 0.05% of the gradient.
+  /// θ where a row's small entries are not too many: 2⁻¹⁵. The error that drawing makes in a row's gradient is
+  /// √(θ·m)·‖W_v‖ for a mass m that is drawn from, some 0.05% of the gradient.
   package static let share: Float = 0x1p-15
-  /// The most entries that each of so many rows ends with; while they are gone over, twice as many. A row that is flat over the
-  /// vocabulary gets a larger θ where there are many rows.
+  /// The most entries that each of so many rows ends with; while they are gone over, twice as many. A row that is flat
+  /// over the vocabulary gets a larger θ where there are many rows.
   package static func limit(rows: Int) -> Int { max(2048, 512 * 2048 / max(1, rows)) }
 
   package let target: Int32
@@ -55,7 +56,9 @@ package struct RowSurvey {
     raise(to: ladder_row_maximum(l, Int32(logits.count)))
     withUnsafeTemporaryAllocation(of: Float.self, capacity: (logits.count + Self.group - 1) / Self.group) { sums in
       let total = RowSum.groups(l, logits.count, minus: maximum, into: sums)
-      if let sums = sums.baseAddress { take(first: first, count: logits.count, logits: l, stride: 1, sums: sums, sumStride: 1, total: total) }
+      if let sums = sums.baseAddress {
+        take(first: first, count: logits.count, logits: l, stride: 1, sums: sums, sumStride: 1, total: total)
+      }
     }
   }
 
@@ -74,7 +77,8 @@ package struct RowSurvey {
   ///   - logits: theirs, `stride` apart.
   ///   - sums: Σ exp(logit − maximum) of each group of them, `sumStride` apart; `total` over all.
   mutating func take(
-    first: Int, count: Int, logits: UnsafePointer<Float>, stride: Int, sums: UnsafePointer<Float>, sumStride: Int, total: Float
+    first: Int, count: Int, logits: UnsafePointer<Float>, stride: Int, sums: UnsafePointer<Float>, sumStride: Int,
+    total: Float
   ) {
     let groups = (count + Self.group - 1) / Self.group, total = Double(total)
     defer { sum += total }
@@ -106,7 +110,8 @@ package struct RowSurvey {
     if entries.count > 2 * limit { thin(of: sum + total) }
   }
 
-  /// Draws once more from the entries that are small beside the whole sum, as the first tiles were gone over beside less.
+  /// Draws once more from the entries that are small beside the whole sum, as the first tiles were gone over beside
+  /// less.
   mutating func finish() { if sum.isFinite, sum > 0 { thin(of: sum) } }
 
   private mutating func thin(of sum: Double) {
@@ -136,7 +141,9 @@ package struct RowSurvey {
 enum RowSum {
   /// Σ exp(l − maximum) of each group of entries.
   /// - Returns: their total.
-  static func groups(_ l: UnsafePointer<Float>, _ count: Int, minus maximum: Float, into sums: UnsafeMutableBufferPointer<Float>) -> Float {
+  static func groups(
+    _ l: UnsafePointer<Float>, _ count: Int, minus maximum: Float, into sums: UnsafeMutableBufferPointer<Float>
+  ) -> Float {
     var total = 0.0
     for (g, first) in stride(from: 0, to: count, by: RowSurvey.group).enumerated() {
       sums[g] = ladder_row_sum(l + first, Int32(min(RowSurvey.group, count - first)), maximum)

@@ -25,8 +25,8 @@ package struct EntryLists: Sendable {
   package subscript(row: Int) -> Range<Int> { starts[row]..<starts[row + 1] }
 }
 
-/// Products with few entries of the head for each row, and their transpose: each entry that any row of a block needs is dequantised
-/// once, and worked in F32. On the CPU alone.
+/// Products with few entries of the head for each row, and their transpose: each entry that any row of a block needs is
+/// dequantised once, and worked in F32. On the CPU alone.
 package final class SparseHead {
   private let head: Head
   private let tasks: HostTasks
@@ -40,13 +40,15 @@ package final class SparseHead {
     threads = engine.threads
   }
 
-  /// W·x of each row's entries, without the head's curve. Shapes: rows [width, n] F32 → a number for each of `lists`' ids.
+  /// W·x of each row's entries, without the head's curve. Shapes: rows [width, n] F32 → a number for each of `lists`'
+  /// ids.
   package func products(_ rows: UnsafePointer<Float>, _ lists: EntryLists) throws -> [Float] {
     let width = head.width
     var result = [Float](repeating: 0, count: lists.ids.count)
     try result.withUnsafeMutableBufferPointer { result in
       nonisolated(unsafe) let result = result
-      try forEachEntry(lists) { entry, row, place in result[place] = ladder_dot(entry, rows + row * width, Int32(width)) }
+      try forEachEntry(lists) { entry, row, place in result[place] = ladder_dot(entry, rows + row * width, Int32(width))
+      }
     }
     return result
   }
@@ -57,22 +59,28 @@ package final class SparseHead {
     try coefficients.withUnsafeBufferPointer { coefficients in
       nonisolated(unsafe) let coefficients = coefficients
       try forEachEntry(lists) { entry, row, place in
-        if coefficients[place] != 0 { ladder_add_scaled(coefficients[place], entry, target + row * width, Int32(width)) }
+        if coefficients[place] != 0 {
+          ladder_add_scaled(coefficients[place], entry, target + row * width, Int32(width))
+        }
       }
     }
   }
 
-  /// Calls `body` with each dequantised entry, its row and its place in `lists`; rows of one block in one thread, in the order of the
-  /// entries' ids.
-  private func forEachEntry(_ lists: EntryLists, _ body: (_ entry: UnsafePointer<Float>, _ row: Int, _ place: Int) -> Void) throws {
-    let width = head.width, blockRows = max(Self.blockRows, (lists.rows + threads - 1) / threads), blocks = (lists.rows + blockRows - 1) / blockRows
+  /// Calls `body` with each dequantised entry, its row and its place in `lists`; rows of one block in one thread, in
+  /// the order of the entries' ids.
+  private func forEachEntry(
+    _ lists: EntryLists, _ body: (_ entry: UnsafePointer<Float>, _ row: Int, _ place: Int) -> Void
+  ) throws {
+    let width = head.width, blockRows = max(Self.blockRows, (lists.rows + threads - 1) / threads),
+      blocks = (lists.rows + blockRows - 1) / blockRows
     try head.weight.withHostBytes { bytes in
       guard let weights = UnsafeRawPointer(bytes.baseAddress).map({ HeadRows(head, $0) }) else { return }
       try tasks.run(blocks) { block in
         let entries = UnsafeMutablePointer<Float>.allocate(capacity: width)
         defer { entries.deallocate() }
         var current: Int32 = -1
-        Self.forEachPair(lists, (block * blockRows)..<min(lists.rows, (block + 1) * blockRows), head.vocabulary) { id, row, place in
+        Self.forEachPair(lists, (block * blockRows)..<min(lists.rows, (block + 1) * blockRows), head.vocabulary) {
+          id, row, place in
           if id != current {
             current = id
             weights.read(Int(id), into: entries)
@@ -84,7 +92,9 @@ package final class SparseHead {
   }
 
   /// Goes over (id, row, place) of a block's rows by ascending id: a counting sort.
-  private static func forEachPair(_ lists: EntryLists, _ rows: Range<Int>, _ vocabulary: Int, _ body: (Int32, Int, Int) -> Void) {
+  private static func forEachPair(
+    _ lists: EntryLists, _ rows: Range<Int>, _ vocabulary: Int, _ body: (Int32, Int, Int) -> Void
+  ) {
     let first = lists.starts[rows.lowerBound], count = lists.starts[rows.upperBound] - first
     guard count > 0 else { return }
     lists.ids.withUnsafeBufferPointer { ids in

@@ -4,9 +4,9 @@ import Foundation
 import LadderCompute
 import LadderCore
 
-/// One pass over the whole vocabulary on the CPU, in tiles that stay in its cache, for many rows at once: rows × vocabulary is never
-/// held. Each tile's products come from a dense kernel; on the same threads each row then takes its part of them into a running
-/// maximum and sum (online softmax: Milakov & Gimelshein 2018).
+/// One pass over the whole vocabulary on the CPU, in tiles that stay in its cache, for many rows at once: rows ×
+/// vocabulary is never held. Each tile's products come from a dense kernel; on the same threads each row then takes its
+/// part of them into a running maximum and sum (online softmax: Milakov & Gimelshein 2018).
 package final class VocabularyScan {
   private let head: Head
   private let graph: Graph
@@ -40,14 +40,19 @@ package final class VocabularyScan {
   }
 
   /// Whether the head gets a packed copy on most processors.
-  package static func packs(bytes: Int, type: String) -> Bool { bytes <= PackedHead.limit && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL"].contains(type) }
+  package static func packs(bytes: Int, type: String) -> Bool {
+    bytes <= PackedHead.limit && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL"].contains(type)
+  }
 
-  /// ln Σ exp(logit) of each row, and its logits at the entries asked for, by the engine's own kernels: what the model itself gives.
+  /// ln Σ exp(logit) of each row, and its logits at the entries asked for, by the engine's own kernels: what the model
+  /// itself gives.
   /// - Parameters:
   ///   - rows: the head's input, [width, all rows] F32.
   ///   - chunk: which of them, `rowsAtOnce` at most.
   ///   - wanted: of each of these the entries whose logits are asked for.
-  package func judge(_ rows: Tensor, _ chunk: Range<Int>, wanted: [[Int32]]) throws -> [(logSumExp: Double, logits: [Float])] {
+  package func judge(_ rows: Tensor, _ chunk: Range<Int>, wanted: [[Int32]]) throws -> [(
+    logSumExp: Double, logits: [Float]
+  )] {
     precondition(chunk.count == wanted.count)
     struct Row {
       var maximum = -Float.infinity
@@ -58,7 +63,9 @@ package final class VocabularyScan {
       var logits: [Float]
     }
     var states = wanted.map { ids in
-      Row(places: ids.enumerated().map { (id: $1, place: $0) }.sorted { $0.id < $1.id }, logits: [Float](repeating: 0, count: ids.count))
+      Row(
+        places: ids.enumerated().map { (id: $1, place: $0) }.sorted { $0.id < $1.id },
+        logits: [Float](repeating: 0, count: ids.count))
     }
     try states.withUnsafeMutableBufferPointer { states in
       nonisolated(unsafe) let states = states
@@ -81,7 +88,8 @@ package final class VocabularyScan {
     return states.map { (Double($0.maximum) + log($0.sum), $0.logits) }
   }
 
-  /// Surveys rows for their gradient: see `RowSurvey`. Where there are rows enough, products are of the dequantised head, in F32 or F16.
+  /// Surveys rows for their gradient: see `RowSurvey`. Where there are rows enough, products are of the dequantised
+  /// head, in F32 or F16.
   /// - Parameter seed: of what is drawn, with the rows' places.
   package func survey(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], seed: UInt64) throws -> [RowSurvey] {
     precondition(chunk.count == targets.count)
@@ -109,7 +117,8 @@ package final class VocabularyScan {
 
   /// Calls `take` with each row's logits of each tile, in order; one row in one thread at a time.
   private func scan(
-    _ rows: Tensor, _ chunk: Range<Int>, dense: Bool, _ take: (_ row: Int, _ logits: UnsafeMutableBufferPointer<Float>, _ first: Int) -> Void
+    _ rows: Tensor, _ chunk: Range<Int>, dense: Bool,
+    _ take: (_ row: Int, _ logits: UnsafeMutableBufferPointer<Float>, _ first: Int) -> Void
   ) throws {
     let n = chunk.count, vocabulary = head.vocabulary
     let entries = packed?.rows ?? Self.tileEntries(width: head.width, rows: n)
@@ -138,7 +147,9 @@ package final class VocabularyScan {
   }
 
   /// Vocabulary entries of a tile: its products and its dequantised weights take some 2 MB each.
-  static func tileEntries(width: Int, rows: Int) -> Int { max(64, min(4096, (2 << 20) / (4 * max(rows, width))) / 64 * 64) }
+  static func tileEntries(width: Int, rows: Int) -> Int {
+    max(64, min(4096, (2 << 20) / (4 * max(rows, width))) / 64 * 64)
+  }
 }
 
 extension Head {

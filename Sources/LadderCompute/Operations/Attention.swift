@@ -2,9 +2,9 @@ import CLlama
 
 /// How causal attention over packed samples is cut into blocks of query rows, so that no T×T matrix is ever held.
 ///
-/// A block of `rows` query rows sees the keys from the start of its first row's sample on; where it holds more than one sample,
-/// or its keys were widened to a multiple of the kernels' step, a mask keeps apart what must not be seen. Memory is at most
-/// `rows` × (the longest sample) × heads.
+/// A block of `rows` query rows sees the keys from the start of its first row's sample on; where it holds more than one
+/// sample, or its keys were widened to a multiple of the kernels' step, a mask keeps apart what must not be seen.
+/// Memory is at most `rows` × (the longest sample) × heads.
 package struct AttentionBlocks {
   struct Block {
     var queries: Range<Int>
@@ -29,7 +29,8 @@ package struct AttentionBlocks {
   ///   - window: a query sees this many tokens, itself the last; nil sees all before it.
   package init(lengths: [Int], rows: Int = 128, window: Int? = nil, pool: TensorPool) throws {
     // For each row, where its sample starts.
-    let starts = lengths.reduce(into: [Int]()) { starts, length in starts += repeatElement(starts.count, count: length) }
+    let starts = lengths.reduce(into: [Int]()) { starts, length in starts += repeatElement(starts.count, count: length)
+    }
     let tokens = starts.count
     blocks = try stride(from: 0, to: tokens, by: rows).map { first in
       let queries = first..<min(first + rows, tokens)
@@ -48,7 +49,8 @@ package struct AttentionBlocks {
 }
 
 extension Tape {
-  /// softmax(q·kᵀ·scale + mask)·v over packed samples. Shapes: q [head, heads, n]; k, v [head, key heads, n] → [head, heads, n].
+  /// softmax(q·kᵀ·scale + mask)·v over packed samples. Shapes: q [head, heads, n]; k, v [head, key heads, n] → [head,
+  /// heads, n].
   ///
   /// Where there are fewer key heads, neighbouring query heads share one (Ainslie et al. 2023).
   /// The gradient computes each block's probabilities again instead of keeping them.
@@ -62,7 +64,8 @@ extension Tape {
       graph.contiguous(graph.permute(x, [1, 2, 0, 3]))
     }
     func probabilities(_ block: AttentionBlocks.Block) -> Tensor {
-      var scores = graph.matmul(heads(k, block.keys), graph.contiguous(heads(q, block.queries)))  // [keys, queries, heads]
+      // [keys, queries, heads]
+      var scores = graph.matmul(heads(k, block.keys), graph.contiguous(heads(q, block.queries)))
       if block.mask == nil {
         let past = block.queries.lowerBound - block.keys.lowerBound
         scores = graph.add(ggml_diag_mask_inf_inplace(graph.context, scores.pointer, Int32(past)))
@@ -88,17 +91,22 @@ extension Tape {
     }
 
     return record(output, [q, k, v]) { dy in
-      let queriesLast = channelsLast(q), keysLast = channelsLast(k), gradientsLast = channelsLast(dy)  // [n, head, heads]
+      // [n, head, heads]
+      let queriesLast = channelsLast(q), keysLast = channelsLast(k), gradientsLast = channelsLast(dy)
       var dk = graph.zeros(like: k), dv = graph.zeros(like: v)  // [head, heads, n]
       let dq = blocks.blocks.map { block in
         let p = probabilities(block)  // [keys, queries, heads]
-        let dp = graph.matmul(heads(v, block.keys), graph.contiguous(heads(dy, block.queries)))  // [keys, queries, heads]
+        // [keys, queries, heads]
+        let dp = graph.matmul(heads(v, block.keys), graph.contiguous(heads(dy, block.queries)))
         let ds = graph.add(ggml_soft_max_ext_back(graph.context, dp.pointer, p.pointer, scale, 0))
         let dqBlock = graph.matmul(graph.slice(keysLast, 0, block.keys), ds)  // [head, queries, heads]
-        let dkBlock = shared(graph.matmul(graph.slice(queriesLast, 0, block.queries), graph.transposed(ds)))  // [head, keys, key heads]
+        // [head, keys, key heads]
+        let dkBlock = shared(graph.matmul(graph.slice(queriesLast, 0, block.queries), graph.transposed(ds)))
         let dvBlock = shared(graph.matmul(graph.slice(gradientsLast, 0, block.queries), graph.transposed(p)))
-        dk = graph.accumulate(graph.contiguous(graph.permute(dkBlock, [0, 2, 1, 3])), into: dk, 2, at: block.keys.lowerBound)
-        dv = graph.accumulate(graph.contiguous(graph.permute(dvBlock, [0, 2, 1, 3])), into: dv, 2, at: block.keys.lowerBound)
+        dk = graph.accumulate(
+          graph.contiguous(graph.permute(dkBlock, [0, 2, 1, 3])), into: dk, 2, at: block.keys.lowerBound)
+        dv = graph.accumulate(
+          graph.contiguous(graph.permute(dvBlock, [0, 2, 1, 3])), into: dv, 2, at: block.keys.lowerBound)
         return graph.contiguous(graph.permute(dqBlock, [0, 2, 1, 3]))  // [head, heads, queries]
       }
       return [graph.concatenate(dq, 2), dk, dv]
@@ -110,7 +118,8 @@ extension Tape {
   /// Shapes: q [head, heads, n]; keys, values [head, heads, past + n], the last n of them the new rows' own.
   package func cachedAttention(_ q: Tensor, keys: Tensor, values: Tensor, scale: Float) -> Tensor {
     let n = q[2], total = keys[2]
-    var scores = graph.matmul(graph.permute(keys, [0, 2, 1, 3]), graph.contiguous(graph.permute(q, [0, 2, 1, 3])))  // [total, n, heads]
+    // [total, n, heads]
+    var scores = graph.matmul(graph.permute(keys, [0, 2, 1, 3]), graph.contiguous(graph.permute(q, [0, 2, 1, 3])))
     if n > 1 { scores = graph.add(ggml_diag_mask_inf_inplace(graph.context, scores.pointer, Int32(total - n))) }
     let p = graph.add(ggml_soft_max_ext(graph.context, scores.pointer, nil, scale, 0))
     let mixed = graph.matmul(graph.contiguous(graph.permute(values, [1, 2, 0, 3])), p)  // [head, n, heads]

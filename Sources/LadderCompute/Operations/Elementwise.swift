@@ -56,7 +56,8 @@ extension Tape {
     record(graph.add(a, b), [a, b]) { [graph] dy in [dy, self.needs(b) ? graph.sumTo(dy, like: b) : nil] }
   }
 
-  /// GeGLU: GELU(gate) ∘ up, both [k, n], with the tanh form of GELU (Shazeer 2020, eq. 6; Hendrycks & Gimpel 2016, §2).
+  /// GeGLU: GELU(gate) ∘ up, both [k, n], with the tanh form of GELU (Shazeer 2020, eq. 6; Hendrycks & Gimpel 2016,
+  /// §2).
   ///
   ///     v = 2√(2/π)·(x + 0.044715·x³),  GELU(x) = x·σ(v),
   ///     GELU′(x) = σ(v) + x·σ(v)·(1 − σ(v))·2√(2/π)·(1 + 3·0.044715·x²)
@@ -68,7 +69,8 @@ extension Tape {
       let value = graph.multiply(gate, share)
       var dGate: Tensor?
       if self.needs(gate) {
-        let slope = graph.multiply(graph.subtract(value, graph.multiply(value, share)), graph.scaleAndShift(square, 3 * root * cubic, root))
+        let slope = graph.multiply(
+          graph.subtract(value, graph.multiply(value, share)), graph.scaleAndShift(square, 3 * root * cubic, root))
         dGate = graph.multiply(graph.multiply(dy, up), graph.add(share, slope))
       }
       return [dGate, self.needs(up) ? graph.multiply(dy, value) : nil]

@@ -5,7 +5,9 @@ extension Tape {
   package func softmax(_ x: Tensor) -> Tensor {
     // Kept: ggml would let the gradient take y's memory, and reads y after it has begun to write.
     let y = graph.keep(graph.add(ggml_soft_max(graph.context, x.pointer)))
-    return record(y, [x]) { [graph] dy in [graph.add(ggml_soft_max_ext_back(graph.context, dy.pointer, y.pointer, 1, 0))] }
+    return record(y, [x]) { [graph] dy in
+      [graph.add(ggml_soft_max_ext_back(graph.context, dy.pointer, y.pointer, 1, 0))]
+    }
   }
 
   /// x / √(mean(x²) + ε) over each row's channels. Shapes: x [k, n] → [k, n].

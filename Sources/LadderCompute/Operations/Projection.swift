@@ -3,21 +3,25 @@ import CLlama
 extension Tape {
   /// y = W·x. Shapes: W [k, m], x [k, n] → y [m, n].
   ///
-  /// The first operand of each product decides its kernel: the weight, or a transposed operand, rounded where the tape rounds.
-  /// dW = Σₙ x·dyᵀ and dx = Wᵀ·dy, both as `mul_mat` on transposed contiguous operands, or, for a low-rank W, `narrowMatmul`.
+  /// The first operand of each product decides its kernel: the weight, or a transposed operand, rounded where the tape
+  /// rounds. dW = Σₙ x·dyᵀ and dx = Wᵀ·dy, both as `mul_mat` on transposed contiguous operands, or, for a low-rank W,
+  /// `narrowMatmul`.
   /// - Parameter keeps: keep the result, where the tape keeps any.
   package func project(_ x: Tensor, _ weight: Tensor, keeps: Bool = false) -> Tensor {
     let w = operand(weight)
-    return record(kept(keeps) { graph.narrowMatmul(w, x) ?? graph.matmul(w, x) }, [weight, x]) { [graph] dy in  // dy [m, n]
+    // dy [m, n]
+    return record(kept(keeps) { graph.narrowMatmul(w, x) ?? graph.matmul(w, x) }, [weight, x]) { [graph] dy in
       [
-        self.needs(weight) ? graph.matmul(self.transposedOperand(x), graph.transposed(dy)) : nil,  // [n, k]·[n, m] → [k, m]
+        // [n, k]·[n, m] → [k, m]
+        self.needs(weight) ? graph.matmul(self.transposedOperand(x), graph.transposed(dy)) : nil,
         // [m, k]·[m, n] → [k, n]
         self.needs(x) ? graph.narrowMatmul(transpose: w, dy) ?? graph.matmul(self.transposedOperand(w), dy) : nil,
       ]
     }
   }
 
-  /// The same map of a constant tap, which may be BF16. Shapes: W [k, m], tap [k, n] → y [m, n]; the tap gets no gradient.
+  /// The same map of a constant tap, which may be BF16. Shapes: W [k, m], tap [k, n] → y [m, n]; the tap gets no
+  /// gradient.
   ///
   /// The tap stands first in both products, so that the kernel is the one of its type.
   package func projectTap(_ tap: Tensor, _ weight: Tensor) -> Tensor {
@@ -43,7 +47,8 @@ extension Tape {
         let range = start..<min(start + rows, weight[1])
         let part = graph.dequantised(weight, range)  // [k, rows]
         let columns = graph.transposed(part, as: self.products)  // [rows, k]
-        let piece = graph.matmul(columns, range.count == weight[1] ? dy : graph.contiguous(graph.slice(dy, 0, range)))  // [k, n]
+        // [k, n]
+        let piece = graph.matmul(columns, range.count == weight[1] ? dy : graph.contiguous(graph.slice(dy, 0, range)))
         dx = dx.map { graph.addInPlace($0, piece) } ?? piece
       }
       return [dx]
@@ -56,9 +61,11 @@ extension Tape {
   /// Mean over groups of neighbouring channels. Shapes: x [k, n] F32, `width` divides k → y [width, n].
   package func pool(_ x: Tensor, width: Int) -> Tensor {
     let k = x[0], n = x[1], group = k / width
-    let y = graph.reshape(graph.add(ggml_mean(graph.context, graph.reshape(x, [group, width, n]).pointer)), [width, n])
+    let y = graph.reshape(
+      graph.add(ggml_mean(graph.context, graph.reshape(x, [group, width, n]).pointer)), [width, n])
     return record(y, [x]) { [graph] dy in
-      let spread = ggml_repeat_4d(graph.context, graph.reshape(dy, [1, width, n]).pointer, Int64(group), Int64(width), Int64(n), 1)
+      let spread = ggml_repeat_4d(
+        graph.context, graph.reshape(dy, [1, width, n]).pointer, Int64(group), Int64(width), Int64(n), 1)
       return [graph.reshape(graph.scale(graph.add(spread), 1 / Float(group)), [k, n])]
     }
   }

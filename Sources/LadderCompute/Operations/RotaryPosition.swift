@@ -6,12 +6,20 @@ extension Tape {
   ///   - isNeoX: turn pairs of channels that lie apart by half a head, not neighbours.
   ///   - scale: multiplies positions.
   ///   - factors: F32 [head / 2], divide each pair's frequency; nil for none.
-  package func rope(_ x: Tensor, positions: Tensor, base: Float, isNeoX: Bool = true, scale: Float = 1, factors: Tensor? = nil) -> Tensor {
+  package func rope(
+    _ x: Tensor, positions: Tensor, base: Float, isNeoX: Bool = true, scale: Float = 1, factors: Tensor? = nil
+  ) -> Tensor {
     let mode = isNeoX ? Int32(GGML_ROPE_TYPE_NEOX) : Int32(GGML_ROPE_TYPE_NORMAL), dimensions = Int32(x[0])
-    let y = ggml_rope_ext(graph.context, x.pointer, positions.pointer, factors?.pointer, dimensions, mode, 0, base, scale, 0, 1, 32, 1)
+    let y = ggml_rope_ext(
+      graph.context, x.pointer, positions.pointer, factors?.pointer, dimensions, mode, 0, base, scale, 0, 1, 32, 1)
     return record(graph.add(y), [x]) { [graph] dy in
       // The rotation's transpose is the rotation by the opposite angle.
-      [graph.add(ggml_rope_ext_back(graph.context, dy.pointer, positions.pointer, factors?.pointer, dimensions, mode, 0, base, scale, 0, 1, 32, 1))]
+      [
+        graph.add(
+          ggml_rope_ext_back(
+            graph.context, dy.pointer, positions.pointer, factors?.pointer, dimensions, mode, 0, base, scale, 0, 1, 32,
+            1))
+      ]
     }
   }
 }

@@ -10,7 +10,9 @@ extension Tape {
 
   /// Number `i` of a vector. Shapes: x [k] → [1].
   package func element(_ i: Int, of x: Tensor) -> Tensor {
-    record(graph.slice(x, 0, i..<(i + 1)), [x]) { [graph] dy in [graph.accumulate(dy, into: graph.zeros(like: x), 0, at: i)] }
+    record(graph.slice(x, 0, i..<(i + 1)), [x]) { [graph] dy in
+      [graph.accumulate(dy, into: graph.zeros(like: x), 0, at: i)]
+    }
   }
 
   /// Rows `ids` of x. Shapes: x [k, n], ids I32 [r] → [k, r]; ids are distinct.

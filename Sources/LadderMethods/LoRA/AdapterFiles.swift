@@ -7,7 +7,8 @@ import LadderCore
 /// A trained adapter in the two layouts that other programs read: PEFT's safetensors, and llama.cpp's GGUF.
 package struct AdapterFiles {
   /// Beside `ladder.safetensors` in a run's folder.
-  package static let peftWeights = "adapter_model.safetensors", peftConfiguration = "adapter_config.json", gguf = "adapter.gguf"
+  package static let peftWeights = "adapter_model.safetensors", peftConfiguration = "adapter_config.json",
+    gguf = "adapter.gguf"
 
   private let model: LoRAModel
 
@@ -30,16 +31,17 @@ package struct AdapterFiles {
           let tensor = model.parameters[LoRAModel.name(block, target, part)]
           var values = tensor.read()
           if part == "b" { values = inHalves(values, target) }
-          file.tensors["base_model.model.model.layers.\(block).\(target.module).lora_\(part.uppercased()).weight"] = .init(
-            shape: [tensor[1], tensor[0]], values: values)
+          file.tensors["base_model.model.model.layers.\(block).\(target.module).lora_\(part.uppercased()).weight"] =
+            .init(
+              shape: [tensor[1], tensor[0]], values: values)
         }
       }
     }
     return file
   }
 
-  /// llama.cpp's llama models have each head's rows in neighbouring pairs; Hugging Face's have the pairs' first halves, then their
-  /// second. Shapes: values [rank, rows], fastest first.
+  /// llama.cpp's llama models have each head's rows in neighbouring pairs; Hugging Face's have the pairs' first halves,
+  /// then their second. Shapes: values [rank, rows], fastest first.
   private func inHalves(_ values: [Float], _ target: LoRAConfiguration.Target) -> [Float] {
     guard model.shape.family == .llama, target == .q || target == .k else { return values }
     let rank = model.configuration.rank, size = model.shape.headSize
@@ -54,10 +56,13 @@ package struct AdapterFiles {
   private func peftConfiguration(_ modelName: String) throws -> Data {
     let c = model.configuration
     let object: [String: Any] = [
-      "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": modelName, "r": c.rank, "lora_alpha": c.alpha, "lora_dropout": c.dropout,
-      "target_modules": c.targets.map { "\($0.rawValue)_proj" }, "bias": "none", "fan_in_fan_out": false, "inference_mode": true,
+      "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": modelName, "r": c.rank,
+      "lora_alpha": c.alpha, "lora_dropout": c.dropout,
+      "target_modules": c.targets.map { "\($0.rawValue)_proj" }, "bias": "none", "fan_in_fan_out": false,
+      "inference_mode": true,
     ]
-    return try JSONSerialization.data(withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
+    return try JSONSerialization.data(
+      withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
   }
 
   // MARK: - GGUF
@@ -71,14 +76,21 @@ package struct AdapterFiles {
     gguf_set_val_f32(file, "adapter.lora.alpha", model.configuration.alpha)
     let specifications = model.parameters.specifications
     let bytes = specifications.reduce(1 << 16) { $0 + 4 * $1.count + 1024 }
-    guard let context = ggml_init(ggml_init_params(mem_size: bytes, mem_buffer: nil, no_alloc: false)) else { throw LadderError(.engine, "no memory") }
+    guard let context = ggml_init(ggml_init_params(mem_size: bytes, mem_buffer: nil, no_alloc: false)) else {
+      throw LadderError(.engine, "no memory")
+    }
     defer { ggml_free(context) }
     for specification in specifications {
-      guard let tensor = ggml_new_tensor_2d(context, GGML_TYPE_F32, Int64(specification.shape[0]), Int64(specification.shape[1])) else { continue }
+      guard
+        let tensor = ggml_new_tensor_2d(
+          context, GGML_TYPE_F32, Int64(specification.shape[0]), Int64(specification.shape[1]))
+      else { continue }
       // blk.N.attn_q.lora_a here is blk.N.attn_q.weight.lora_a there.
       ggml_set_name(tensor, specification.name.replacingOccurrences(of: ".lora_", with: ".weight.lora_"))
       let values = model.parameters[specification.name].read()
-      values.withUnsafeBytes { if let base = $0.baseAddress { tensor.pointee.data.copyMemory(from: base, byteCount: $0.count) } }
+      values.withUnsafeBytes {
+        if let base = $0.baseAddress { tensor.pointee.data.copyMemory(from: base, byteCount: $0.count) }
+      }
       gguf_add_tensor(file, tensor)
     }
     let temporary = path + ".tmp"

@@ -3,8 +3,8 @@ import LadderBackbone
 import LadderCompute
 import LadderCore
 
-/// What the blocks of a model compute, read from its header, for the families whose forward pass is known here: llama, qwen2, qwen3
-/// and gemma3, as llama.cpp runs them.
+/// What the blocks of a model compute, read from its header, for the families whose forward pass is known here: llama,
+/// qwen2, qwen3 and gemma3, as llama.cpp runs them.
 package struct BlockShape: Sendable, Equatable {
   package enum Family: String, Sendable, CaseIterable { case llama, qwen2, qwen3, gemma3 }
 
@@ -53,11 +53,16 @@ package struct BlockShape: Sendable, Equatable {
     let a = file.architecture
     func refuse(_ what: String) -> LadderError {
       let names = Family.allCases.map(\.rawValue).joined(separator: ", ")
-      return LadderError(.data, "\(file.path): --method qlora back-propagates through \(names) models, and \(what); --method lst takes any model")
+      return LadderError(
+        .data,
+        "\(file.path): --method qlora back-propagates through \(names) models, and \(what); --method lst takes any model"
+      )
     }
     guard let family = Family(rawValue: a) else { throw refuse("this is \(a)") }
     func need(_ key: String) throws -> Int {
-      guard let value = file.own(key) else { throw LadderError(.data, "\(file.path): the header names no \(a).\(key); convert the model again") }
+      guard let value = file.own(key) else {
+        throw LadderError(.data, "\(file.path): the header names no \(a).\(key); convert the model again")
+      }
       return value
     }
     func number(_ key: String) -> Float? {
@@ -78,22 +83,34 @@ package struct BlockShape: Sendable, Equatable {
     ropeBase = number("rope.freq_base") ?? 10000
     let factor = number("rope.scaling.factor") ?? number("rope.scale_linear") ?? 1
     let scaling = file.string("\(a).rope.scaling.type") ?? "linear"
-    guard scaling == "linear" || scaling == "none" || factor <= 1 else { throw refuse("this one stretches its positions by \(scaling)") }
+    guard scaling == "linear" || scaling == "none" || factor <= 1 else {
+      throw refuse("this one stretches its positions by \(scaling)")
+    }
     ropeScale = scaling == "none" || factor <= 0 ? 1 : 1 / factor
     windowedRopeBase = number("rope.freq_base_swa") ?? 10000
     let window = file.own("attention.sliding_window")
     self.window = family == .gemma3 && (window ?? 0) > 0 ? window : nil
     windowPattern = file.own("attention.sliding_window_pattern") ?? 6
-    if case .array? = file.metadata["\(a).attention.sliding_window_pattern"] { throw refuse("this one lists its windowed blocks") }
-    attentionScale = number("attention.scale") ?? 1 / Float(family == .gemma3 && blocks == 62 ? width / heads : headSize).squareRoot()
+    if case .array? = file.metadata["\(a).attention.sliding_window_pattern"] {
+      throw refuse("this one lists its windowed blocks")
+    }
+    attentionScale =
+      number("attention.scale") ?? 1 / Float(family == .gemma3 && blocks == 62 ? width / heads : headSize).squareRoot()
     vocabulary = file.tensors.first { $0.name == "token_embd.weight" }?.shape.last ?? 0
-    if let odd = ["attention.value_length", "rope.dimension_count"].first(where: { file.own($0) ?? headSize != headSize }) {
+    if let odd = ["attention.value_length", "rope.dimension_count"].first(where: {
+      file.own($0) ?? headSize != headSize
+    }) {
       throw refuse("this one's \(odd) is not its heads' width")
     }
     let names = Set(file.tensors.map(\.name))
-    for unknown in ["blk.0.ffn_gate_inp.weight", "blk.0.attn_qkv.weight", "blk.0.ffn_down.bias", "blk.0.attn_output.bias", "rope_factors_long.weight"]
+    for unknown in [
+      "blk.0.ffn_gate_inp.weight", "blk.0.attn_qkv.weight", "blk.0.ffn_down.bias", "blk.0.attn_output.bias",
+      "rope_factors_long.weight",
+    ]
     where names.contains(unknown) { throw refuse("this one has \(unknown)") }
-    guard number("final_logit_softcapping") == nil, number("logit_scale") == nil else { throw refuse("this one scales its logits") }
+    guard number("final_logit_softcapping") == nil, number("logit_scale") == nil else {
+      throw refuse("this one scales its logits")
+    }
   }
 }
 

@@ -4,7 +4,8 @@ import LadderCore
 
 /// The model's weights as the file has them, quantised, in the engine's memory: what is differentiated through.
 ///
-/// llama.cpp packs its own copy for its kernels, which cannot be read row by row; this one is the only copy while QLoRA trains.
+/// llama.cpp packs its own copy for its kernels, which cannot be read row by row; this one is the only copy while QLoRA
+/// trains.
 package final class FrozenWeights {
   private let pool: TensorPool
   private var tensors: [String: Tensor] = [:]
@@ -28,7 +29,9 @@ package final class FrozenWeights {
 
   /// - Throws: `data` where the model has no such tensor.
   package func require(_ name: String) throws -> Tensor {
-    guard let tensor = tensors[name] else { throw LadderError(.data, "the model has no tensor \(name); convert it again") }
+    guard let tensor = tensors[name] else {
+      throw LadderError(.data, "the model has no tensor \(name); convert it again")
+    }
     return tensor
   }
 }

@@ -2,8 +2,8 @@ import Foundation
 import LadderCompute
 import LadderCore
 
-/// How low-rank matrices are trained inside the frozen model (Hu et al. 2021, "LoRA"; on quantised weights: Dettmers et al. 2023,
-/// "QLoRA").
+/// How low-rank matrices are trained inside the frozen model (Hu et al. 2021, "LoRA"; on quantised weights: Dettmers et
+/// al. 2023, "QLoRA").
 public struct LoRAConfiguration: Codable, Sendable, Equatable {
   /// The matrices of a block that can have a low-rank addition.
   public enum Target: String, Codable, Sendable, CaseIterable {

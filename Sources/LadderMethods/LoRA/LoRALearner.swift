@@ -23,7 +23,9 @@ package final class LoRALearner: Learner {
   package func read(_ samples: [PackedSample], keeps: Bool) throws { try step.read(samples) }
   /// A forward pass of its own, without the additions.
   package func referenceRows() throws -> Tensor { try step.forward(keeps: false, adds: false) }
-  package func forward(dropout: SeededRandom?) throws -> Tensor { try step.forward(dropout: dropout, keeps: dropout != nil) }
+  package func forward(dropout: SeededRandom?) throws -> Tensor {
+    try step.forward(dropout: dropout, keeps: dropout != nil)
+  }
   package func backward(_ gradient: Tensor) throws { try step.backward(gradient) }
 
   package func export() -> Safetensors { parameters.export() }

@@ -44,7 +44,9 @@ package final class LoRAModel {
 
   // MARK: - Parameters
 
-  package static func specifications(_ configuration: LoRAConfiguration, _ shape: BlockShape) -> [Parameters.Specification] {
+  package static func specifications(_ configuration: LoRAConfiguration, _ shape: BlockShape) -> [Parameters
+    .Specification]
+  {
     (0..<shape.blocks).flatMap { block in
       configuration.targets.flatMap { target in
         let (columns, rows) = shape.shape(of: target)
@@ -56,7 +58,9 @@ package final class LoRAModel {
     }
   }
 
-  static func name(_ block: Int, _ target: LoRAConfiguration.Target, _ part: String) -> String { "blk.\(block).\(target.tensor).lora_\(part)" }
+  static func name(_ block: Int, _ target: LoRAConfiguration.Target, _ part: String) -> String {
+    "blk.\(block).\(target.tensor).lora_\(part)"
+  }
 
   package func names(ofBlock block: Int) -> [String] {
     configuration.targets.flatMap { [Self.name(block, $0, "a"), Self.name(block, $0, "b")] }
@@ -134,14 +138,17 @@ package final class LoRAModel {
     func turned(_ x: Tensor) -> Tensor {
       let factors = weights["rope_freqs.weight"]
       return tape.rope(
-        x, positions: places.positions, base: isWindowed ? shape.windowedRopeBase : shape.ropeBase, isNeoX: shape.isNeoX,
+        x, positions: places.positions, base: isWindowed ? shape.windowedRopeBase : shape.ropeBase,
+        isNeoX: shape.isNeoX,
         scale: isWindowed ? 1 : shape.ropeScale, factors: factors)
     }
 
     let a = norm(x, "attn_norm")  // [d, n]
-    let q = turned(heads(linear(a, .q), shape.heads, "attn_q_norm")), k = turned(heads(linear(a, .k), shape.keyHeads, "attn_k_norm"))
+    let q = turned(heads(linear(a, .q), shape.heads, "attn_q_norm")),
+      k = turned(heads(linear(a, .k), shape.keyHeads, "attn_k_norm"))
     let v = tape.reshape(linear(a, .v), [shape.headSize, shape.keyHeads, n])
-    let attended = tape.attention(q, k, v, isWindowed ? places.windowed ?? places.whole : places.whole, scale: shape.attentionScale)
+    let attended = tape.attention(
+      q, k, v, isWindowed ? places.windowed ?? places.whole : places.whole, scale: shape.attentionScale)
     var mixed = tape.reshape(attended, [shape.headSize * shape.heads, n]), residual = x
     if let rows {
       mixed = tape.rows(mixed, rows)

@@ -3,7 +3,8 @@ import LadderCompute
 import LadderCore
 import LadderData
 
-/// One micro-batch through the model with its low-rank additions: forward over packed samples, and backward block by block.
+/// One micro-batch through the model with its low-rank additions: forward over packed samples, and backward block by
+/// block.
 ///
 /// Forward keeps each block's input, and without checkpointing what its backward pass needs of its products; norms,
 /// non-linearities and attention's probabilities are computed again.
@@ -55,7 +56,9 @@ package final class LoRAStep {
   ///   - adds: false leaves the additions out: the model as it is.
   /// - Returns: the final norm's output at the loss rows, [d, rows]; valid until the next `read`.
   package func forward(dropout: SeededRandom? = nil, keeps: Bool = true, adds: Bool = true) throws -> Tensor {
-    guard let tokens, let lossRows, let last, let final, let gradientOfState else { preconditionFailure("read() comes first") }
+    guard let tokens, let lossRows, let last, let final, let gradientOfState else {
+      preconditionFailure("read() comes first")
+    }
     try drawMasks(dropout)
     guard var places else { preconditionFailure("read() comes first") }
     places.adds = adds
@@ -85,7 +88,8 @@ package final class LoRAStep {
     return final
   }
 
-  /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward` returned.
+  /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward`
+  /// returned.
   package func backward(_ gradient: Tensor) throws {
     guard let places, let lossRows, let last, let gradientOfState else { preconditionFailure("forward() comes first") }
     graph.reset()
@@ -104,7 +108,9 @@ package final class LoRAStep {
       let tape = model.tape(graph, results.isEmpty ? nil : results[index]), names = model.names(ofBlock: index)
       names.forEach { tape.watch(model.parameters[$0]) }
       if index > 0 { tape.watch(states[index]) }
-      tape.backward(from: model.block(tape, index, states[index], places, rows: index == blocks - 1 ? lossRows : nil), gradient: upstream)
+      tape.backward(
+        from: model.block(tape, index, states[index], places, rows: index == blocks - 1 ? lossRows : nil),
+        gradient: upstream)
       model.parameters.accumulateGradients(names, from: tape)
       if let next = tape.gradient(of: states[index]) { graph.store(next, in: gradientOfState) }
       try graph.compute()

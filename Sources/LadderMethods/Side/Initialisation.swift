@@ -16,7 +16,9 @@ extension SideNetwork {
       } else if name.hasSuffix(".mixture") {
         // Half or more of the share is the rung's that the layer would climb to.
         let layer = name.split(separator: ".").compactMap { Int($0) }.first ?? 0
-        values = (0..<specification.count).map { $0 == geometry.rung(ofLayer: layer) ? logf(Float(specification.count)) : 0 }
+        values = (0..<specification.count).map {
+          $0 == geometry.rung(ofLayer: layer) ? logf(Float(specification.count)) : 0
+        }
       } else if name.hasSuffix("_norm") {
         values = [Float](repeating: 1, count: specification.count)
       } else {
@@ -38,7 +40,8 @@ extension SideNetwork {
       let block = geometry.rungs[geometry.rung(ofLayer: j)] - 1
       func matrix(_ name: String) throws -> Matrix {
         guard let info = byName["blk.\(block).\(name).weight"], info.shape.count == 2 else {
-          throw LadderError(.usage, "--init backbone: \(backbone.path) has no matrix blk.\(block).\(name).weight; take --init random")
+          throw LadderError(
+            .usage, "--init backbone: \(backbone.path) has no matrix blk.\(block).\(name).weight; take --init random")
         }
         return Matrix(columns: info.shape[0], rows: info.shape[1], values: try backbone.file.values(of: info))
       }
@@ -73,7 +76,11 @@ private struct Matrix {
   static func columnNorms(_ list: [Matrix]) -> [Float] {
     var norms = [Float](repeating: 0, count: list[0].columns)
     for m in list {
-      for row in 0..<m.rows { for column in 0..<m.columns { norms[column] += m.values[row * m.columns + column] * m.values[row * m.columns + column] } }
+      for row in 0..<m.rows {
+        for column in 0..<m.columns {
+          norms[column] += m.values[row * m.columns + column] * m.values[row * m.columns + column]
+        }
+      }
     }
     return norms
   }

@@ -18,7 +18,9 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
 
     /// Reads `middle`, `all`, `N` or `i,j,k`.
     public init?(_ text: String) {
-      let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { Int($0.trimmingCharacters(in: .whitespaces)) }
+      let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map {
+        Int($0.trimmingCharacters(in: .whitespaces))
+      }
       if text == "middle" {
         self = .middle
       } else if text == "all" {
@@ -59,7 +61,8 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
 
   public enum Initialisation: String, Codable, Sendable, Equatable {
     case random
-    /// Each side layer starts as the matching backbone block, pruned to the rows and columns of largest norm (LST, §3.3).
+    /// Each side layer starts as the matching backbone block, pruned to the rows and columns of largest norm (LST,
+    /// §3.3).
     case backbone
   }
 
@@ -85,8 +88,9 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   public enum StatisticsRows: String, Codable, Sendable, Equatable, CaseIterable {
     /// All tokens of the first samples.
     case tokens
-    /// The rows that carry loss. Where that is one row a sample, as with a label, samples differ little there beside what tells
-    /// that row from other tokens: standardised over such rows alone, the differences are what the side network sees.
+    /// The rows that carry loss. Where that is one row a sample, as with a label, samples differ little there beside
+    /// what tells that row from other tokens: standardised over such rows alone, the differences are what the side
+    /// network sees.
     case answers
   }
 
@@ -98,7 +102,8 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
     var elementType: ElementType { self == .float32 ? .float32 : .bfloat16 }
   }
 
-  /// Width of the backbone over width of the side network; nil takes a width of 256, or an eighth of the backbone's if that is more.
+  /// Width of the backbone over width of the side network; nil takes a width of 256, or an eighth of the backbone's if
+  /// that is more.
   public var reduction: Double? = nil
   public var rungs: Rungs = .middle
   /// P: how often the ladder is climbed. 1 is LST; more is xLadder, whose width is solved for LST's parameter count.
@@ -139,7 +144,8 @@ package struct SideGeometry: Sendable, Equatable {
   package let heads: Int
   /// Channels of a layer's queries, keys and values: whole heads, so not always the width itself.
   package var attentionWidth: Int { heads * headSize }
-  /// Training keeps the output of every `interval`-th layer, so that an xLadder keeps no more than one climb of the wider LST.
+  /// Training keeps the output of every `interval`-th layer, so that an xLadder keeps no more than one climb of the
+  /// wider LST.
   package let interval: Int
 
   /// The rung that side layer `j` (from 0) reads, as an index into `rungs`.
@@ -153,11 +159,14 @@ package struct SideGeometry: Sendable, Equatable {
     switch configuration.rungs {
     case .all: rungs = Array(1..<blocks)
     case .every(let n):
-      guard n > 0, n < blocks else { throw refuse("--rungs \(n): take every n-th block with n between 1 and \(blocks - 1)") }
+      guard n > 0, n < blocks else {
+        throw refuse("--rungs \(n): take every n-th block with n between 1 and \(blocks - 1)")
+      }
       rungs = Array(stride(from: n, to: blocks, by: n))
     case .list(let list):
       guard let low = list.min(), let high = list.max(), low >= 1, high < blocks, Set(list).count == list.count else {
-        throw refuse("--rungs: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
+        throw refuse(
+          "--rungs: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
       }
       rungs = list.sorted()
     case .middle:
@@ -173,7 +182,8 @@ package struct SideGeometry: Sendable, Equatable {
     var width = max(16, Int(wanted) / 32 * 32)
     if configuration.downsampler == .pool {
       guard let divisor = (1...d).first(where: { d % $0 == 0 && d / $0 <= Int(wanted) && d / $0 % 16 == 0 }) else {
-        throw refuse("--downsample pool: no width near \(Int(wanted)) divides the backbone's \(d); take another --reduction")
+        throw refuse(
+          "--downsample pool: no width near \(Int(wanted)) divides the backbone's \(d); take another --reduction")
       }
       width = d / divisor
     }
@@ -181,24 +191,29 @@ package struct SideGeometry: Sendable, Equatable {
       throw refuse("--downsample lowrank:\(rank): the rank must be at most the side network's width \(width)")
     }
     guard configuration.headSize >= 2 else { throw refuse("the side network's head size must be 2 or more") }
-    guard configuration.passes >= 1, configuration.passes <= 64 else { throw refuse("--passes \(configuration.passes): take 1 to 64") }
+    guard configuration.passes >= 1, configuration.passes <= 64 else {
+      throw refuse("--passes \(configuration.passes): take 1 to 64")
+    }
     guard configuration.passes > 1 || configuration.cross == .reclimb else {
       throw refuse("--cross \(configuration.cross.rawValue) is xLadder's: take --method xladder")
     }
     let once = SideGeometry(
-      backboneWidth: d, width: width, feedForward: (width * 8 / 3 + 31) / 32 * 32, rungs: rungs, layers: rungs.count, headSize: configuration.headSize)
+      backboneWidth: d, width: width, feedForward: (width * 8 / 3 + 31) / 32 * 32, rungs: rungs, layers: rungs.count,
+      headSize: configuration.headSize)
     self = configuration.passes == 1 ? once : try once.matched(configuration)
   }
 
-  private init(backboneWidth: Int, width: Int, feedForward: Int, rungs: [Int], layers: Int, headSize: Int, interval: Int = 1) {
+  private init(
+    backboneWidth: Int, width: Int, feedForward: Int, rungs: [Int], layers: Int, headSize: Int, interval: Int = 1
+  ) {
     self.backboneWidth = backboneWidth
     self.width = width
     self.feedForward = feedForward
     self.rungs = rungs
     self.layers = layers
     self.interval = interval
-    // Scores cost time by the head, whatever its size: a width that whole heads do not fill is rounded to the nearest number of
-    // them, half a head down, rather than cut into more and smaller ones.
+    // Scores cost time by the head, whatever its size: a width that whole heads do not fill is rounded to the nearest
+    // number of them, half a head down, rather than cut into more and smaller ones.
     self.headSize = min(headSize, width) / 2 * 2
     heads = max(1, Int((Double(width) / Double(self.headSize) - 0.5).rounded(.up)))
   }
@@ -206,32 +221,39 @@ package struct SideGeometry: Sendable, Equatable {
   /// Rows of the side network's width that the backward pass of one layer holds at a time, attention's blocks aside.
   package static let rowsOfOneLayer = 36
 
-  /// The shortest interval with which what is kept, what a run of layers holds while it is computed again, and what one layer's
-  /// backward pass holds, is at most `limit` numbers a token; the one that holds least where none is.
+  /// The shortest interval with which what is kept, what a run of layers holds while it is computed again, and what one
+  /// layer's backward pass holds, is at most `limit` numbers a token; the one that holds least where none is.
   private static func interval(layers: Int, width: Int, limit: Int) -> Int {
     func bytes(_ interval: Int) -> Int { width * held(layers: layers, interval: interval) / 2 }
     return (1...layers).first { bytes($0) <= limit } ?? (1...layers).min { bytes($0) < bytes($1) } ?? 1
   }
 
   /// Half rows of the width: what attention gave is kept for each layer in half as many bytes as the states.
-  private static func held(layers: Int, interval: Int) -> Int { 2 * ((layers - 1) / interval + interval + rowsOfOneLayer) + layers }
+  private static func held(layers: Int, interval: Int) -> Int {
+    2 * ((layers - 1) / interval + interval + rowsOfOneLayer) + layers
+  }
 
   /// The xLadder of the same parameter count: P times the layers, narrower.
   ///
-  /// Widths are multiples of 16, so the feed-forward width takes up the rest, in steps of 8 where those are fine enough; of the
-  /// pairs within 1% the one nearest to the usual 8/3 is taken.
+  /// Widths are multiples of 16, so the feed-forward width takes up the rest, in steps of 8 where those are fine
+  /// enough; of the pairs within 1% the one nearest to the usual 8/3 is taken.
   private func matched(_ configuration: SideConfiguration) throws -> SideGeometry {
-    func count(_ geometry: SideGeometry) -> Int { SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count } }
+    func count(_ geometry: SideGeometry) -> Int {
+      SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count }
+    }
     var single = configuration
     single.cross = .reclimb
-    let target = SideNetwork.specifications(single, self).reduce(0) { $0 + $1.count }, layers = configuration.passes * rungs.count
+    let target = SideNetwork.specifications(single, self).reduce(0) { $0 + $1.count },
+      layers = configuration.passes * rungs.count
     var best: (geometry: SideGeometry, distortion: Double)?
     let widths = configuration.downsampler == .pool ? [width] : Array(stride(from: 16, through: width, by: 16))
     for w in widths {
       func with(_ f: Int) -> SideGeometry {
         SideGeometry(
-          backboneWidth: backboneWidth, width: w, feedForward: f, rungs: rungs, layers: layers, headSize: configuration.headSize,
-          interval: Self.interval(layers: layers, width: w, limit: Self.held(layers: self.layers, interval: 1) * width / 2))
+          backboneWidth: backboneWidth, width: w, feedForward: f, rungs: rungs, layers: layers,
+          headSize: configuration.headSize,
+          interval: Self.interval(
+            layers: layers, width: w, limit: Self.held(layers: self.layers, interval: 1) * width / 2))
       }
       // The count is linear in f.
       let base = count(with(0)), slope = count(with(1)) - base, exact = Double(target - base) / Double(slope)
@@ -244,7 +266,10 @@ package struct SideGeometry: Sendable, Equatable {
       }
     }
     guard let best else {
-      throw LadderError(.usage, "--passes \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a smaller --reduction")
+      throw LadderError(
+        .usage,
+        "--passes \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a smaller --reduction"
+      )
     }
     return best.geometry
   }

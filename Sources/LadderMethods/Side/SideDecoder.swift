@@ -15,7 +15,9 @@ final class SideCorrection: DecoderCorrection {
     let cache = TensorPool(network.engine), g = network.geometry
     self.cache = cache
     graph = try Graph(network.engine)
-    func room() throws -> [Tensor] { try (0..<g.layers).map { _ in try cache.make(.float32, [g.headSize, g.heads, capacity, slots]) } }
+    func room() throws -> [Tensor] {
+      try (0..<g.layers).map { _ in try cache.make(.float32, [g.headSize, g.heads, capacity, slots]) }
+    }
     keys = try room()
     values = try room()
     network.parameters.round(graph)
@@ -40,11 +42,13 @@ final class SideCorrection: DecoderCorrection {
       s = network.layer(tape, j, previous: s, taps: standardised, positions: positions) { q, k, v in
         let mixed = zip(extensions, ends).map { e, end in  // each [head, heads, tokens]
           let rows = (Int(end) + 1 - e.tokens.count)..<(Int(end) + 1), seen = e.past + e.tokens.count
-          let ownKeys = graph.slice(keys[j], 3, e.sequence..<(e.sequence + 1)), ownValues = graph.slice(values[j], 3, e.sequence..<(e.sequence + 1))
+          let ownKeys = graph.slice(keys[j], 3, e.sequence..<(e.sequence + 1)),
+            ownValues = graph.slice(values[j], 3, e.sequence..<(e.sequence + 1))
           graph.store(graph.slice(k, 2, rows), in: graph.slice(ownKeys, 2, e.past..<seen))
           graph.store(graph.slice(v, 2, rows), in: graph.slice(ownValues, 2, e.past..<seen))
           return tape.cachedAttention(
-            graph.slice(q, 2, rows), keys: graph.slice(ownKeys, 2, 0..<seen), values: graph.slice(ownValues, 2, 0..<seen), scale: scale)
+            graph.slice(q, 2, rows), keys: graph.slice(ownKeys, 2, 0..<seen),
+            values: graph.slice(ownValues, 2, 0..<seen), scale: scale)
         }
         return graph.concatenate(mixed, 2)
       }

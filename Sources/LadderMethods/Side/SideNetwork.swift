@@ -23,7 +23,9 @@ package final class SideNetwork {
     self.configuration = configuration
     self.geometry = geometry
     self.engine = engine
-    parameters = try Parameters(Self.specifications(configuration, geometry), engine, trainable: trainable, products: configuration.precision.elementType)
+    parameters = try Parameters(
+      Self.specifications(configuration, geometry), engine, trainable: trainable,
+      products: configuration.precision.elementType)
     statistics = .identity(rungs: geometry.rungs.count, width: geometry.backboneWidth)
     constants = TensorPool(engine, tensors: 2 * geometry.rungs.count + 8)
     try setStatistics(statistics)
@@ -33,7 +35,9 @@ package final class SideNetwork {
     self.statistics = statistics
     try constants.reset()
     means = try statistics.means.map { try constants.make($0, [geometry.backboneWidth]) }
-    inverseDeviations = try statistics.deviations.map { try constants.make($0.map { 1 / $0 }, [geometry.backboneWidth]) }
+    inverseDeviations = try statistics.deviations.map {
+      try constants.make($0.map { 1 / $0 }, [geometry.backboneWidth])
+    }
   }
 
   /// The tensors that a rung is standardised by.
@@ -41,7 +45,9 @@ package final class SideNetwork {
 
   // MARK: - Parameters
 
-  package static func specifications(_ configuration: SideConfiguration, _ geometry: SideGeometry) -> [Parameters.Specification] {
+  package static func specifications(_ configuration: SideConfiguration, _ geometry: SideGeometry) -> [Parameters
+    .Specification]
+  {
     typealias S = Parameters.Specification
     let d = geometry.backboneWidth, w = geometry.width, a = geometry.attentionWidth, f = geometry.feedForward
     var list: [S] = []
@@ -57,8 +63,10 @@ package final class SideNetwork {
       if j > 0 { list.append(S(p + "gate", [1], decays: false)) }
       if configuration.cross == .mixture { list.append(S(p + "mixture", [geometry.rungs.count], decays: false)) }
       list += [
-        S(p + "attention_norm", [w], decays: false), S(p + "q", [w, a]), S(p + "k", [w, a]), S(p + "v", [w, a]), S(p + "o", [a, w]),
-        S(p + "feed_forward_norm", [w], decays: false), S(p + "feed_forward_gate", [w, f]), S(p + "feed_forward_up", [w, f]),
+        S(p + "attention_norm", [w], decays: false), S(p + "q", [w, a]), S(p + "k", [w, a]), S(p + "v", [w, a]),
+        S(p + "o", [a, w]),
+        S(p + "feed_forward_norm", [w], decays: false), S(p + "feed_forward_gate", [w, f]),
+        S(p + "feed_forward_up", [w, f]),
         S(p + "feed_forward_down", [f, w]),
       ]
     }
@@ -78,11 +86,14 @@ package final class SideNetwork {
   }
 
   package func layerNames(_ j: Int) -> [String] {
-    parameters.specifications.map(\.name).filter { $0.hasPrefix("layers.\(j).") } + rungs(ofLayer: j).flatMap(downsamplerNames)
+    parameters.specifications.map(\.name).filter { $0.hasPrefix("layers.\(j).") }
+      + rungs(ofLayer: j).flatMap(downsamplerNames)
   }
 
   /// The rungs that layer `j` reads.
-  private func rungs(ofLayer j: Int) -> [Int] { configuration.cross == .mixture ? Array(geometry.rungs.indices) : [geometry.rung(ofLayer: j)] }
+  private func rungs(ofLayer j: Int) -> [Int] {
+    configuration.cross == .mixture ? Array(geometry.rungs.indices) : [geometry.rung(ofLayer: j)]
+  }
 
   // MARK: - Forward
 
@@ -118,12 +129,13 @@ package final class SideNetwork {
     return parts.dropFirst().reduce(parts[0], tape.add)
   }
 
-  /// s_j from s_{j−1} and the standardised taps: gate, attention, SwiGLU. Shapes: previous, result [w, n]; taps, each [d, n];
-  /// positions [n].
+  /// s_j from s_{j−1} and the standardised taps: gate, attention, SwiGLU. Shapes: previous, result [w, n]; taps, each
+  /// [d, n]; positions [n].
   ///
   /// - Parameter attend: attention over the layer's q, k, v, each [head, heads, n].
   package func layer(
-    _ tape: Tape, _ j: Int, previous: Tensor?, taps: [Tensor], positions: Tensor, attend: (Tensor, Tensor, Tensor) -> Tensor
+    _ tape: Tape, _ j: Int, previous: Tensor?, taps: [Tensor], positions: Tensor,
+    attend: (Tensor, Tensor, Tensor) -> Tensor
   ) -> Tensor {
     let n = taps[0][1], epsilon = configuration.normEpsilon
     func parameter(_ name: String) -> Tensor { parameters["layers.\(j).\(name)"] }
@@ -141,7 +153,8 @@ package final class SideNetwork {
     let v = tape.add(u, tape.project(mixed, parameter("o")))  // [w, n]
 
     let b = tape.multiply(tape.rmsNorm(v, epsilon: epsilon), parameter("feed_forward_norm"))
-    let inner = tape.swiglu(gate: tape.project(b, parameter("feed_forward_gate")), up: tape.project(b, parameter("feed_forward_up")))
+    let inner = tape.swiglu(
+      gate: tape.project(b, parameter("feed_forward_gate")), up: tape.project(b, parameter("feed_forward_up")))
     return tape.add(v, tape.project(inner, parameter("feed_forward_down")))  // [w, n]
   }
 

@@ -7,7 +7,8 @@ extension SideNetwork {
     var file = parameters.export()
     for rung in geometry.rungs.indices {
       file.tensors["taps.\(rung).mean"] = .init(shape: [geometry.backboneWidth], values: statistics.means[rung])
-      file.tensors["taps.\(rung).deviation"] = .init(shape: [geometry.backboneWidth], values: statistics.deviations[rung])
+      file.tensors["taps.\(rung).deviation"] = .init(
+        shape: [geometry.backboneWidth], values: statistics.deviations[rung])
     }
     return file
   }
@@ -18,7 +19,8 @@ extension SideNetwork {
     var statistics = statistics
     for rung in geometry.rungs.indices {
       statistics.means[rung] = try file.values("taps.\(rung).mean", shape: [geometry.backboneWidth], path: path)
-      statistics.deviations[rung] = try file.values("taps.\(rung).deviation", shape: [geometry.backboneWidth], path: path)
+      statistics.deviations[rung] = try file.values(
+        "taps.\(rung).deviation", shape: [geometry.backboneWidth], path: path)
     }
     try setStatistics(statistics)
   }

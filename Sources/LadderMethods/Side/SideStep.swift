@@ -5,9 +5,9 @@ import LadderData
 
 /// One micro-batch through the backbone and a side network: forward over packed samples, and backward layer by layer.
 ///
-/// Forward keeps the standardised taps, what attention gave, and layers' outputs: every layer's, or with xLadder every second or
-/// third, so that no more is kept than one climb would. Backward computes what was not kept again, and a layer's inside before it
-/// differentiates it, so that no more than one layer's activations exist at a time.
+/// Forward keeps the standardised taps, what attention gave, and layers' outputs: every layer's, or with xLadder every
+/// second or third, so that no more is kept than one climb would. Backward computes what was not kept again, and a
+/// layer's inside before it differentiates it, so that no more than one layer's activations exist at a time.
 ///
 /// A micro-batch laid out like the last one allocates nothing and runs the last one's graphs.
 package final class SideStep {
@@ -57,7 +57,9 @@ package final class SideStep {
 
   /// The last micro-batch's tensors where the samples are laid out like its own, else new ones.
   private func layOut(_ samples: [PackedSample], rungs: Int) throws -> Activations {
-    if let activations, activations.taps.count == rungs, activations.batch.isLaidOut(like: samples) { return activations }
+    if let activations, activations.taps.count == rungs, activations.batch.isLaidOut(like: samples) {
+      return activations
+    }
     activations = nil
     graphs.forget()
     try pool.reset()
@@ -68,7 +70,8 @@ package final class SideStep {
     let side = Side(
       states: try (0..<(g.layers - 1) / g.interval).map { _ in try pool.make(.float32, [g.width, n]) },
       top: try pool.make(.float32, [g.width, rows]), gradientOfState: try pool.make(.float32, [g.width, n]),
-      attended: (0..<g.layers).map { _ in KeptResults(pool, type) }, blocks: try AttentionBlocks(lengths: batch.lengths, pool: pool))
+      attended: (0..<g.layers).map { _ in KeptResults(pool, type) },
+      blocks: try AttentionBlocks(lengths: batch.lengths, pool: pool))
     let made = Activations(batch: batch, taps: taps, final: final, side: side)
     activations = made
     return made
@@ -113,7 +116,8 @@ package final class SideStep {
     return a.final
   }
 
-  /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward` returned.
+  /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward`
+  /// returned.
   package func backward(_ gradient: Tensor) throws {
     guard let a = activations, let trains else { preconditionFailure("forward() comes first") }
     let side = a.side, interval = network.geometry.interval
@@ -134,7 +138,9 @@ package final class SideStep {
         }
         // The inputs of this run's layers: the first is kept, the others are computed again.
         var inputs = [run.lowerBound > 0 ? side.states[run.lowerBound / interval - 1] : nil]
-        for j in run.dropLast() { inputs.append(layer(side, tape(graph, j), j, previous: inputs[j - run.lowerBound], a)) }
+        for j in run.dropLast() {
+          inputs.append(layer(side, tape(graph, j), j, previous: inputs[j - run.lowerBound], a))
+        }
         for (j, previous) in zip(run, inputs).reversed() {
           let tape = tape(graph, j), names = network.layerNames(j)
           names.forEach { tape.watch(network.parameters[$0]) }
@@ -168,14 +174,17 @@ package final class SideStep {
     }
   }
 
-  /// Replaces each tap by z(rms(tap)), some rows at a time, so that its copies in F32 stay small and one mask serves all.
+  /// Replaces each tap by z(rms(tap)), some rows at a time, so that its copies in F32 stay small and one mask serves
+  /// all.
   private func standardise(_ taps: [Tensor], _ dropout: SeededRandom?) throws {
     var random = dropout
     let rate = network.configuration.tapDropout
     guard let first = taps.first else { return }
     // Some 2 MB a copy: what one operation wrote is still in the processor's cache when the next reads it.
     let piece = max(32, (2 << 20) / (4 * first[0]) / 32 * 32)
-    if random != nil, rate > 0, activations?.side.mask == nil { activations?.side.mask = try pool.make(.float32, [first[0], min(piece, first[1])]) }
+    if random != nil, rate > 0, activations?.side.mask == nil {
+      activations?.side.mask = try pool.make(.float32, [first[0], min(piece, first[1])])
+    }
     let mask = random != nil ? activations?.side.mask : nil
     for (rung, tap) in taps.enumerated() {
       for start in stride(from: 0, to: tap[1], by: piece) {

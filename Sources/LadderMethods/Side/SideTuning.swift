@@ -13,12 +13,16 @@ extension SideConfiguration: FineTuning {
     try require(gateTemperature > 0, "--gate-temperature must be above 0")
   }
 
-  private func geometry(_ model: ModelOutline) throws -> SideGeometry { try SideGeometry(self, backboneWidth: model.width, blocks: model.blocks) }
+  private func geometry(_ model: ModelOutline) throws -> SideGeometry {
+    try SideGeometry(self, backboneWidth: model.width, blocks: model.blocks)
+  }
 
   package func outline(on model: ModelOutline) throws -> TuningOutline {
     let geometry = try geometry(model), rungs = geometry.rungs.map(String.init).joined(separator: ", ")
     return TuningOutline(
-      noun: "side network", text: "\(geometry.layers) layers of width \(geometry.width), rungs \(rungs) of \(model.blocks) blocks", rungs: geometry.rungs,
+      noun: "side network",
+      text: "\(geometry.layers) layers of width \(geometry.width), rungs \(rungs) of \(model.blocks) blocks",
+      rungs: geometry.rungs,
       width: geometry.width, layers: geometry.layers)
   }
 
@@ -41,17 +45,19 @@ extension SideConfiguration: FineTuning {
   // MARK: - Cost
 
   package func memory(_ model: ModelDimensions, _ load: TrainingLoad) throws -> MemoryBreakdown {
-    let geometry = try SideGeometry(self, backboneWidth: model.width, blocks: model.blocks), length = load.length, lossRows = load.lossRows
+    let geometry = try SideGeometry(self, backboneWidth: model.width, blocks: model.blocks), length = load.length,
+      lossRows = load.lossRows
     let d = model.width, w = geometry.width, n = AttentionBlocks.rounded(load.tokens)
     var b = model.shared(load)
     let count = SideNetwork.specifications(self, geometry).reduce(0) { $0 + $1.count }
     // Value, gradient and two moments in F32, and the rounded twin.
     b.parameters = count * (16 + (precision == .float32 ? 0 : 2))
-    // The graphs' own tables: some 60 nodes for each block of attention's rows, in the scheduler and, kept for the next micro-batch
-    // of the same layout, for each layer.
+    // The graphs' own tables: some 60 nodes for each block of attention's rows, in the scheduler and, kept for the next
+    // micro-batch of the same layout, for each layer.
     b.process += geometry.interval * (n / 128 * 60 + 150) * 1400
     b.process += min(GraphSeries.tablesLimit, geometry.layers * (n / 128 * 60 + 300) * 420)
-    // BF16 taps; final rows, corrected in place, and their gradient; F32 states of the side layers, and the gradient of one.
+    // BF16 taps; final rows, corrected in place, and their gradient; F32 states of the side layers, and the gradient of
+    // one.
     b.activations = 2 * geometry.rungs.count * d * n + 2 * 4 * d * lossRows
     b.activations += 4 * w * (n * ((geometry.layers - 1) / geometry.interval + geometry.interval + 1) + lossRows)
     // What attention gave.
@@ -65,8 +71,9 @@ extension SideConfiguration: FineTuning {
     return b
   }
 
-  /// Through a matrix of N numbers a token costs 2N forward, 2N for the gradient of its input, 2N for the gradient of the matrix; each
-  /// layer's inside is computed twice. Attention of T tokens costs 2·T·d forward a token and layer, on average.
+  /// Through a matrix of N numbers a token costs 2N forward, 2N for the gradient of its input, 2N for the gradient of
+  /// the matrix; each layer's inside is computed twice. Attention of T tokens costs 2·T·d forward a token and layer, on
+  /// average.
   package func operations(_ model: ModelDimensions, _ load: TrainingLoad) throws -> Double {
     let geometry = try geometry(model.outline), length = Double(load.length)
     let matrices = SideNetwork.specifications(self, geometry).filter(\.decays)
@@ -75,7 +82,8 @@ extension SideConfiguration: FineTuning {
     return Double(load.tokens) * (model.forwardOperations(length: length) + side) + 6 * up * Double(load.lossRows)
   }
 
-  package func seconds(_ model: ModelDimensions, _ load: TrainingLoad, on machine: any MeasuredMachine) throws -> Double {
+  package func seconds(_ model: ModelDimensions, _ load: TrainingLoad, on machine: any MeasuredMachine) throws -> Double
+  {
     let geometry = try geometry(model.outline)
     // One layer on one rung stands for each.
     var one = self

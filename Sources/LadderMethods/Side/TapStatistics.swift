@@ -24,8 +24,12 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
   }
 
   /// Reads samples' taps until 8,192 tokens are seen; over answers, until 128 rows are too.
-  /// - Parameter rows: which rows count; for `answers` the source is asked for final rows too, as a cache serves none without.
-  package static func measure(_ samples: [PackedSample], _ source: any TapSource, _ backbone: Backbone, rows: SideConfiguration.StatisticsRows = .tokens) throws
+  /// - Parameter rows: which rows count; for `answers` the source is asked for final rows too, as a cache serves none
+  ///   without.
+  package static func measure(
+    _ samples: [PackedSample], _ source: any TapSource, _ backbone: Backbone,
+    rows: SideConfiguration.StatisticsRows = .tokens
+  ) throws
     -> TapStatistics
   {
     let width = backbone.width, rungs = source.rungs.count, isOverAnswers = rows == .answers
@@ -49,7 +53,8 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
         try source.run(group, taps: taps, final: try pool.make(.float32, [width, answers.count]))
         chosen = answers
       } else {
-        try source.run(group.map { PackedSample(tokens: $0.tokens, lossRows: [$0.tokens.count - 1]) }, taps: taps, final: nil)
+        try source.run(
+          group.map { PackedSample(tokens: $0.tokens, lossRows: [$0.tokens.count - 1]) }, taps: taps, final: nil)
       }
       let count = chosen?.count ?? tokens
       // One rung and some rows at a time: their copies in F32 stay small.
@@ -57,7 +62,9 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
         for start in stride(from: 0, to: count, by: 512) {
           let part = start..<min(start + 512, count)
           graph.reset()
-          let states = chosen.map { graph.rows(of: tap, graph.slice($0, 0, part)) } ?? graph.cast(graph.slice(tap, 1, part), .float32)
+          let states =
+            chosen.map { graph.rows(of: tap, graph.slice($0, 0, part)) }
+            ?? graph.cast(graph.slice(tap, 1, part), .float32)
           let normed = graph.keep(graph.rmsNorm(states, 1e-6))
           try graph.compute()
           let values = normed.read()
@@ -80,10 +87,14 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
     let count = Double(max(1, counted))
     return TapStatistics(
       means: sums.map { $0.map { Float($0 / count) } },
-      deviations: zip(sums, squares).map { zip($0, $1).map { sum, square in deviation(mean: sum / count, square: square / count, isFloored: isOverAnswers) } })
+      deviations: zip(sums, squares).map {
+        zip($0, $1).map { sum, square in deviation(mean: sum / count, square: square / count, isFloored: isOverAnswers)
+        }
+      })
   }
 
-  /// Over a few rows that are alike, what spread a channel has may be the rounding of its BF16 values: no less than that counts.
+  /// Over a few rows that are alike, what spread a channel has may be the rounding of its BF16 values: no less than
+  /// that counts.
   private static func deviation(mean: Double, square: Double, isFloored: Bool) -> Float {
     Float(max(isFloored ? max(1e-3, abs(mean) / 256) : 1e-8, max(0, square - mean * mean).squareRoot()))
   }
@@ -91,7 +102,9 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
 
 extension CachedTaps {
   /// Each tap's mean and deviation, kept with the cache so that every run that reads it standardises alike.
-  package func statistics(_ samples: [PackedSample], over rows: SideConfiguration.StatisticsRows, of backbone: Backbone) throws -> TapStatistics {
+  package func statistics(_ samples: [PackedSample], over rows: SideConfiguration.StatisticsRows, of backbone: Backbone)
+    throws -> TapStatistics
+  {
     let name = rows == .answers ? "statistics-answers" : "statistics"
     if let stored: TapStatistics = cache?.measurement(name, over: samples) { return stored }
     let measured = try withoutKeeping { try TapStatistics.measure(samples, self, backbone, rows: rows) }

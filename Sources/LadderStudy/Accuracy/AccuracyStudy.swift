@@ -12,7 +12,8 @@ import LadderTrain
 ///     OUT/results/TASK/METHOD/…                 one file a finished measurement: none is made twice
 ///     OUT/table.md, table.json, report.html     the findings
 public struct AccuracyStudy: Sendable {
-  /// Runs `ladder` with these arguments in a process of its own, hands its progress on, and returns its standard output.
+  /// Runs `ladder` with these arguments in a process of its own, hands its progress on, and returns its standard
+  /// output.
   public typealias Launch = (_ arguments: [String], _ progress: @escaping (String) -> Void) throws -> Data
 
   /// What one seed gave.
@@ -38,7 +39,9 @@ public struct AccuracyStudy: Sendable {
   /// - Throws: `usage` where the configuration cannot be run or no model is named.
   public init(_ configuration: StudyConfiguration, folder: String, model: String? = nil) throws {
     try configuration.validate()
-    guard let model = model ?? configuration.model else { throw LadderError(.usage, "no --model: name a GGUF file here or in the study's file") }
+    guard let model = model ?? configuration.model else {
+      throw LadderError(.usage, "no --model: name a GGUF file here or in the study's file")
+    }
     self.configuration = configuration
     self.folder = folder
     self.model = model
@@ -63,8 +66,14 @@ public struct AccuracyStudy: Sendable {
     for task in configuration.tasks {
       if configuration.measuresBase { try step("\(task.name), base") { try evaluateBase(task, launch, $0) } }
       for method in configuration.methods {
-        for seed in configuration.seeds { try step("\(task.name), \(method.name), seed \(seed)") { try trainAndEvaluate(task, method, seed, launch, $0) } }
-        if configuration.measuresCost { try step("\(task.name), \(method.name), cost") { try measureCost(task, method, launch, $0) } }
+        for seed in configuration.seeds {
+          try step("\(task.name), \(method.name), seed \(seed)") {
+            try trainAndEvaluate(task, method, seed, launch, $0)
+          }
+        }
+        if configuration.measuresCost {
+          try step("\(task.name), \(method.name), cost") { try measureCost(task, method, launch, $0) }
+        }
       }
       // What is known so far can be looked at while the rest runs.
       try write(try table())
@@ -76,25 +85,33 @@ public struct AccuracyStudy: Sendable {
 
   // MARK: - Measurements
 
-  private func evaluateBase(_ task: StudyConfiguration.Task, _ launch: @escaping Launch, _ progress: @escaping (String) -> Void) throws {
+  private func evaluateBase(
+    _ task: StudyConfiguration.Task, _ launch: @escaping Launch, _ progress: @escaping (String) -> Void
+  ) throws {
     let result = resultPath(task.name, "base", "base")
     if FileManager.default.fileExists(atPath: result) { return }
-    let evaluation = try evaluate(task, adapter: nil, predictions: predictionsPath(task.name, "base", "base"), launch, progress)
+    let evaluation = try evaluate(
+      task, adapter: nil, predictions: predictionsPath(task.name, "base", "base"), launch, progress)
     try write(Outcome(evaluation: evaluation, seconds: 0, tokens: 0, peakBytes: 0, parameters: 0), to: result)
   }
 
   private func trainAndEvaluate(
-    _ task: StudyConfiguration.Task, _ method: StudyConfiguration.Method, _ seed: Int, _ launch: @escaping Launch, _ progress: @escaping (String) -> Void
+    _ task: StudyConfiguration.Task, _ method: StudyConfiguration.Method, _ seed: Int, _ launch: @escaping Launch,
+    _ progress: @escaping (String) -> Void
   ) throws {
     let result = resultPath(task.name, method.name, "seed-\(seed)")
     if FileManager.default.fileExists(atPath: result) { return }
     let run = RunDirectory(runPath(task.name, method.name, seed))
     if (try? run.manifest().finished) != true {
-      var arguments = ["train", "--model", model, "--data", dataPath(task, "train"), "--out", run.path, "--seed", String(seed), "--resume"]
+      var arguments = [
+        "train", "--model", model, "--data", dataPath(task, "train"), "--out", run.path, "--seed", String(seed),
+        "--resume",
+      ]
       if let cache = configuration.cache, method.options["method"] != "qlora" { arguments += ["--cache", cache] }
       _ = try launch(arguments + options(task, method), progress)
     }
-    let evaluation = try evaluate(task, adapter: run.path, predictions: predictionsPath(task.name, method.name, "seed-\(seed)"), launch, progress)
+    let evaluation = try evaluate(
+      task, adapter: run.path, predictions: predictionsPath(task.name, method.name, "seed-\(seed)"), launch, progress)
     let metrics = try run.metrics(), last = metrics.last
     try write(
       Outcome(
@@ -103,11 +120,13 @@ public struct AccuracyStudy: Sendable {
   }
 
   private func evaluate(
-    _ task: StudyConfiguration.Task, adapter: String?, predictions: String, _ launch: @escaping Launch, _ progress: @escaping (String) -> Void
+    _ task: StudyConfiguration.Task, adapter: String?, predictions: String, _ launch: @escaping Launch,
+    _ progress: @escaping (String) -> Void
   ) throws -> Evaluation {
     try DurableFile.makeFolder((predictions as NSString).deletingLastPathComponent)
     var arguments = [
-      "eval", "--json", "--model", model, "--data", dataPath(task, "dev"), "--metric", task.metric.rawValue, "--predictions", predictions,
+      "eval", "--json", "--model", model, "--data", dataPath(task, "dev"), "--metric", task.metric.rawValue,
+      "--predictions", predictions,
     ]
     if let adapter { arguments += ["--adapter", adapter] }
     if let maxTokens = task.maxTokens { arguments += ["--max-tokens", String(maxTokens)] }
@@ -118,14 +137,17 @@ public struct AccuracyStudy: Sendable {
 
   /// Speed and peak memory of a few steps that run the backbone, whatever the cache holds.
   private func measureCost(
-    _ task: StudyConfiguration.Task, _ method: StudyConfiguration.Method, _ launch: @escaping Launch, _ progress: @escaping (String) -> Void
+    _ task: StudyConfiguration.Task, _ method: StudyConfiguration.Method, _ launch: @escaping Launch,
+    _ progress: @escaping (String) -> Void
   ) throws {
     let result = resultPath(task.name, method.name, "cost")
     if FileManager.default.fileExists(atPath: result) { return }
     // A training of a few steps is what a user's first steps cost.
     let run = RunDirectory(runPath(task.name, method.name, nil))
     try? FileManager.default.removeItem(atPath: run.path)
-    var arguments = ["train", "--model", model, "--data", dataPath(task, "train"), "--out", run.path] + options(task, method, except: ["epochs", "steps"])
+    var arguments =
+      ["train", "--model", model, "--data", dataPath(task, "train"), "--out", run.path]
+      + options(task, method, except: ["epochs", "steps"])
     arguments += ["--steps", String(Self.costSteps)]
     _ = try launch(arguments, progress)
     guard let last = try run.metrics().last else { throw LadderError(.engine, "\(run.path) has no metrics") }
@@ -135,15 +157,19 @@ public struct AccuracyStudy: Sendable {
 
   private static let costSteps = 12
 
-  private func options(_ task: StudyConfiguration.Task, _ method: StudyConfiguration.Method, except: [String] = []) -> [String] {
-    configuration.options.merging(task.options) { $1 }.merging(task.options(of: method)) { $1 }.filter { !except.contains($0.key) }
-      .sorted { $0.key < $1.key }.compactMap { name, value in
-        switch value {
-        case "true": "--\(name)"
-        case "false": nil
-        default: "--\(name)=\(value)"
-        }
+  private func options(_ task: StudyConfiguration.Task, _ method: StudyConfiguration.Method, except: [String] = [])
+    -> [String]
+  {
+    configuration.options.merging(task.options) { $1 }.merging(task.options(of: method)) { $1 }.filter {
+      !except.contains($0.key)
+    }
+    .sorted { $0.key < $1.key }.compactMap { name, value in
+      switch value {
+      case "true": "--\(name)"
+      case "false": nil
+      default: "--\(name)=\(value)"
       }
+    }
   }
 
   // MARK: - Findings
@@ -157,8 +183,10 @@ public struct AccuracyStudy: Sendable {
         let outcomes: [Outcome] = names.compactMap { read(resultPath(task.name, method.name, $0)) }
         if outcomes.isEmpty { continue }
         let cost: TrainingStep? = read(resultPath(task.name, method.name, "cost"))
-        let text = task.options(of: method).sorted { $0.key < $1.key }.map { "--\($0.key) \($0.value)" }.joined(separator: " ")
-        rows.append(AccuracyTable.Row(task: task.name, method: method.name, options: text, outcomes: outcomes, cost: cost))
+        let text = task.options(of: method).sorted { $0.key < $1.key }.map { "--\($0.key) \($0.value)" }.joined(
+          separator: " ")
+        rows.append(
+          AccuracyTable.Row(task: task.name, method: method.name, options: text, outcomes: outcomes, cost: cost))
       }
     }
     return AccuracyTable(rows)
@@ -176,22 +204,29 @@ public struct AccuracyStudy: Sendable {
     for task in configuration.tasks {
       var curves: [LineChart.Series] = []
       for method in configuration.methods {
-        let seed = configuration.seeds.first { FileManager.default.fileExists(atPath: RunDirectory(runPath(task.name, method.name, $0)).metricsPath) }
+        let seed = configuration.seeds.first {
+          FileManager.default.fileExists(atPath: RunDirectory(runPath(task.name, method.name, $0)).metricsPath)
+        }
         guard let seed else { continue }
         let metrics = try RunDirectory(runPath(task.name, method.name, seed)).metrics()
         curves.append(.init(method.name, Self.smoothed(metrics), markers: false))
       }
       if !curves.isEmpty {
-        report.add(LineChart(title: "\(task.name): training loss", x: "tokens", y: "nats a token, smoothed", curves, fromZero: false))
+        report.add(
+          LineChart(
+            title: "\(task.name): training loss", x: "tokens", y: "nats a token, smoothed", curves, fromZero: false))
       }
       let rows = table.rows.filter { $0.task == task.name }, metric = rows.first?.metric ?? .loss
       let points = rows.filter { $0.peakBytes != nil }.map { row in
         LineChart.Series(row.method, [(x: Double(row.peakBytes ?? 0) / 1e9, y: row.mean)], line: false)
       }
       if !points.isEmpty {
-        let base = rows.first { $0.method == "base" }.map { String(format: " (the base model has %.3f)", $0.mean) } ?? ""
+        let base =
+          rows.first { $0.method == "base" }.map { String(format: " (the base model has %.3f)", $0.mean) } ?? ""
         report.add(
-          LineChart(title: "\(task.name): \(metric.rawValue) against memory\(base)", x: "peak memory, GB", y: metric.rawValue, points, fromZero: false))
+          LineChart(
+            title: "\(task.name): \(metric.rawValue) against memory\(base)", x: "peak memory, GB", y: metric.rawValue,
+            points, fromZero: false))
       }
     }
     return report
@@ -208,13 +243,21 @@ public struct AccuracyStudy: Sendable {
 
   // MARK: - Files
 
-  func dataPath(_ task: StudyConfiguration.Task, _ split: String) -> String { "\(folder)/data/\(task.name).\(split).jsonl" }
-  func runPath(_ task: String, _ method: String, _ seed: Int?) -> String { "\(folder)/runs/\(task)/\(method)/" + (seed.map { "seed-\($0)" } ?? "cost") }
-  func resultPath(_ task: String, _ method: String, _ name: String) -> String { "\(folder)/results/\(task)/\(method)/\(name).json" }
-  func predictionsPath(_ task: String, _ method: String, _ name: String) -> String { "\(folder)/results/\(task)/\(method)/\(name).predictions.jsonl" }
+  func dataPath(_ task: StudyConfiguration.Task, _ split: String) -> String {
+    "\(folder)/data/\(task.name).\(split).jsonl"
+  }
+  func runPath(_ task: String, _ method: String, _ seed: Int?) -> String {
+    "\(folder)/runs/\(task)/\(method)/" + (seed.map { "seed-\($0)" } ?? "cost")
+  }
+  func resultPath(_ task: String, _ method: String, _ name: String) -> String {
+    "\(folder)/results/\(task)/\(method)/\(name).json"
+  }
+  func predictionsPath(_ task: String, _ method: String, _ name: String) -> String {
+    "\(folder)/results/\(task)/\(method)/\(name).predictions.jsonl"
+  }
 
-  /// More seeds, tasks or methods go on with what is there; a changed one would mix two studies. What has not begun may change,
-  /// and what has is remembered even where this configuration leaves it out.
+  /// More seeds, tasks or methods go on with what is there; a changed one would mix two studies. What has not begun may
+  /// change, and what has is remembered even where this configuration leaves it out.
   private func claimFolder() throws {
     try DurableFile.makeFolder(folder + "/data")
     let path = folder + "/study.json"
@@ -252,7 +295,8 @@ public struct AccuracyStudy: Sendable {
   }
 
   private func changed(_ name: String) -> LadderError {
-    LadderError(.usage, "\(folder) holds a study in which \(name) had other settings; take another --out, or another name")
+    LadderError(
+      .usage, "\(folder) holds a study in which \(name) had other settings; take another --out, or another name")
   }
 
   private func writeData(_ task: StudyConfiguration.Task) throws {
@@ -271,7 +315,9 @@ public struct AccuracyStudy: Sendable {
           throw LadderError(.data, "\(source):\(index + 1): this line is not a JSON object")
         }
         let filled = try template.filled(object, place: "\(source):\(index + 1)")
-        lines.append(try JSONSerialization.data(withJSONObject: filled, options: [.sortedKeys, .withoutEscapingSlashes]) + Data("\n".utf8))
+        lines.append(
+          try JSONSerialization.data(withJSONObject: filled, options: [.sortedKeys, .withoutEscapingSlashes])
+            + Data("\n".utf8))
       }
       try DurableFile.write(target, lines)
     }

@@ -43,7 +43,8 @@ public struct AccuracyTable: Codable, Sendable {
       self.values = values
       let mean = values.reduce(0, +) / count
       self.mean = mean
-      deviation = values.count > 1 ? (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)).squareRoot() : 0
+      deviation =
+        values.count > 1 ? (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)).squareRoot() : 0
       loss = outcomes.reduce(0) { $0 + $1.evaluation.loss } / count
       examples = outcomes[0].evaluation.examples
       guard outcomes[0].parameters > 0 else { return }
@@ -63,13 +64,17 @@ public struct AccuracyTable: Codable, Sendable {
   var cells: [[String]] {
     func optional(_ value: Double?, _ format: String) -> String { value.map { String(format: format, $0) } ?? "–" }
     let heading = [
-      "task", "method", "options", "metric", "mean ± deviation", "loss", "seeds", "parameters", "peak memory", "tokens/s", "seconds, first / later",
+      "task", "method", "options", "metric", "mean ± deviation", "loss", "seeds", "parameters", "peak memory",
+      "tokens/s", "seconds, first / later",
     ]
     return [heading]
       + rows.map { r in
-        let value = r.metric == .loss ? String(format: "%.4f ± %.4f", r.mean, r.deviation) : String(format: "%.3f ± %.3f", r.mean, r.deviation)
+        let value =
+          r.metric == .loss
+          ? String(format: "%.4f ± %.4f", r.mean, r.deviation) : String(format: "%.3f ± %.3f", r.mean, r.deviation)
         return [
-          r.task, r.method, r.options, r.metric.rawValue, r.values.count > 1 ? value : String(value.split(separator: " ")[0]), String(format: "%.4f", r.loss),
+          r.task, r.method, r.options, r.metric.rawValue,
+          r.values.count > 1 ? value : String(value.split(separator: " ")[0]), String(format: "%.4f", r.loss),
           String(r.values.count), r.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–",
           r.peakBytes.map { String(format: "%.2f GB", Double($0) / 1e9) } ?? "–", optional(r.tokensPerSecond, "%.0f"),
           r.firstSeconds == nil ? "–" : optional(r.firstSeconds, "%.0f") + " / " + optional(r.laterSeconds, "%.0f"),
@@ -83,6 +88,8 @@ public struct AccuracyTable: Codable, Sendable {
   static func markdown(_ cells: [[String]]) -> String {
     guard let heading = cells.first else { return "" }
     let lines = [heading, heading.map { _ in "---" }] + cells.dropFirst()
-    return lines.map { "| " + $0.map { $0.replacingOccurrences(of: "|", with: "\\|") }.joined(separator: " | ") + " |\n" }.joined()
+    return lines.map {
+      "| " + $0.map { $0.replacingOccurrences(of: "|", with: "\\|") }.joined(separator: " | ") + " |\n"
+    }.joined()
   }
 }

@@ -3,7 +3,8 @@ import LadderCompute
 import LadderCore
 import LadderEval
 
-/// What an accuracy study runs: methods × tasks × seeds. It is read from a YAML file; see `ladder study accuracy --help`.
+/// What an accuracy study runs: methods × tasks × seeds. It is read from a YAML file; see `ladder study accuracy
+/// --help`.
 public struct StudyConfiguration: Codable, Sendable, Equatable {
   /// Options of `ladder train` by their long names.
   public typealias TrainOptions = [String: String]
@@ -27,7 +28,8 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     public var methodOptions: [String: TrainOptions]
 
     public init(
-      name: String, train: String, dev: String, metric: Metric = .auto, template: SampleTemplate? = nil, trainLimit: Int? = nil, devLimit: Int? = nil,
+      name: String, train: String, dev: String, metric: Metric = .auto, template: SampleTemplate? = nil,
+      trainLimit: Int? = nil, devLimit: Int? = nil,
       maxTokens: Int? = nil, options: TrainOptions = [:], methodOptions: [String: TrainOptions] = [:]
     ) {
       self.name = name
@@ -64,10 +66,14 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     public init(from decoder: any Decoder) throws {
       let c = try decoder.strictContainer(CodingKeys.self)
       self.init(
-        name: try c.decode(String.self, forKey: .name), train: try c.decode(String.self, forKey: .train), dev: try c.decode(String.self, forKey: .dev),
-        metric: try c.decodeIfPresent(Metric.self, forKey: .metric) ?? .auto, template: try c.decodeIfPresent(SampleTemplate.self, forKey: .template),
-        trainLimit: try c.decodeIfPresent(Int.self, forKey: .trainLimit), devLimit: try c.decodeIfPresent(Int.self, forKey: .devLimit),
-        maxTokens: try c.decodeIfPresent(Int.self, forKey: .maxTokens), options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:],
+        name: try c.decode(String.self, forKey: .name), train: try c.decode(String.self, forKey: .train),
+        dev: try c.decode(String.self, forKey: .dev),
+        metric: try c.decodeIfPresent(Metric.self, forKey: .metric) ?? .auto,
+        template: try c.decodeIfPresent(SampleTemplate.self, forKey: .template),
+        trainLimit: try c.decodeIfPresent(Int.self, forKey: .trainLimit),
+        devLimit: try c.decodeIfPresent(Int.self, forKey: .devLimit),
+        maxTokens: try c.decodeIfPresent(Int.self, forKey: .maxTokens),
+        options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:],
         methodOptions: try c.decodeIfPresent([String: TrainOptions].self, forKey: .methodOptions) ?? [:])
     }
   }
@@ -86,7 +92,9 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
 
     public init(from decoder: any Decoder) throws {
       let c = try decoder.strictContainer(CodingKeys.self)
-      self.init(name: try c.decode(String.self, forKey: .name), options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:])
+      self.init(
+        name: try c.decode(String.self, forKey: .name),
+        options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:])
     }
   }
 
@@ -104,9 +112,12 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
   public var methods: [Method]
 
   public init(
-    model: String? = nil, seeds: [Int] = [0], cache: String? = nil, measuresCost: Bool = true, measuresBase: Bool = true, options: TrainOptions = [:],
+    model: String? = nil, seeds: [Int] = [0], cache: String? = nil, measuresCost: Bool = true,
+    measuresBase: Bool = true, options: TrainOptions = [:],
     tasks: [Task],
-    methods: [Method] = [Method(name: "lst", options: ["method": "lst"]), Method(name: "xladder", options: ["method": "xladder"])]
+    methods: [Method] = [
+      Method(name: "lst", options: ["method": "lst"]), Method(name: "xladder", options: ["method": "xladder"]),
+    ]
   ) {
     self.model = model
     self.seeds = seeds
@@ -128,28 +139,35 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
   public init(from decoder: any Decoder) throws {
     let c = try decoder.strictContainer(CodingKeys.self)
     self.init(
-      model: try c.decodeIfPresent(String.self, forKey: .model), seeds: try c.decodeIfPresent([Int].self, forKey: .seeds) ?? [0],
+      model: try c.decodeIfPresent(String.self, forKey: .model),
+      seeds: try c.decodeIfPresent([Int].self, forKey: .seeds) ?? [0],
       cache: try c.decodeIfPresent(String.self, forKey: .cache),
       measuresCost: try c.decodeIfPresent(Bool.self, forKey: .measuresCost) ?? true,
-      measuresBase: try c.decodeIfPresent(Bool.self, forKey: .measuresBase) ?? true, options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:],
+      measuresBase: try c.decodeIfPresent(Bool.self, forKey: .measuresBase) ?? true,
+      options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:],
       tasks: try c.decode([Task].self, forKey: .tasks))
     if let methods = try c.decodeIfPresent([Method].self, forKey: .methods) { self.methods = methods }
   }
 
   /// - Throws: `usage` for what cannot be run.
   func validate() throws {
-    func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, "the study: " + message) } }
+    func require(_ condition: Bool, _ message: String) throws {
+      if !condition { throw LadderError(.usage, "the study: " + message) }
+    }
     try require(!tasks.isEmpty, "it names no tasks")
     try require(!seeds.isEmpty, "it names no seeds")
     for (what, names) in [("task", tasks.map(\.name)), ("method", methods.map(\.name) + ["base"])] {
       try require(Set(names).count == names.count, "two \(what)s share a name (base is the model as it is)")
       for name in names {
-        try require(!name.isEmpty && !name.contains("/") && !name.hasPrefix("."), "\(name.debugDescription) cannot name a \(what): it names a folder too")
+        try require(
+          !name.isEmpty && !name.contains("/") && !name.hasPrefix("."),
+          "\(name.debugDescription) cannot name a \(what): it names a folder too")
       }
     }
     for task in tasks {
       for name in task.methodOptions.keys.sorted() {
-        try require(methods.contains { $0.name == name }, "\(task.name) has options for \(name), which is no method of it")
+        try require(
+          methods.contains { $0.name == name }, "\(task.name) has options for \(name), which is no method of it")
       }
     }
     let own = ["model", "data", "valid", "out", "seed", "resume", "config", "cache"]
@@ -179,7 +197,8 @@ public struct SampleTemplate: Codable, Sendable, Equatable {
     let c = try decoder.strictContainer(CodingKeys.self)
     self.init(
       prompt: try c.decode(String.self, forKey: .prompt), completion: try c.decode(String.self, forKey: .completion),
-      choices: try c.decodeIfPresent([String].self, forKey: .choices), answer: try c.decodeIfPresent(String.self, forKey: .answer))
+      choices: try c.decodeIfPresent([String].self, forKey: .choices),
+      answer: try c.decodeIfPresent(String.self, forKey: .answer))
   }
 
   /// One line of a JSONL file as a line that `ladder train` reads.
@@ -188,7 +207,9 @@ public struct SampleTemplate: Codable, Sendable, Equatable {
       var result = "", rest = text[...]
       while let open = rest.firstIndex(of: "{"), let close = rest[open...].firstIndex(of: "}") {
         let field = String(rest[rest.index(after: open)..<close])
-        guard let value = line[field] else { throw LadderError(.data, "\(place): no field \(field), which the task's template names") }
+        guard let value = line[field] else {
+          throw LadderError(.data, "\(place): no field \(field), which the task's template names")
+        }
         result += rest[..<open] + ((value as? String) ?? (value as? NSNumber)?.stringValue ?? "\(value)")
         rest = rest[rest.index(after: close)...]
       }
@@ -213,7 +234,8 @@ extension Decoder {
   fileprivate func strictContainer<K: CodingKey & CaseIterable>(_ keys: K.Type) throws -> KeyedDecodingContainer<K> {
     let known = K.allCases.map(\.stringValue)
     for key in try container(keyedBy: AnyKey.self).allKeys where !known.contains(key.stringValue) {
-      throw LadderError(.data, "the study's file: no key \(key.stringValue) here; take \(known.joined(separator: ", "))")
+      throw LadderError(
+        .data, "the study's file: no key \(key.stringValue) here; take \(known.joined(separator: ", "))")
     }
     return try container(keyedBy: keys)
   }

@@ -3,8 +3,9 @@ import LadderCompute
 import LadderCore
 import LadderEval
 
-/// Does depth in the side network replace written-out reasoning? LST against xLadders of equal parameters, on problems of 1…8
-/// dependent steps, with none, half or all of the steps written out (Zheng et al., "Ladder Up, Memory Down", xLadder).
+/// Does depth in the side network replace written-out reasoning? LST against xLadders of equal parameters, on problems
+/// of 1…8 dependent steps, with none, half or all of the steps written out (Zheng et al., "Ladder Up, Memory Down",
+/// xLadder).
 public struct DepthStudy: Sendable {
   public struct Options: Sendable {
     public var seeds = [0]
@@ -45,36 +46,51 @@ public struct DepthStudy: Sendable {
   private let train: [StepProblem]
 
   public init(_ options: Options = Options(), folder: String, model: String) throws {
-    guard options.trainEach >= 1, options.devEach >= 1, (1...32).contains(options.deepest), options.passes.allSatisfy({ $0 >= 2 }) else {
-      throw LadderError(.usage, "the depth study wants 1 or more problems of each depth, 1 to 32 steps, and passes of 2 or more")
+    guard options.trainEach >= 1, options.devEach >= 1, (1...32).contains(options.deepest),
+      options.passes.allSatisfy({ $0 >= 2 })
+    else {
+      throw LadderError(
+        .usage, "the depth study wants 1 or more problems of each depth, 1 to 32 steps, and passes of 2 or more")
     }
-    guard StepProblem.moduli.contains(options.modulus) else { throw LadderError(.usage, "the depth study's modulus is 3, 5 or 7") }
+    guard StepProblem.moduli.contains(options.modulus) else {
+      throw LadderError(.usage, "the depth study's modulus is 3, 5 or 7")
+    }
     self.options = options
     self.folder = folder
     dev = StepProblem.draw(options.devEach, deepest: options.deepest, modulus: options.modulus, seed: 1, share: 0.2)
-    train = StepProblem.draw(options.trainEach, deepest: options.deepest, modulus: options.modulus, seed: 2, except: Set(dev))
+    train = StepProblem.draw(
+      options.trainEach, deepest: options.deepest, modulus: options.modulus, seed: 2, except: Set(dev))
     let problems = folder + "/problems"
     // The limits cut nothing off: they tell a study of other problems apart from one that goes on.
     let counts = (train.count, dev.count)
     let tasks = StepProblem.Written.allCases.map { written in
       StudyConfiguration.Task(
-        name: written.rawValue, train: "\(problems)/\(written.rawValue).train.jsonl", dev: "\(problems)/\(written.rawValue).dev.jsonl", metric: .exact,
+        name: written.rawValue, train: "\(problems)/\(written.rawValue).train.jsonl",
+        dev: "\(problems)/\(written.rawValue).dev.jsonl", metric: .exact,
         trainLimit: counts.0, devLimit: counts.1, maxTokens: 6 * options.deepest + 12)
     }
     let methods =
       [StudyConfiguration.Method(name: "lst", options: ["method": "lst"])]
-      + options.passes.map { StudyConfiguration.Method(name: "xladder-\($0)", options: ["method": "xladder", "passes": String($0)]) }
-    let own = ["epochs": String(options.epochs), "batch-size": String(options.batchSize), "learning-rate": String(options.learningRate)]
+      + options.passes.map {
+        StudyConfiguration.Method(name: "xladder-\($0)", options: ["method": "xladder", "passes": String($0)])
+      }
+    let own = [
+      "epochs": String(options.epochs), "batch-size": String(options.batchSize),
+      "learning-rate": String(options.learningRate),
+    ]
     study = try AccuracyStudy(
       StudyConfiguration(
-        model: model, seeds: options.seeds, cache: options.cache, measuresCost: false, measuresBase: false, options: options.trainOptions.merging(own) { $1 },
+        model: model, seeds: options.seeds, cache: options.cache, measuresCost: false, measuresBase: false,
+        options: options.trainOptions.merging(own) { $1 },
         tasks: tasks, methods: methods),
       folder: folder)
   }
 
-  /// Runs what is not done yet, and writes `depth.md`, `depth.json` and `depth.html` beside the accuracy study's own findings.
+  /// Runs what is not done yet, and writes `depth.md`, `depth.json` and `depth.html` beside the accuracy study's own
+  /// findings.
   @discardableResult
-  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> [Row] {
+  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> [Row]
+  {
     for task in study.configuration.tasks {
       guard let written = StepProblem.Written(rawValue: task.name) else { continue }
       try DurableFile.makeFolder(folder + "/problems")
@@ -93,7 +109,8 @@ public struct DepthStudy: Sendable {
     guard let written = StepProblem.Written(rawValue: task) else { return nil }
     var right = [Int](repeating: 0, count: options.deepest), asked = right, tokens = 0
     for seed in options.seeds {
-      let lines = try DurableFile.read(study.predictionsPath(task, method, "seed-\(seed)")).split(separator: UInt8(ascii: "\n"))
+      let lines = try DurableFile.read(study.predictionsPath(task, method, "seed-\(seed)")).split(
+        separator: UInt8(ascii: "\n"))
       for (problem, line) in zip(dev, lines) {
         let prediction = try JSONDecoder().decode(Evaluation.Prediction.self, from: Data(line))
         asked[problem.steps.count - 1] += 1
@@ -103,7 +120,8 @@ public struct DepthStudy: Sendable {
     }
     let all = Double(max(1, asked.reduce(0, +)))
     return Row(
-      written: written, method: method, accuracy: zip(right, asked).map { Double($0) / Double(max(1, $1)) }, mean: Double(right.reduce(0, +)) / all,
+      written: written, method: method, accuracy: zip(right, asked).map { Double($0) / Double(max(1, $1)) },
+      mean: Double(right.reduce(0, +)) / all,
       tokens: Double(tokens) / all, parameters: table.rows.first { $0.task == task && $0.method == method }?.parameters)
   }
 
@@ -115,7 +133,9 @@ public struct DepthStudy: Sendable {
     return [["written out", "method", "parameters"] + (1...max(1, depths)).map { "k = \($0)" } + ["all", "tokens"]]
       + rows.map { row in
         [row.written.rawValue, row.method, row.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–"]
-          + row.accuracy.map { String(format: "%.2f", $0) } + [String(format: "%.3f", row.mean), String(format: "%.1f", row.tokens)]
+          + row.accuracy.map { String(format: "%.2f", $0) } + [
+            String(format: "%.3f", row.mean), String(format: "%.1f", row.tokens),
+          ]
       }
   }
 
@@ -141,14 +161,20 @@ public struct DepthStudy: Sendable {
     let byDepth = StepProblem.Written.allCases.compactMap { written -> LineChart? in
       let own = rows.filter { $0.written == written }
       if own.isEmpty { return nil }
-      let series = own.map { row in LineChart.Series(row.method, row.accuracy.enumerated().map { (x: Double($0.offset + 1), y: $0.element) }) }
+      let series = own.map { row in
+        LineChart.Series(row.method, row.accuracy.enumerated().map { (x: Double($0.offset + 1), y: $0.element) })
+      }
       return LineChart(title: "Steps written out: \(written.rawValue)", x: "steps k", y: "right answers", series)
     }
     var methods: [String] = []
     for row in rows where !methods.contains(row.method) { methods.append(row.method) }
     let byTokens = methods.map { method in
-      LineChart.Series(method, rows.filter { $0.method == method }.map { (x: $0.tokens, y: $0.mean) }.sorted { $0.x < $1.x })
+      LineChart.Series(
+        method, rows.filter { $0.method == method }.map { (x: $0.tokens, y: $0.mean) }.sorted { $0.x < $1.x })
     }
-    return byDepth + [LineChart(title: "Right answers by tokens generated", x: "tokens of an answer, mean", y: "right answers, all k", byTokens)]
+    return byDepth + [
+      LineChart(
+        title: "Right answers by tokens generated", x: "tokens of an answer, mean", y: "right answers, all k", byTokens)
+    ]
   }
 }

@@ -7,7 +7,8 @@ import LadderCore
 ///     Modulo 5: 4+2*3
 ///     Answer: 4+2=1 1*3=3 #### 3
 ///
-/// Sums and products take turns at random, so that the steps can't be reordered; no factor is 0, so that none loses information.
+/// Sums and products take turns at random, so that the steps can't be reordered; no factor is 0, so that none loses
+/// information.
 public struct StepProblem: Sendable, Hashable {
   /// How much of the way is written out before the answer.
   public enum Written: String, Sendable, Codable, CaseIterable {
@@ -53,7 +54,8 @@ public struct StepProblem: Sendable, Hashable {
     start = draw(modulus)
     steps = (0..<count).map { _ in
       let kind = draw(Self.kinds(modulus))
-      return kind < modulus - 1 ? Step(operation: "+", operand: 1 + kind) : Step(operation: "*", operand: kind - modulus + 3)
+      return kind < modulus - 1
+        ? Step(operation: "+", operand: 1 + kind) : Step(operation: "*", operand: kind - modulus + 3)
     }
   }
 
@@ -88,10 +90,13 @@ public struct StepProblem: Sendable, Hashable {
 
   /// Different problems of 1…`deepest` steps, `each` of every depth where there are as many, none of them in `known`.
   /// - Parameter share: the most that is taken of all problems of one depth.
-  static func draw(_ each: Int, deepest: Int, modulus: Int, seed: UInt64, share: Double = 1, except known: Set<StepProblem> = []) -> [StepProblem] {
+  static func draw(
+    _ each: Int, deepest: Int, modulus: Int, seed: UInt64, share: Double = 1, except known: Set<StepProblem> = []
+  ) -> [StepProblem] {
     var random = SeededRandom(seed: seed, 41), taken = known
     return (1...deepest).flatMap { depth in
-      let all = Double(modulus) * pow(Double(kinds(modulus)), Double(depth)), wanted = min(each, max(1, Int(min(1e6, share * all))))
+      let all = Double(modulus) * pow(Double(kinds(modulus)), Double(depth)),
+        wanted = min(each, max(1, Int(min(1e6, share * all))))
       var found: [StepProblem] = []
       for _ in 0..<(20 * wanted) where found.count < wanted {
         let problem = StepProblem(steps: depth, modulus: modulus, &random)

@@ -5,7 +5,8 @@ import LadderCore
 import LadderMethods
 import LadderTrain
 
-/// Peak memory of the methods over the context length and over the batch, each point a training of two steps in a process of its own.
+/// Peak memory of the methods over the context length and over the batch, each point a training of two steps in a
+/// process of its own.
 ///
 /// A point that the plan, corrected by the measured smaller ones, expects above the limit is not run: its row says so.
 public struct MemoryStudy: Sendable {
@@ -65,9 +66,14 @@ public struct MemoryStudy: Sendable {
   ///   - model: the GGUF's path.
   ///   - side: what `options.sideOptions` describe.
   public init(model: String, side: SideConfiguration, _ options: Options = Options()) throws {
-    guard options.lengths.allSatisfy({ $0 >= 2 }), options.batches.allSatisfy({ $0 >= 1 }), options.batchLength >= 2, options.lossShare > 0,
+    guard options.lengths.allSatisfy({ $0 >= 2 }), options.batches.allSatisfy({ $0 >= 1 }), options.batchLength >= 2,
+      options.lossShare > 0,
       options.lossShare <= 1
-    else { throw LadderError(.usage, "the memory study wants lengths of 2 or more, batches of 1 or more, and a --loss-share above 0 and at most 1") }
+    else {
+      throw LadderError(
+        .usage,
+        "the memory study wants lengths of 2 or more, batches of 1 or more, and a --loss-share above 0 and at most 1")
+    }
     self.model = model
     self.options = options
     let dimensions = try ModelDimensions(GGUFFile(path: model)), share = options.lossShare
@@ -86,41 +92,54 @@ public struct MemoryStudy: Sendable {
     }
     let known = [
       try column("lst", ["--method", "lst"] + options.sideOptions, .ladder(one)),
-      try column("xladder", ["--method", "xladder", "--passes", String(more.passes)] + options.sideOptions, .ladder(more)),
+      try column(
+        "xladder", ["--method", "xladder", "--passes", String(more.passes)] + options.sideOptions, .ladder(more)),
       try column("qlora", ["--method", "qlora"], .lora(LoRAConfiguration())),
       try column("qlora+checkpointing", ["--method", "qlora", "--checkpointing", "on"], .lora(checkpointing)),
     ]
     if let name = options.methods.first(where: { name in !known.contains { $0.name == name } }) {
-      throw LadderError(.usage, "the memory study has no method \(name); take \(known.map(\.name).joined(separator: ", "))")
+      throw LadderError(
+        .usage, "the memory study has no method \(name); take \(known.map(\.name).joined(separator: ", "))")
     }
     methods = known.filter { options.methods.isEmpty || options.methods.contains($0.name) }
   }
 
   /// - Parameter launch: runs `ladder` in a process of its own.
-  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> [Row] {
+  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> [Row]
+  {
     var rows: [Row] = []
     for method in methods {
       var correction = 1.0
-      for (length, batch) in options.lengths.sorted().map({ ($0, 1) }) + options.batches.sorted().map({ (options.batchLength, $0) }) {
+      for (length, batch) in options.lengths.sorted().map({ ($0, 1) })
+        + options.batches.sorted().map({ (options.batchLength, $0) })
+      {
         try Cancellation.check()
         let place = "\(method.name), \(batch) × \(length) tokens"
         let predicted = Int(correction * Double(try method.plan(length, batch)))
         guard predicted <= options.memory else {
           report("\(place): not run, \(predicted / 1_000_000) MB expected")
           rows.append(
-            Row(method: method.name, length: length, batch: batch, peakBytes: nil, secondsPerThousandTokens: nil, predictedBytes: predicted, fits: false))
+            Row(
+              method: method.name, length: length, batch: batch, peakBytes: nil, secondsPerThousandTokens: nil,
+              predictedBytes: predicted, fits: false))
           continue
         }
         report(place)
-        var arguments = ["plan", "--measure", "--json", "--model", model, "--max-length", String(length), "--sequences", String(batch)] + method.arguments
+        var arguments =
+          [
+            "plan", "--measure", "--json", "--model", model, "--max-length", String(length), "--sequences",
+            String(batch),
+          ] + method.arguments
         arguments += ["--loss-share", String(options.lossShare)]
         if let device = options.device { arguments += ["--device", device] }
         if let threads = options.threads { arguments += ["--threads", String(threads)] }
-        let measured = try JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: try launch(arguments) { report("\(place): \($0)") })
+        let measured = try JSONDecoder().decode(
+          SpeedBenchmark.TwoSteps.self, from: try launch(arguments) { report("\(place): \($0)") })
         correction = Double(measured.peakBytes) / Double(try method.plan(length, batch))
         rows.append(
           Row(
-            method: method.name, length: length, batch: batch, peakBytes: measured.peakBytes, secondsPerThousandTokens: measured.secondsPerThousandTokens,
+            method: method.name, length: length, batch: batch, peakBytes: measured.peakBytes,
+            secondsPerThousandTokens: measured.secondsPerThousandTokens,
             predictedBytes: predicted, fits: measured.peakBytes <= options.memory))
       }
     }
@@ -136,7 +155,8 @@ public struct MemoryStudy: Sendable {
     return [["method", "batch", "tokens each", "peak memory", "tokens/s", "fits \(limit)"]]
       + rows.map { row in
         [
-          row.method, String(row.batch), String(row.length), row.peakBytes.map(gigabytes) ?? "\(gigabytes(row.predictedBytes)) expected, not run",
+          row.method, String(row.batch), String(row.length),
+          row.peakBytes.map(gigabytes) ?? "\(gigabytes(row.predictedBytes)) expected, not run",
           row.secondsPerThousandTokens.map { String(format: "%.0f", 1000 / $0) } ?? "–", row.fits ? "yes" : "no",
         ]
       }
@@ -152,8 +172,14 @@ public struct MemoryStudy: Sendable {
     var report = HTMLReport(title: "Memory study")
     report.add("Peak memory of training", table: cells(rows))
     let charts = [
-      chart("Peak memory over the length", "tokens of the one sequence", rows.filter { $0.batch == 1 && options.lengths.contains($0.length) }) { $0.length },
-      chart("Peak memory over the batch", "sequences of \(options.batchLength) tokens", rows.filter { $0.length == options.batchLength }) { $0.batch },
+      chart(
+        "Peak memory over the length", "tokens of the one sequence",
+        rows.filter { $0.batch == 1 && options.lengths.contains($0.length) }
+      ) { $0.length },
+      chart(
+        "Peak memory over the batch", "sequences of \(options.batchLength) tokens",
+        rows.filter { $0.length == options.batchLength }
+      ) { $0.batch },
     ]
     for (name, chart) in zip(["length", "batch"], charts) {
       report.add(chart)
@@ -165,7 +191,10 @@ public struct MemoryStudy: Sendable {
   private func chart(_ title: String, _ x: String, _ rows: [Row], _ place: (Row) -> Int) -> LineChart {
     let series = methods.map { method in
       LineChart.Series(
-        method.name, rows.filter { $0.method == method.name && $0.peakBytes != nil }.map { (x: Double(place($0)), y: Double($0.peakBytes ?? 0) / 1e9) })
+        method.name,
+        rows.filter { $0.method == method.name && $0.peakBytes != nil }.map {
+          (x: Double(place($0)), y: Double($0.peakBytes ?? 0) / 1e9)
+        })
     }
     return LineChart(title: title, x: x, y: "peak memory, GB", series.filter { !$0.points.isEmpty })
   }

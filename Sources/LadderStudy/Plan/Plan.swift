@@ -53,16 +53,22 @@ public struct Plan: Sendable {
     for (text, method) in candidates(options) {
       let tuning = method.tuning
       // A shape that this model is too small for, or a family that a method does not know, is no candidate.
-      guard let parameters = try candidate({ try tuning.parameters(on: file).reduce(0) { $0 + $1.count } }, isOwn: method == options.own) else { continue }
+      guard
+        let parameters = try candidate(
+          { try tuning.parameters(on: file).reduce(0) { $0 + $1.count } }, isOwn: method == options.own)
+      else { continue }
       report("measuring \(tuning.name)")
       for length in options.lengths {
-        let load = TrainingLoad(length: length, tokens: max(length, 1), lossRows: max(1, Int(Double(max(length, 1)) * options.lossShare)))
+        let load = TrainingLoad(
+          length: length, tokens: max(length, 1), lossRows: max(1, Int(Double(max(length, 1)) * options.lossShare)))
         let parts = try tuning.memory(model, load)
         let seconds = try speed.map { try tuning.seconds(model, load, on: $0) + Double(load.lossRows) * $0.headRow }
         rows.append(
           Row(
-            method: tuning.name, options: text, length: length, parameters: parameters, peakBytes: parts.total, parts: parts,
-            secondsPerThousandTokens: seconds.map { 1000 * $0 / Double(load.tokens) }, fits: options.memory.map { parts.total <= $0 }))
+            method: tuning.name, options: text, length: length, parameters: parameters, peakBytes: parts.total,
+            parts: parts,
+            secondsPerThousandTokens: seconds.map { 1000 * $0 / Double(load.tokens) },
+            fits: options.memory.map { parts.total <= $0 }))
       }
     }
     // Those that leave the model's activations alone come first.
@@ -73,7 +79,9 @@ public struct Plan: Sendable {
     }
   }
 
-  private static func candidate(_ parameters: () throws -> Int, isOwn: Bool) throws -> Int? { isOwn ? try parameters() : try? parameters() }
+  private static func candidate(_ parameters: () throws -> Int, isOwn: Bool) throws -> Int? {
+    isOwn ? try parameters() : try? parameters()
+  }
 
   private static func candidates(_ options: Options) -> [(text: String, method: Method)] {
     let own = options.own.map { [("as given", $0)] } ?? []

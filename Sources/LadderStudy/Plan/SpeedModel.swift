@@ -7,10 +7,11 @@ import LadderData
 import LadderMethods
 import LadderTrain
 
-/// The time of training, from a few seconds' measurement of this machine on three blocks of the model's shape and types.
+/// The time of training, from a few seconds' measurement of this machine on three blocks of the model's shape and
+/// types.
 ///
-/// Every part is measured by the code that trains, at two lengths, and taken as a + b·length per token (attention's share grows
-/// with the length); blocks, layers and vocabulary then scale it up.
+/// Every part is measured by the code that trains, at two lengths, and taken as a + b·length per token (attention's
+/// share grows with the length); blocks, layers and vocabulary then scale it up.
 public final class SpeedModel: MeasuredMachine {
   /// Seconds per token and unit of size, as a line over the sample's length.
   struct Line: Sendable {
@@ -41,7 +42,8 @@ public final class SpeedModel: MeasuredMachine {
   public init(_ model: ModelDimensions, threads: Int? = nil, device: String? = nil) throws {
     self.model = model
     let shape = ModelShape(
-      name: "proxy", architecture: "llama", blocks: Self.blocks, width: model.width, feedForward: model.feedForward, heads: model.heads,
+      name: "proxy", architecture: "llama", blocks: Self.blocks, width: model.width, feedForward: model.feedForward,
+      heads: model.heads,
       keyHeads: model.keyHeads, vocabulary: Self.vocabulary, tied: true, headSize: model.headSize)
     folder = TemporaryFile("gguf")
     try RandomModel(shape, blockType: model.blockType, headType: model.headType).write(folder.path)
@@ -90,8 +92,8 @@ public final class SpeedModel: MeasuredMachine {
     var optimiser: Double
   }
 
-  /// Seconds per row of the proxy's head: logits, softmax and the gradient. The rows are as sure as a model's own, of some hundred
-  /// entries: the part of the work that does not grow with the vocabulary is then small.
+  /// Seconds per row of the proxy's head: logits, softmax and the gradient. The rows are as sure as a model's own, of
+  /// some hundred entries: the part of the work that does not grow with the vocabulary is then small.
   private static func headRow(_ proxy: Backbone) throws -> Double {
     let rows = 256, pool = TensorPool(proxy.engine), loss = try CrossEntropy(proxy)
     var random = SeededRandom(seed: 9)
@@ -106,7 +108,9 @@ public final class SpeedModel: MeasuredMachine {
     return best / Double(rows)
   }
 
-  private static func measure(_ proxy: Backbone, _ method: Method) throws -> (short: Phases, long: Phases, parameters: Int) {
+  private static func measure(_ proxy: Backbone, _ method: Method) throws -> (
+    short: Phases, long: Phases, parameters: Int
+  ) {
     var configuration = TrainingConfiguration()
     configuration.method = method
     let session = try TrainingSession(proxy, configuration, maxTokens: lengths.1)
@@ -122,7 +126,8 @@ public final class SpeedModel: MeasuredMachine {
       _ = try session.take(batch, number: number, learningRate: 1e-5)
       let after = session.phases
       return Phases(
-        tokens: batch[0].tokens.count, backbone: after.backbone - before.backbone, trained: after.trained - before.trained, head: after.head - before.head,
+        tokens: batch[0].tokens.count, backbone: after.backbone - before.backbone,
+        trained: after.trained - before.trained, head: after.head - before.head,
         optimiser: after.optimiser - before.optimiser)
     }
     // The first of each shape allocates; the faster of the next two counts.
@@ -133,7 +138,8 @@ public final class SpeedModel: MeasuredMachine {
     func fastest(_ runs: [Phases]) -> Phases {
       runs.reduce(runs[0]) { a, b in
         Phases(
-          tokens: a.tokens, backbone: min(a.backbone, b.backbone), trained: min(a.trained, b.trained), head: min(a.head, b.head),
+          tokens: a.tokens, backbone: min(a.backbone, b.backbone), trained: min(a.trained, b.trained),
+          head: min(a.head, b.head),
           optimiser: min(a.optimiser, b.optimiser))
       }
     }
@@ -144,6 +150,8 @@ public final class SpeedModel: MeasuredMachine {
 /// A file's path that is removed with the object.
 final class TemporaryFile: Sendable {
   let path: String
-  init(_ kind: String) { path = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(UUID().uuidString).\(kind)").path }
+  init(_ kind: String) {
+    path = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(UUID().uuidString).\(kind)").path
+  }
   deinit { try? FileManager.default.removeItem(atPath: path) }
 }

@@ -1,6 +1,7 @@
 import Foundation
 
-/// A line chart as SVG, self-contained: axes with round ticks, one polyline and its points per series, a legend beside them.
+/// A line chart as SVG, self-contained: axes with round ticks, one polyline and its points per series, a legend beside
+/// them.
 public struct LineChart: Sendable {
   public struct Series: Sendable {
     public var name: String
@@ -35,7 +36,8 @@ public struct LineChart: Sendable {
   }
 
   private static let colours = [
-    "#1f6fb2", "#c8501e", "#2f8f4e", "#7a4fa3", "#9a7d0a", "#4d4d4d", "#3aa6b9", "#d16ba5", "#8c5a2b", "#6b8e23", "#00205b", "#b22222",
+    "#1f6fb2", "#c8501e", "#2f8f4e", "#7a4fa3", "#9a7d0a", "#4d4d4d", "#3aa6b9", "#d16ba5", "#8c5a2b", "#6b8e23",
+    "#00205b", "#b22222",
   ]
 
   /// - Parameter height: at least; a long legend makes it more.
@@ -47,7 +49,8 @@ public struct LineChart: Sendable {
     let all = series.flatMap(\.points)
     let (x0, x1) = range(all.map { place($0.x) }), (y0, y1) = range(all.map { place($0.y) })
     let xTicks = ticks(x0, x1), yTicks = ticks(y0, y1)
-    let xLow = min(x0, xTicks.first ?? x0), xHigh = max(x1, xTicks.last ?? x1), yLow = min(y0, yTicks.first ?? y0), yHigh = max(y1, yTicks.last ?? y1)
+    let xLow = min(x0, xTicks.first ?? x0), xHigh = max(x1, xTicks.last ?? x1), yLow = min(y0, yTicks.first ?? y0),
+      yHigh = max(y1, yTicks.last ?? y1)
     func px(_ x: Double) -> Double { left + (x - xLow) / max(1e-12, xHigh - xLow) * (width - left - right) }
     func py(_ y: Double) -> Double { height - bottom - (y - yLow) / max(1e-12, yHigh - yLow) * (height - top - bottom) }
     func f(_ v: Double) -> String { String(format: "%.1f", v) }
@@ -59,23 +62,33 @@ public struct LineChart: Sendable {
 
       """
     for tick in xTicks {
-      out += "<line x1=\"\(f(px(tick)))\" y1=\"\(f(top))\" x2=\"\(f(px(tick)))\" y2=\"\(f(height - bottom))\" stroke=\"#e4e4e4\"/>"
-      out += "<text x=\"\(f(px(tick)))\" y=\"\(f(height - bottom + 18))\" text-anchor=\"middle\">\(label(tick))</text>\n"
+      out +=
+        "<line x1=\"\(f(px(tick)))\" y1=\"\(f(top))\" x2=\"\(f(px(tick)))\" y2=\"\(f(height - bottom))\" stroke=\"#e4e4e4\"/>"
+      out +=
+        "<text x=\"\(f(px(tick)))\" y=\"\(f(height - bottom + 18))\" text-anchor=\"middle\">\(label(tick))</text>\n"
     }
     for tick in yTicks {
-      out += "<line x1=\"\(f(left))\" y1=\"\(f(py(tick)))\" x2=\"\(f(width - right))\" y2=\"\(f(py(tick)))\" stroke=\"#e4e4e4\"/>"
+      out +=
+        "<line x1=\"\(f(left))\" y1=\"\(f(py(tick)))\" x2=\"\(f(width - right))\" y2=\"\(f(py(tick)))\" stroke=\"#e4e4e4\"/>"
       out += "<text x=\"\(f(left - 8))\" y=\"\(f(py(tick) + 4))\" text-anchor=\"end\">\(label(tick))</text>\n"
     }
-    out += "<path d=\"M\(f(left)) \(f(top))V\(f(height - bottom))H\(f(width - right))\" fill=\"none\" stroke=\"#444\"/>\n"
-    out += "<text x=\"\(f((left + width - right) / 2))\" y=\"\(f(height - 14))\" text-anchor=\"middle\">\(Self.escaped(xLabel))</text>\n"
-    out += "<text transform=\"translate(18 \(f((top + height - bottom) / 2))) rotate(-90)\" text-anchor=\"middle\">\(Self.escaped(yLabel))</text>\n"
+    out +=
+      "<path d=\"M\(f(left)) \(f(top))V\(f(height - bottom))H\(f(width - right))\" fill=\"none\" stroke=\"#444\"/>\n"
+    out +=
+      "<text x=\"\(f((left + width - right) / 2))\" y=\"\(f(height - 14))\" text-anchor=\"middle\">\(Self.escaped(xLabel))</text>\n"
+    out +=
+      "<text transform=\"translate(18 \(f((top + height - bottom) / 2))) rotate(-90)\" text-anchor=\"middle\">\(Self.escaped(yLabel))</text>\n"
     for (index, s) in series.enumerated() {
       let colour = Self.colours[index % Self.colours.count]
       if s.showsLine, s.points.count > 1 {
         let path = s.points.map { "\(f(px(place($0.x)))),\(f(py(place($0.y))))" }.joined(separator: " ")
         out += "<polyline points=\"\(path)\" fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2\"/>\n"
       }
-      if s.showsPoints { for p in s.points { out += "<circle cx=\"\(f(px(place(p.x))))\" cy=\"\(f(py(place(p.y))))\" r=\"4\" fill=\"\(colour)\"/>" } }
+      if s.showsPoints {
+        for p in s.points {
+          out += "<circle cx=\"\(f(px(place(p.x))))\" cy=\"\(f(py(place(p.y))))\" r=\"4\" fill=\"\(colour)\"/>"
+        }
+      }
       let y = top + 16 + 18 * Double(index)
       out += "\n<rect x=\"\(f(width - right + 14))\" y=\"\(f(y - 9))\" width=\"12\" height=\"10\" fill=\"\(colour)\"/>"
       out += "<text x=\"\(f(width - right + 32))\" y=\"\(f(y))\">\(Self.escaped(s.name))</text>\n"
@@ -101,9 +114,14 @@ public struct LineChart: Sendable {
   private func ticks(_ low: Double, _ high: Double) -> [Double] {
     guard isLogarithmic else { return Self.ticks(low, high) }
     for digits in [[1.0], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 8], (10..<100).map { Double($0) / 10 }] {
-      let all = (Int(low.rounded(.down))...Int(high.rounded(.up))).flatMap { power in digits.map { log10($0) + Double(power) } }
+      let all = (Int(low.rounded(.down))...Int(high.rounded(.up))).flatMap { power in
+        digits.map { log10($0) + Double(power) }
+      }
       let inside = all.filter { $0 >= low - 1e-9 && $0 <= high + 1e-9 }
-      if inside.count >= 3 { return inside.count > 12 ? inside.enumerated().filter { $0.offset % (inside.count / 6) == 0 }.map(\.element) : inside }
+      if inside.count >= 3 {
+        return inside.count > 12
+          ? inside.enumerated().filter { $0.offset % (inside.count / 6) == 0 }.map(\.element) : inside
+      }
     }
     return [low, high]
   }
@@ -124,6 +142,7 @@ public struct LineChart: Sendable {
   }
 
   static func escaped(_ text: String) -> String {
-    text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;").replacingOccurrences(of: ">", with: "&gt;")
+    text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;").replacingOccurrences(
+      of: ">", with: "&gt;")
   }
 }

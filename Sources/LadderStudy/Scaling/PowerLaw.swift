@@ -2,7 +2,8 @@ import Foundation
 import LadderCompute
 import LadderCore
 
-/// L = a·C^(−b) + c, by least squares, with intervals by resampling residuals (Hoffmann et al. 2022, eq. 2, in one variable).
+/// L = a·C^(−b) + c, by least squares, with intervals by resampling residuals (Hoffmann et al. 2022, eq. 2, in one
+/// variable).
 public struct PowerLaw: Codable, Sendable, Equatable {
   public var a: Double
   public var b: Double
@@ -18,7 +19,9 @@ public struct PowerLaw: Codable, Sendable, Equatable {
   /// - Parameter points: three or more, of compute and loss.
   /// - Returns: nil where there are too few points, or all of one compute.
   public init?(_ points: [(compute: Double, loss: Double)], resamples: Int = 500, seed: UInt64 = 0) {
-    guard points.count >= 3, let scale = points.map(\.compute).max(), Set(points.map(\.compute)).count >= 3 else { return nil }
+    guard points.count >= 3, let scale = points.map(\.compute).max(), Set(points.map(\.compute)).count >= 3 else {
+      return nil
+    }
     // Compute in units of its largest, so that powers stay near one.
     let x = points.map { $0.compute / scale }, y = points.map(\.loss)
     guard let best = Self.fit(x, y) else { return nil }
@@ -42,7 +45,8 @@ public struct PowerLaw: Codable, Sendable, Equatable {
     func solve(_ b: Double) -> (a: Double, c: Double, error: Double) {
       let u = x.map { pow($0, -b) }, n = Double(x.count)
       let mu = u.reduce(0, +) / n, my = y.reduce(0, +) / n
-      let covariance = zip(u, y).reduce(0) { $0 + ($1.0 - mu) * ($1.1 - my) }, variance = u.reduce(0) { $0 + ($1 - mu) * ($1 - mu) }
+      let covariance = zip(u, y).reduce(0) { $0 + ($1.0 - mu) * ($1.1 - my) },
+        variance = u.reduce(0) { $0 + ($1 - mu) * ($1 - mu) }
       var a = variance > 0 ? max(0, covariance / variance) : 0, c = my - a * mu
       if c < 0 {
         c = 0
@@ -53,7 +57,9 @@ public struct PowerLaw: Codable, Sendable, Equatable {
     var low = 0.005, high = 4.0, best = low
     for _ in 0..<6 {
       let candidates = (0...40).map { low * pow(high / low, Double($0) / 40) }
-      guard let index = candidates.indices.min(by: { solve(candidates[$0]).error < solve(candidates[$1]).error }) else { return nil }
+      guard let index = candidates.indices.min(by: { solve(candidates[$0]).error < solve(candidates[$1]).error }) else {
+        return nil
+      }
       best = candidates[index]
       (low, high) = (candidates[max(0, index - 1)], candidates[min(40, index + 1)])
     }

@@ -7,8 +7,8 @@ import LadderEval
 import LadderMethods
 import LadderTrain
 
-/// Loss over training compute for LST and QLoRA: a grid of sizes and budgets, each point a training of its own, and a power law
-/// through each method's points.
+/// Loss over training compute for LST and QLoRA: a grid of sizes and budgets, each point a training of its own, and a
+/// power law through each method's points.
 public struct ScalingStudy: Sendable {
   public struct Options: Sendable {
     public var train: String
@@ -62,7 +62,9 @@ public struct ScalingStudy: Sendable {
   private let dimensions: ModelDimensions
 
   public init(model: String, folder: String, _ options: Options) throws {
-    guard !options.budgets.isEmpty, options.budgets.allSatisfy({ $0 >= 1 }), options.devLimit >= 1, options.batchSize >= 1 else {
+    guard !options.budgets.isEmpty, options.budgets.allSatisfy({ $0 >= 1 }), options.devLimit >= 1,
+      options.batchSize >= 1
+    else {
       throw LadderError(.usage, "the scaling study wants budgets, batches and a dev set of 1 sample or more")
     }
     self.options = options
@@ -72,13 +74,16 @@ public struct ScalingStudy: Sendable {
   }
 
   /// Runs what is not done yet.
-  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> Findings {
+  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws
+    -> Findings
+  {
     let sizes: [(method: String, name: String, arguments: [String], tuning: Method)] =
       options.reductions.map { reduction in
         var ladder = SideConfiguration()
         ladder.reduction = reduction
         return (
-          "lst", "reduction \(reduction.formatted())", ["--method", "lst", "--reduction", "\(reduction)", "--learning-rate", "\(options.learningRates.lst)"],
+          "lst", "reduction \(reduction.formatted())",
+          ["--method", "lst", "--reduction", "\(reduction)", "--learning-rate", "\(options.learningRates.lst)"],
           .ladder(ladder)
         )
       }
@@ -87,7 +92,11 @@ public struct ScalingStudy: Sendable {
         lora.rank = rank
         lora.alpha = Float(2 * rank)
         return (
-          "qlora", "rank \(rank)", ["--method", "qlora", "--rank", "\(rank)", "--alpha", "\(2 * rank)", "--learning-rate", "\(options.learningRates.qlora)"],
+          "qlora", "rank \(rank)",
+          [
+            "--method", "qlora", "--rank", "\(rank)", "--alpha", "\(2 * rank)", "--learning-rate",
+            "\(options.learningRates.qlora)",
+          ],
           .lora(lora)
         )
       }
@@ -110,11 +119,18 @@ public struct ScalingStudy: Sendable {
         done += 1
         let place = "[\(done)/\(sizes.count * options.budgets.count)] \(size.method), \(size.name), \(budget) samples"
         report(place)
-        let (loss, seconds) = try measure(size.method, size.name, size.arguments, data, budget, launch) { report("\(place): \($0)") }
+        let (loss, seconds) = try measure(size.method, size.name, size.arguments, data, budget, launch) {
+          report("\(place): \($0)")
+        }
         let load = TrainingLoad(length: tokens / max(1, part.count), tokens: tokens, lossRows: rows)
         // The head's gradient is worked over the few entries that matter, and left out.
-        let flops = try size.tuning.tuning.operations(dimensions, load) + 2 * Double(dimensions.width * dimensions.vocabulary) * Double(rows)
-        points.append(Point(method: size.method, size: size.name, samples: budget, tokens: tokens, compute: flops, loss: loss, seconds: seconds))
+        let flops =
+          try size.tuning.tuning.operations(dimensions, load) + 2 * Double(dimensions.width * dimensions.vocabulary)
+          * Double(rows)
+        points.append(
+          Point(
+            method: size.method, size: size.name, samples: budget, tokens: tokens, compute: flops, loss: loss,
+            seconds: seconds))
       }
     }
     let findings = Self.findings(points)
@@ -123,27 +139,35 @@ public struct ScalingStudy: Sendable {
   }
 
   private func measure(
-    _ method: String, _ name: String, _ arguments: [String], _ data: String, _ budget: Int, _ launch: @escaping AccuracyStudy.Launch,
+    _ method: String, _ name: String, _ arguments: [String], _ data: String, _ budget: Int,
+    _ launch: @escaping AccuracyStudy.Launch,
     _ progress: @escaping (String) -> Void
   ) throws -> (loss: Double, seconds: Double) {
     struct Result: Codable {
       var loss: Double
       var seconds: Double
     }
-    let place = "\(folder)/runs/\(method)-\(name.replacingOccurrences(of: " ", with: "-"))-\(budget)", result = place + ".json"
-    if FileManager.default.fileExists(atPath: result), let known = try? JSONDecoder().decode(Result.self, from: try DurableFile.read(result)) {
+    let place = "\(folder)/runs/\(method)-\(name.replacingOccurrences(of: " ", with: "-"))-\(budget)",
+      result = place + ".json"
+    if FileManager.default.fileExists(atPath: result),
+      let known = try? JSONDecoder().decode(Result.self, from: try DurableFile.read(result))
+    {
       return (known.loss, known.seconds)
     }
     var common = ["--model", model, "--max-length", String(options.maxLength)]
     if let device = options.device { common += ["--device", device] }
     if let threads = options.threads { common += ["--threads", String(threads)] }
     let cache = method == "lst" ? options.cache.map { ["--cache", $0] } ?? [] : []
-    _ = try launch(["train", "--data", data, "--out", place, "--batch-size", String(options.batchSize), "--resume"] + common + cache + arguments, progress)
+    _ = try launch(
+      ["train", "--data", data, "--out", place, "--batch-size", String(options.batchSize), "--resume"] + common + cache
+        + arguments, progress)
     let run = RunDirectory(place)
     guard let last = try run.metrics().last else { throw LadderError(.engine, "\(place) has no metrics") }
     let evaluation = try JSONDecoder().decode(
       Evaluation.self,
-      from: try launch(["eval", "--json", "--metric", "loss", "--data", folder + "/data/dev.jsonl", "--adapter", place] + common + cache, progress))
+      from: try launch(
+        ["eval", "--json", "--metric", "loss", "--data", folder + "/data/dev.jsonl", "--adapter", place] + common
+          + cache, progress))
     let found = Result(loss: evaluation.loss, seconds: last.seconds)
     try DurableFile.write(result, json: found)
     return (found.loss, found.seconds)
@@ -171,7 +195,8 @@ public struct ScalingStudy: Sendable {
     [["method", "size", "samples", "tokens", "TFLOP", "loss on dev", "seconds", "GFLOP/s"]]
       + findings.points.map { p in
         [
-          p.method, p.size, String(p.samples), String(p.tokens), String(format: "%.1f", p.compute / 1e12), String(format: "%.4f", p.loss),
+          p.method, p.size, String(p.samples), String(p.tokens), String(format: "%.1f", p.compute / 1e12),
+          String(format: "%.4f", p.loss),
           String(format: "%.0f", p.seconds), String(format: "%.0f", p.compute / max(1e-9, p.seconds) / 1e9),
         ]
       }
@@ -180,10 +205,15 @@ public struct ScalingStudy: Sendable {
   static func sentences(_ findings: Findings) -> [String] {
     findings.fits.sorted { $0.key < $1.key }.map { method, law in
       String(
-        format: "%@: L = %.3g · C^(−%.3f) + %.3f; slope b %.3f, the middle 90%% of resampled fits from %.3f to %.3f; residual %.4f", method, law.a, law.b,
+        format:
+          "%@: L = %.3g · C^(−%.3f) + %.3f; slope b %.3f, the middle 90%% of resampled fits from %.3f to %.3f; residual %.4f",
+        method, law.a, law.b,
         law.c,
         law.b, law.low, law.high, law.residual)
-    } + (findings.slopesOverlap.map { [$0 ? "The slopes' intervals overlap." : "The slopes' intervals do not overlap."] } ?? [])
+    }
+      + (findings.slopesOverlap.map {
+        [$0 ? "The slopes' intervals overlap." : "The slopes' intervals do not overlap."]
+      } ?? [])
   }
 
   public static func markdown(_ findings: Findings) -> String {
@@ -208,11 +238,15 @@ public struct ScalingStudy: Sendable {
       let own = findings.points.filter { $0.method == method }.sorted { $0.compute < $1.compute }
       if own.isEmpty { continue }
       series.append(.init(method, own.map { (x: $0.compute, y: $0.loss) }, line: false))
-      guard let law = findings.fits[method], let first = own.first?.compute, let last = own.last?.compute else { continue }
+      guard let law = findings.fits[method], let first = own.first?.compute, let last = own.last?.compute else {
+        continue
+      }
       let curve = (0...24).map { first * pow(last / first, Double($0) / 24) }.map { (x: $0, y: law.value($0)) }
       series.append(.init(String(format: "%@: C^(−%.3f) + %.2f", method, law.b, law.c), curve, markers: false))
     }
-    var chart = LineChart(title: "Loss over training compute", x: "floating-point operations", y: "loss on dev, nats a token", series, fromZero: false)
+    var chart = LineChart(
+      title: "Loss over training compute", x: "floating-point operations", y: "loss on dev, nats a token", series,
+      fromZero: false)
     chart.isLogarithmic = true
     return chart
   }

@@ -2,8 +2,8 @@ import Foundation
 import LadderBackbone
 import LadderCompute
 
-/// The cross-entropy of rows that have a reference: over the common entries, the row's own likeliest and one for the rest, a few
-/// hundred in place of the whole vocabulary. On the CPU.
+/// The cross-entropy of rows that have a reference: over the common entries, the row's own likeliest and one for the
+/// rest, a few hundred in place of the whole vocabulary. On the CPU.
 package final class CachedHead {
   package let references: HeadReferences
   private let head: Head
@@ -29,7 +29,8 @@ package final class CachedHead {
     pool = TensorPool(engine, tensors: 8)
     weights = TensorPool(engine, tensors: 8)
     // Rounded up to the kernels' step; what is too many is left out of every sum.
-    let ids = references.common, padded = ids + repeatElement(ids[0], count: AttentionBlocks.rounded(ids.count) - ids.count)
+    let ids = references.common,
+      padded = ids + repeatElement(ids[0], count: AttentionBlocks.rounded(ids.count) - ids.count)
     common = try weights.make(.float32, [head.width, padded.count])
     columns = try weights.make(.float32, [padded.count, head.width])
     let places = try pool.make(padded)
@@ -53,7 +54,8 @@ package final class CachedHead {
   /// References of rows that were just worked exactly.
   /// - Parameters:
   ///   - rows: the head's input, [width, all rows] F32, and which of them the known ones are.
-  func take(_ rows: Tensor, _ chunk: Range<Int>, _ known: SurveyedLoss.Rows, targets: [Int32]) throws -> [RowReference] {
+  func take(_ rows: Tensor, _ chunk: Range<Int>, _ known: SurveyedLoss.Rows, targets: [Int32]) throws -> [RowReference]
+  {
     let width = head.width, n = chunk.count, logits = try commonLogits(rows, chunk)
     var ids: [[Int32]] = [], masses: [Double] = [], rest = EntryLists(), coefficients: [Float] = []
     for row in 0..<n {
@@ -63,7 +65,9 @@ package final class CachedHead {
       // An entry is the row's own where its logit is exact: what was drawn stands for others too.
       func share(_ place: Int) -> Double { exp(Double(known.logits[place]) - base) }
       let own = known.lists[row].filter { places[known.lists.ids[$0]] == nil }
-      let likeliest = own.filter { Double(known.probabilities[$0]) <= 1.001 * share($0) }.sorted { known.logits[$0] > known.logits[$1] }
+      let likeliest = own.filter { Double(known.probabilities[$0]) <= 1.001 * share($0) }.sorted {
+        known.logits[$0] > known.logits[$1]
+      }
       var taken: Set<Int32> = []
       for place in likeliest {
         let id = known.lists.ids[place], isTarget = id == targets[row]
@@ -74,19 +78,26 @@ package final class CachedHead {
       let others = own.filter { !taken.contains(known.lists.ids[$0]) }
       let sum = others.reduce(0.0) { $0 + Double(known.probabilities[$1]) }
       rest.append(others.lazy.map { known.lists.ids[$0] })
-      for place in others { coefficients.append(Float(Double(known.probabilities[place]) / sum) * head.slope(atLogit: known.logits[place])) }
+      for place in others {
+        coefficients.append(Float(Double(known.probabilities[place]) / sum) * head.slope(atLogit: known.logits[place]))
+      }
       ids.append(taken.sorted())
       masses.append(max(1e-9, mass))
     }
     var means = [Float](repeating: 0, count: n * width)
-    try means.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { try sparse.combine(coefficients, rest, into: base) } }
+    try means.withUnsafeMutableBufferPointer {
+      if let base = $0.baseAddress { try sparse.combine(coefficients, rest, into: base) }
+    }
     return rows.withHostBytes { bytes in
       let x = bytes.bindMemory(to: Float.self)
       return (0..<n).map { row in
         let weights = means[(row * width)..<((row + 1) * width)].map(BFloat16.rounded)
         var product = 0.0
-        for (i, weight) in weights.enumerated() { product += Double(BFloat16.wide(weight)) * Double(x[(chunk.lowerBound + row) * width + i]) }
-        return RowReference(weights: weights, bias: Float(known.logSumExps[row] + log(masses[row]) - product), ids: ids[row])
+        for (i, weight) in weights.enumerated() {
+          product += Double(BFloat16.wide(weight)) * Double(x[(chunk.lowerBound + row) * width + i])
+        }
+        return RowReference(
+          weights: weights, bias: Float(known.logSumExps[row] + log(masses[row]) - product), ids: ids[row])
       }
     }
   }
@@ -94,10 +105,13 @@ package final class CachedHead {
   // MARK: - Using them
 
   /// −ln p(target) of each row. Shapes: rows [width, n] F32; gradient the same, filled with `scale` × dΣloss/drows.
-  func evaluate(_ rows: Tensor, _ known: [RowReference], targets: [Int32], gradient: Tensor, scale: Float) throws -> [Float] {
+  func evaluate(_ rows: Tensor, _ known: [RowReference], targets: [Int32], gradient: Tensor, scale: Float) throws
+    -> [Float]
+  {
     let width = head.width, n = targets.count, entries = references.common.count
     let lists = EntryLists(known.map(\.ids))
-    var losses = [Float](repeating: 0, count: n), coefficients = [Float](repeating: 0, count: lists.ids.count), rest = losses
+    var losses = [Float](repeating: 0, count: n), coefficients = [Float](repeating: 0, count: lists.ids.count),
+      rest = losses
     var (values, stride) = try commonLogits(rows, 0..<n)
     try rows.withHostBytes { bytes in
       guard let x = bytes.bindMemory(to: Float.self).baseAddress else { return }
@@ -108,7 +122,8 @@ package final class CachedHead {
             try rest.withUnsafeMutableBufferPointer { rest in
               nonisolated(unsafe) let values = values, own = own, losses = losses, rest = rest
               try tasks.run(n) { row in
-                let shared = UnsafeMutableBufferPointer(rebasing: values[(row * stride)..<((row + 1) * stride)]), range = lists[row]
+                let shared = UnsafeMutableBufferPointer(rebasing: values[(row * stride)..<((row + 1) * stride)]),
+                  range = lists[row]
                 for place in range { own[place] = Float(head.logit(atProduct: Double(products[place]))) }
                 let restLogit = known[row].bias + BFloat16.dot(known[row].weights, x + row * width)
                 var most = restLogit
@@ -120,7 +135,8 @@ package final class CachedHead {
                 let logSumExp = Double(most) + log(sum), target = targets[row]
                 func slope(_ logit: Float, _ isTarget: Bool) -> Float {
                   if isTarget { losses[row] = Float(logSumExp - Double(logit)) }
-                  return (Float(exp(Double(logit) - logSumExp)) - (isTarget ? 1 : 0)) * head.slope(atLogit: logit) * scale
+                  return (Float(exp(Double(logit) - logSumExp)) - (isTarget ? 1 : 0)) * head.slope(atLogit: logit)
+                    * scale
                 }
                 let common = places[target]
                 for i in 0..<entries { shared[i] = slope(shared[i], i == common) }

@@ -2,12 +2,12 @@ import Foundation
 import LadderBackbone
 import LadderCompute
 
-/// Cross-entropy through the frozen, quantised head over its whole vocabulary, or for some rows over a few entries. Rows × vocabulary
-/// is never held.
+/// Cross-entropy through the frozen, quantised head over its whole vocabulary, or for some rows over a few entries.
+/// Rows × vocabulary is never held.
 ///
-/// The gradient with respect to the head's input is Wᵀ·((p − y)·f′). On the CPU it comes from a survey of the vocabulary (see
-/// `RowSurvey`), elsewhere, or where asked for, from dense operations alone. Losses without a gradient are those of the engine's own
-/// kernels: what the model itself gives.
+/// The gradient with respect to the head's input is Wᵀ·((p − y)·f′). On the CPU it comes from a survey of the
+/// vocabulary (see `RowSurvey`), elsewhere, or where asked for, from dense operations alone. Losses without a gradient
+/// are those of the engine's own kernels: what the model itself gives.
 package final class CrossEntropy {
   private let backbone: Backbone
   private var head: Head { backbone.head }
@@ -31,25 +31,31 @@ package final class CrossEntropy {
   /// - Parameters:
   ///   - rows: the head's input, [width, rows] F32.
   ///   - targets: one per row.
-  ///   - rivals: of each row the entries that its softmax is over; none for the whole vocabulary, and empty for that in all rows.
+  ///   - rivals: of each row the entries that its softmax is over; none for the whole vocabulary, and empty for that in
+  ///     all rows.
   ///   - gradient: [width, rows] F32, filled with `scale` × dΣloss/drows; nil where no gradient is asked for.
   ///   - seed: of what is drawn for the gradient.
   ///   - asInTraining: losses as they come with a gradient, where none is asked for.
   ///   - known: called with what a survey found of some of the rows.
   package func evaluate(
-    _ rows: Tensor, targets: [Int32], rivals: [[Int32]] = [], gradient: Tensor? = nil, scale: Float = 1, seed: UInt64 = 0,
+    _ rows: Tensor, targets: [Int32], rivals: [[Int32]] = [], gradient: Tensor? = nil, scale: Float = 1,
+    seed: UInt64 = 0,
     asInTraining: Bool = false, known: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)? = nil
   ) throws -> [Float] {
     precondition(rows[1] == targets.count && (rivals.isEmpty || rivals.count == targets.count))
     var losses: [Float] = []
     while losses.count < targets.count {
       let start = losses.count, hasRivals = !rivals.isEmpty && !rivals[start].isEmpty
-      let limit = min(targets.count, start + (hasRivals ? Self.rowsAmongRivals : rowsAtOnce(trains: gradient != nil || asInTraining)))
-      let chunk = start..<(rivals.isEmpty ? limit : rivals[start..<limit].firstIndex { $0.isEmpty == hasRivals } ?? limit)
+      let limit = min(
+        targets.count, start + (hasRivals ? Self.rowsAmongRivals : rowsAtOnce(trains: gradient != nil || asInTraining)))
+      let chunk =
+        start..<(rivals.isEmpty ? limit : rivals[start..<limit].firstIndex { $0.isEmpty == hasRivals } ?? limit)
       losses +=
         hasRivals
         ? try evaluate(rows, chunk, Array(targets[chunk]), Array(rivals[chunk]), gradient, scale)
-        : try evaluate(rows, chunk, Array(targets[chunk]), gradient, scale, seed, asInTraining: gradient != nil || asInTraining, known)
+        : try evaluate(
+          rows, chunk, Array(targets[chunk]), gradient, scale, seed, asInTraining: gradient != nil || asInTraining,
+          known)
     }
     return losses
   }
@@ -60,7 +66,9 @@ package final class CrossEntropy {
     while result.count < wanted.count {
       let chunk = result.count..<min(wanted.count, result.count + rowsAtOnce(trains: false))
       if let surveyed {
-        result += try surveyed.scan.judge(rows, chunk, wanted: Array(wanted[chunk])).map { own in own.logits.map { Float(Double($0) - own.logSumExp) } }
+        result += try surveyed.scan.judge(rows, chunk, wanted: Array(wanted[chunk])).map { own in
+          own.logits.map { Float(Double($0) - own.logSumExp) }
+        }
       } else {
         result += try dense?.logProbabilities(rows, chunk, of: Array(wanted[chunk])) ?? []
       }
@@ -82,15 +90,21 @@ package final class CrossEntropy {
     }
     guard let surveyed else { return [] }
     let values = chunk.lowerBound * head.width, count = chunk.count * head.width
-    let isFinite = rows.withHostBytes { $0.bindMemory(to: Float.self)[values..<(values + count)].allSatisfy(\.isFinite) }
+    let isFinite = rows.withHostBytes {
+      $0.bindMemory(to: Float.self)[values..<(values + count)].allSatisfy(\.isFinite)
+    }
     // What is no number has no survey.
     guard isFinite else { return targets.map { _ in .nan } }
     guard asInTraining else {
-      return try surveyed.scan.judge(rows, chunk, wanted: targets.map { [$0] }).map { Float($0.logSumExp - Double($0.logits[0])) }
+      return try surveyed.scan.judge(rows, chunk, wanted: targets.map { [$0] }).map {
+        Float($0.logSumExp - Double($0.logits[0]))
+      }
     }
     let known = try surveyed.rows(rows, chunk, targets: targets, seed: seed)
     try gradient?.withHostBytes { bytes in
-      if let own = bytes.bindMemory(to: Float.self).baseAddress { try surveyed.fill(own + values, known, targets: targets, scale: scale) }
+      if let own = bytes.bindMemory(to: Float.self).baseAddress {
+        try surveyed.fill(own + values, known, targets: targets, scale: scale)
+      }
     }
     try report?(chunk, known)
     return known.losses
@@ -118,7 +132,8 @@ package final class CrossEntropy {
     var losses: [Float] = [], coefficients = [Float](repeating: 0, count: values.count)
     for (row, target) in targets.enumerated() {
       let own = rivals[row].map { (id: $0, place: row * ids.count + places[$0, default: 0]) }
-      let most = own.map { values[$0.place] }.max() ?? 0, sum = own.reduce(Float(0)) { $0 + expf(values[$1.place] - most) }
+      let most = own.map { values[$0.place] }.max() ?? 0,
+        sum = own.reduce(Float(0)) { $0 + expf(values[$1.place] - most) }
       for (id, place) in own {
         let probability = expf(values[place] - most) / sum
         coefficients[place] = (probability - (id == target ? 1 : 0)) * head.slope(atLogit: values[place]) * scale

@@ -1,8 +1,8 @@
 import LadderBackbone
 import LadderCompute
 
-/// The cross-entropy of rows and its gradient over the whole vocabulary in dense operations alone, tile by tile: where nothing may be
-/// left to drawing, and on an accelerator, from which only the losses are read.
+/// The cross-entropy of rows and its gradient over the whole vocabulary in dense operations alone, tile by tile: where
+/// nothing may be left to drawing, and on an accelerator, from which only the losses are read.
 ///
 /// Each tile's ln Σ exp(l) is Σ s·(l − ln s) for its softmax s, as l − ln s is the same number for every entry.
 package final class DenseLoss {
@@ -14,8 +14,8 @@ package final class DenseLoss {
   /// The tiles' vocabulary entries.
   private let tiles: [Range<Int>]
 
-  /// - Parameter tileBytes: of a tile's logits, and of its dequantised weights, at most; nil for what stays in a processor's cache, or
-  ///   what keeps an accelerator busy.
+  /// - Parameter tileBytes: of a tile's logits, and of its dequantised weights, at most; nil for what stays in a
+  ///   processor's cache, or what keeps an accelerator busy.
   package init(_ backbone: Backbone, tileBytes: Int? = nil) throws {
     head = backbone.head
     rowsAtOnce = backbone.engine.isCPU ? 128 : 512
@@ -28,10 +28,12 @@ package final class DenseLoss {
 
   package var bytes: Int { graph.workspace + pool.capacity }
 
-  /// −ln p(target) of a chunk of at most `rowsAtOnce` rows. Shapes: rows [width, all]; gradient the same, whose chunk is filled with
-  /// `scale` × dΣloss/drows.
+  /// −ln p(target) of a chunk of at most `rowsAtOnce` rows. Shapes: rows [width, all]; gradient the same, whose chunk
+  /// is filled with `scale` × dΣloss/drows.
   /// - Parameter exact: multiply dequantised weights; nil does so for a gradient.
-  package func evaluate(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], gradient: Tensor?, scale: Float, exact: Bool? = nil) throws -> [Float] {
+  package func evaluate(
+    _ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], gradient: Tensor?, scale: Float, exact: Bool? = nil
+  ) throws -> [Float] {
     try pool.reset()
     let ids = try pool.make(targets), n = targets.count
     graph.reset()
@@ -75,7 +77,8 @@ package final class DenseLoss {
   }
 
   /// Shapes: x [width, n] → [entries, n].
-  /// - Parameter exact: multiply dequantised weights, and not by the engine's kernel, which rounds x to 8 bits for quantised ones.
+  /// - Parameter exact: multiply dequantised weights, and not by the engine's kernel, which rounds x to 8 bits for
+  ///   quantised ones.
   private func logits(_ tile: Range<Int>, _ x: Tensor, exact: Bool) -> Tensor {
     let weight = exact ? graph.dequantised(head.weight, tile) : graph.slice(head.weight, 1, tile)  // [width, entries]
     return head.curve(graph, graph.matmul(weight, x))

@@ -3,10 +3,11 @@ import LadderBackbone
 import LadderCompute
 import LadderData
 
-/// What stands for the whole vocabulary in a row that was worked exactly once: its likeliest entries, and one entry for the rest.
+/// What stands for the whole vocabulary in a row that was worked exactly once: its likeliest entries, and one entry for
+/// the rest.
 ///
-/// The rest's entry has a weight row u and a bias b of its own: its logit b + u·x is ln of the rest's mass, exact where the reference
-/// was taken and right to first order in the change of the head's input x from there.
+/// The rest's entry has a weight row u and a bias b of its own: its logit b + u·x is ln of the rest's mass, exact where
+/// the reference was taken and right to first order in the change of the head's input x from there.
 struct RowReference {
   /// The rest's weight row in BF16, [width].
   var weights: [UInt16]
@@ -19,7 +20,8 @@ struct RowReference {
 ///
 ///     DIR/KEY/head-COMMON, head-COMMON.index      entries as of any cache; COMMON tells the common entries apart
 ///
-/// A sample's reference is stored once and never changes, so that a run that is stopped and goes on reads what it read before.
+/// A sample's reference is stored once and never changes, so that a run that is stopped and goes on reads what it read
+/// before.
 package final class HeadReferences {
   /// The most entries that a row keeps of its own.
   static let limit = 256
@@ -54,13 +56,16 @@ package final class HeadReferences {
   }
 
   /// Whether every one of the samples has its references.
-  package func hold(_ samples: [EncodedSample]) -> Bool { samples.allSatisfy { records.holds(SampleKey(withTargets: $0)) } }
+  package func hold(_ samples: [EncodedSample]) -> Bool {
+    samples.allSatisfy { records.holds(SampleKey(withTargets: $0)) }
+  }
 
   /// The samples' rows, one after another; nil where one is missing or damaged.
   func read(_ samples: [EncodedSample]) -> [RowReference]? {
     var rows: [RowReference] = []
     for sample in samples {
-      guard let (record, entry) = records.read(SampleKey(withTargets: sample)), record.rows == sample.targets.count else { return nil }
+      guard let (record, entry) = records.read(SampleKey(withTargets: sample)), record.rows == sample.targets.count
+      else { return nil }
       defer { records.release(entry) }
       var place = 0
       for _ in 0..<record.rows {
@@ -69,7 +74,9 @@ package final class HeadReferences {
         let bias = entry.loadUnaligned(fromByteOffset: place + 4, as: Float.self)
         let weights = Self.numbers(UInt16.self, entry, place + 8, width)
         guard place + 8 + 2 * width + 4 * count <= entry.count else { return nil }
-        rows.append(RowReference(weights: weights, bias: bias, ids: Self.numbers(Int32.self, entry, place + 8 + 2 * width, count)))
+        rows.append(
+          RowReference(weights: weights, bias: bias, ids: Self.numbers(Int32.self, entry, place + 8 + 2 * width, count))
+        )
         place += 8 + 2 * width + 4 * count
       }
     }
@@ -92,20 +99,24 @@ package final class HeadReferences {
         row.weights.withUnsafeBytes { entry.append(contentsOf: $0) }
         row.ids.withUnsafeBytes { entry.append(contentsOf: $0) }
       }
-      guard cache.store({ records.append(key, entry, tokens: sample.tokens.count, rows: own.count) }, bytes: entry.count) else { return }
+      guard
+        cache.store({ records.append(key, entry, tokens: sample.tokens.count, rows: own.count) }, bytes: entry.count)
+      else { return }
     }
   }
 
   private static func numbers<N>(_ type: N.Type, _ bytes: UnsafeRawBufferPointer, _ start: Int, _ count: Int) -> [N] {
     [N](unsafeUninitializedCapacity: count) { buffer, filled in
-      UnsafeMutableRawBufferPointer(buffer).copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[start..<(start + count * MemoryLayout<N>.size)]))
+      UnsafeMutableRawBufferPointer(buffer).copyMemory(
+        from: UnsafeRawBufferPointer(rebasing: bytes[start..<(start + count * MemoryLayout<N>.size)]))
       filled = count
     }
   }
 }
 
 extension ActivationCache {
-  /// Where the head's references beside these common entries are kept, stored where this process may write to the cache.
+  /// Where the head's references beside these common entries are kept, stored where this process may write to the
+  /// cache.
   func references(common: [Int32]) throws -> HeadReferences {
     try HeadReferences(folder: path, width: description.width, common: common, cache: self, writes: isWritable)
   }

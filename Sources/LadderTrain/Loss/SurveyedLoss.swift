@@ -2,8 +2,9 @@ import Foundation
 import LadderBackbone
 import LadderCompute
 
-/// The cross-entropy of rows and its gradient from a survey of the vocabulary: the sum over all entries from dense products, then the
-/// logits of the entries that count worked again in F32, and Wᵀ·(p − y) over those and the drawn ones (see `RowSurvey`).
+/// The cross-entropy of rows and its gradient from a survey of the vocabulary: the sum over all entries from dense
+/// products, then the logits of the entries that count worked again in F32, and Wᵀ·(p − y) over those and the drawn
+/// ones (see `RowSurvey`).
 package struct SurveyedLoss {
   /// What is known of the rows once their losses are.
   package struct Rows {
@@ -40,7 +41,9 @@ package struct SurveyedLoss {
     result.lists = EntryLists(surveys.map { $0.entries.map(\.id) })
     let exact = EntryLists(surveys.map { $0.entries.lazy.filter { !$0.isDrawn }.map(\.id) })
     let products = try rows.withHostBytes { bytes in
-      try bytes.bindMemory(to: Float.self).baseAddress.map { try sparse.products($0 + chunk.lowerBound * head.width, exact) } ?? []
+      try bytes.bindMemory(to: Float.self).baseAddress.map {
+        try sparse.products($0 + chunk.lowerBound * head.width, exact)
+      } ?? []
     }
     result.logits = [Float](repeating: 0, count: result.lists.ids.count)
     result.probabilities = result.logits
@@ -55,9 +58,12 @@ package struct SurveyedLoss {
             try tasks.run(n) { row in
               let places = lists[row], own = surveys[row], inexact = exact[row]
               let logSumExp = settle(
-                own, products[inexact], UnsafeMutableBufferPointer(rebasing: logits[places]), UnsafeMutableBufferPointer(rebasing: probabilities[places]))
+                own, products[inexact], UnsafeMutableBufferPointer(rebasing: logits[places]),
+                UnsafeMutableBufferPointer(rebasing: probabilities[places]))
               sums[row] = logSumExp
-              for (place, entry) in zip(places, own.entries) where entry.id == own.target { losses[row] = Float(logSumExp - Double(logits[place])) }
+              for (place, entry) in zip(places, own.entries) where entry.id == own.target {
+                losses[row] = Float(logSumExp - Double(logits[place]))
+              }
             }
           }
         }
@@ -68,7 +74,8 @@ package struct SurveyedLoss {
 
   /// Fills one row's logits and shares; hands back ln Σ exp(logit).
   private func settle(
-    _ survey: RowSurvey, _ products: ArraySlice<Float>, _ logits: UnsafeMutableBufferPointer<Float>, _ shares: UnsafeMutableBufferPointer<Float>
+    _ survey: RowSurvey, _ products: ArraySlice<Float>, _ logits: UnsafeMutableBufferPointer<Float>,
+    _ shares: UnsafeMutableBufferPointer<Float>
   ) -> Double {
     let most = survey.maximum
     // Mass of the entries that count, as the survey saw it and as it is; and of what was drawn.
@@ -89,7 +96,9 @@ package struct SurveyedLoss {
     let rest = max(0, survey.sum - surveyed)
     sum += rest
     let scaled = drawn > 0 ? rest / drawn : 0
-    for (place, entry) in survey.entries.enumerated() { shares[place] = Float(Double(shares[place]) * (entry.isDrawn ? scaled : 1) / sum) }
+    for (place, entry) in survey.entries.enumerated() {
+      shares[place] = Float(Double(shares[place]) * (entry.isDrawn ? scaled : 1) / sum)
+    }
     return Double(most) + log(sum)
   }
 

@@ -24,7 +24,9 @@ package final class LikelihoodObjective: TrainingObjective {
 
   package func prepare(_ examples: [TrainingExample], _ learner: any Learner) throws {}
 
-  package func evaluate(_ rows: Tensor, _ examples: [TrainingExample], gradient: Tensor?, scale: Float, seed: UInt64) throws -> Double {
+  package func evaluate(_ rows: Tensor, _ examples: [TrainingExample], gradient: Tensor?, scale: Float, seed: UInt64)
+    throws -> Double
+  {
     let samples = examples.flatMap(\.sequences)
     let all =
       try gradient.map { try losses(rows, samples, $0, scale: scale, seed: seed) }
@@ -36,7 +38,9 @@ package final class LikelihoodObjective: TrainingObjective {
 
   /// - Throws: `usage` on an accelerator.
   func cacheHead(_ samples: [EncodedSample], in cache: ActivationCache) throws {
-    guard backbone.engine.isCPU else { throw LadderError(.usage, "--head cached runs on the CPU alone; leave it out, or pass --device CPU") }
+    guard backbone.engine.isCPU else {
+      throw LadderError(.usage, "--head cached runs on the CPU alone; leave it out, or pass --device CPU")
+    }
     cachedHead = try CachedHead(backbone, try cache.references(common: HeadReferences.commonEntries(samples)))
   }
 
@@ -59,7 +63,8 @@ package final class LikelihoodObjective: TrainingObjective {
 
     /// Nil where some rows had no reference.
     func drift(_ rows: Int) -> HeadDrift? {
-      isWhole ? HeadDrift(loss: loss / Double(max(1, rows)), gradient: (difference / max(1e-30, square)).squareRoot()) : nil
+      isWhole
+        ? HeadDrift(loss: loss / Double(max(1, rows)), gradient: (difference / max(1e-30, square)).squareRoot()) : nil
     }
   }
 
@@ -69,15 +74,19 @@ package final class LikelihoodObjective: TrainingObjective {
   ) throws -> [Float] {
     let targets = samples.flatMap(\.targets), rivals = samples.flatMap(\.rivals)
     guard let cachedHead, rivals.allSatisfy(\.isEmpty) else {
-      return try loss.evaluate(corrected, targets: targets, rivals: rivals, gradient: gradient, scale: scale, seed: seed)
+      return try loss.evaluate(
+        corrected, targets: targets, rivals: rivals, gradient: gradient, scale: scale, seed: seed)
     }
     let known = use == .exact ? nil : cachedHead.references.read(samples)
-    let cached = try known.map { try cachedHead.evaluate(corrected, $0, targets: targets, gradient: gradient, scale: scale) }
+    let cached = try known.map {
+      try cachedHead.evaluate(corrected, $0, targets: targets, gradient: gradient, scale: scale)
+    }
     if let cached, use == .cached { return cached }
     let before = cached.map { _ in gradient.read() }
     let stores = use == .exact && cachedHead.references.stores && !cachedHead.references.hold(samples)
     var taken: [RowReference] = []
-    let exact = try loss.evaluate(corrected, targets: targets, gradient: gradient, scale: scale, seed: seed) { chunk, rows in
+    let exact = try loss.evaluate(corrected, targets: targets, gradient: gradient, scale: scale, seed: seed) {
+      chunk, rows in
       if stores { taken += try cachedHead.take(corrected, chunk, rows, targets: Array(targets[chunk])) }
     }
     if stores, taken.count == targets.count { cachedHead.references.write(samples, taken) }

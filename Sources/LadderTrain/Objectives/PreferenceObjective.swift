@@ -4,8 +4,8 @@ import LadderCore
 import LadderData
 import LadderMethods
 
-/// Preference tuning. The reference is the model alone: of a side network its own final rows, which every step has anyway, so there is no
-/// second model and no second forward pass. Each answer's reference is worked once in a process.
+/// Preference tuning. The reference is the model alone: of a side network its own final rows, which every step has
+/// anyway, so there is no second model and no second forward pass. Each answer's reference is worked once in a process.
 package final class PreferenceObjective: TrainingObjective {
   private let settings: PreferenceSettings
   private let loss: CrossEntropy
@@ -32,16 +32,22 @@ package final class PreferenceObjective: TrainingObjective {
     for (key, sum) in zip(keys, Self.logLikelihoods(losses, samples)) { references[key] = sum }
   }
 
-  package func evaluate(_ rows: Tensor, _ examples: [TrainingExample], gradient: Tensor?, scale: Float, seed: UInt64) throws -> Double {
+  package func evaluate(_ rows: Tensor, _ examples: [TrainingExample], gradient: Tensor?, scale: Float, seed: UInt64)
+    throws -> Double
+  {
     let samples = examples.flatMap(\.sequences)
-    let losses = try loss.evaluate(rows, targets: samples.flatMap(\.targets), gradient: gradient, seed: seed, asInTraining: true)
+    let losses = try loss.evaluate(
+      rows, targets: samples.flatMap(\.targets), gradient: gradient, seed: seed, asInTraining: true)
     let likelihoods = Self.logLikelihoods(losses, samples)
     var sum = 0.0, factors: [Float] = []
     for place in examples.indices {
       let (chosen, rejected) = (samples[2 * place], samples[2 * place + 1])
-      func reference(_ sample: EncodedSample) -> Double { settings.hasReference ? references[SampleKey(withTargets: sample)] ?? 0 : 0 }
+      func reference(_ sample: EncodedSample) -> Double {
+        settings.hasReference ? references[SampleKey(withTargets: sample)] ?? 0 : 0
+      }
       let pair = PreferencePair(
-        chosen: likelihoods[2 * place], rejected: likelihoods[2 * place + 1], chosenReference: reference(chosen), rejectedReference: reference(rejected),
+        chosen: likelihoods[2 * place], rejected: likelihoods[2 * place + 1], chosenReference: reference(chosen),
+        rejectedReference: reference(rejected),
         chosenTokens: chosen.targets.count, rejectedTokens: rejected.targets.count)
       let (loss, byChosen, byRejected) = pair.evaluate(settings)
       sum += loss

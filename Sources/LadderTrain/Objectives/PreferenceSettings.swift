@@ -4,8 +4,8 @@ import LadderCore
 /// How preferences between two answers are learned.
 public struct PreferenceSettings: Codable, Sendable, Equatable {
   public enum Loss: String, Codable, Sendable, CaseIterable {
-    /// −ln σ(z) of z = β·h, for h = ln p(chosen)/p₀(chosen) − ln p(rejected)/p₀(rejected), p₀ the model alone (Rafailov et al. 2023,
-    /// "Direct Preference Optimization", eq. 7).
+    /// −ln σ(z) of z = β·h, for h = ln p(chosen)/p₀(chosen) − ln p(rejected)/p₀(rejected), p₀ the model alone (Rafailov
+    /// et al. 2023, "Direct Preference Optimization", eq. 7).
     case sigmoid
     /// (h − 1/(2β))² of h per token (Azar et al. 2023, eq. 17).
     case ipo
@@ -45,7 +45,10 @@ package struct PreferencePair: Sendable, Equatable {
   package var chosenTokens: Int
   package var rejectedTokens: Int
 
-  package init(chosen: Double, rejected: Double, chosenReference: Double = 0, rejectedReference: Double = 0, chosenTokens: Int, rejectedTokens: Int) {
+  package init(
+    chosen: Double, rejected: Double, chosenReference: Double = 0, rejectedReference: Double = 0, chosenTokens: Int,
+    rejectedTokens: Int
+  ) {
     self.chosen = chosen
     self.rejected = rejected
     self.chosenReference = chosenReference

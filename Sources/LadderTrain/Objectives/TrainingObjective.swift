@@ -16,7 +16,8 @@ package protocol TrainingObjective: AnyObject {
   ///   - rows: the head's input at the examples' loss rows, one after another: [d, rows] F32.
   ///   - gradient: [d, rows] F32, filled with `scale` × dΣloss/drows; nil where no gradient is asked for.
   ///   - seed: of what is drawn.
-  func evaluate(_ rows: Tensor, _ examples: [TrainingExample], gradient: Tensor?, scale: Float, seed: UInt64) throws -> Double
+  func evaluate(_ rows: Tensor, _ examples: [TrainingExample], gradient: Tensor?, scale: Float, seed: UInt64) throws
+    -> Double
 }
 
 extension TrainingConfiguration {

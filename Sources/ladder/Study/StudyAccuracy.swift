@@ -36,15 +36,23 @@ struct StudyAccuracy: AsyncParsableCommand {
       OUT/table.md, table.json and report.html are written after each task.
       """)
 
-  @Option(help: ArgumentHelp("The study.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"])) var config: String
-  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out: String
-  @Option(help: ArgumentHelp("The backbone, instead of the file's.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"])) var model: String?
-  @Option(help: ArgumentHelp("The activation cache, instead of the file's.", valueName: "folder"), completion: .directory) var cache: String?
+  @Option(help: ArgumentHelp("The study.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"]))
+  var config: String
+  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out:
+    String
+  @Option(
+    help: ArgumentHelp("The backbone, instead of the file's.", valueName: "file.gguf"),
+    completion: .file(extensions: ["gguf"])) var model: String?
+  @Option(
+    help: ArgumentHelp("The activation cache, instead of the file's.", valueName: "folder"), completion: .directory)
+  var cache: String?
   @Flag(help: "Print the table as one JSON object, not as Markdown.") var json = false
 
   func run() async throws {
     guard FileManager.default.fileExists(atPath: config) else { throw LadderError(.missing, "no study at \(config)") }
-    guard let text = try? String(contentsOfFile: config, encoding: .utf8) else { throw LadderError(.data, "\(config) is not a text file") }
+    guard let text = try? String(contentsOfFile: config, encoding: .utf8) else {
+      throw LadderError(.data, "\(config) is not a text file")
+    }
     var configuration: StudyConfiguration
     do {
       configuration = try YAMLDecoder().decode(StudyConfiguration.self, from: text)
@@ -67,10 +75,12 @@ struct StudyAccuracy: AsyncParsableCommand {
     }
     switch error {
     case .keyNotFound(let key, let context): return "\(place(context)) has no \(key.stringValue)"
-    case .typeMismatch(let type, let context), .valueNotFound(let type, let context): return "\(place(context)) is not a \(type)"
+    case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
+      return "\(place(context)) is not a \(type)"
     case .dataCorrupted(let context):
       if let inner = context.underlyingError as? LadderError { return inner.message }
-      return "\(place(context)): \((context.underlyingError.map { "\($0)" } ?? context.debugDescription).split(separator: "\n").joined(separator: " "))"
+      return
+        "\(place(context)): \((context.underlyingError.map { "\($0)" } ?? context.debugDescription).split(separator: "\n").joined(separator: " "))"
     @unknown default: return "\(error)"
     }
   }

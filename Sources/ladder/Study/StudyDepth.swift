@@ -14,18 +14,24 @@ struct StudyDepth: AsyncParsableCommand {
 
   private static let defaults = DepthStudy.Options()
 
-  @Option(help: ArgumentHelp("The backbone.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"])) var model: String
-  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out: String
-  @Option(help: ArgumentHelp("Folder that keeps the model's activations.", valueName: "folder"), completion: .directory) var cache: String?
+  @Option(help: ArgumentHelp("The backbone.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"]))
+  var model: String
+  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out:
+    String
+  @Option(help: ArgumentHelp("Folder that keeps the model's activations.", valueName: "folder"), completion: .directory)
+  var cache: String?
   @Option(help: ArgumentHelp("The xLadders' climbs.", valueName: "P,P,…")) var passes = "2,3,4"
   @Option(help: ArgumentHelp("Seeds.", valueName: "S,S,…")) var seeds = "0"
   @Option(help: ArgumentHelp("Most steps of a problem.", valueName: "K")) var deepest = Self.defaults.deepest
-  @Option(help: ArgumentHelp("Problems of each depth to learn from.", valueName: "N")) var trainEach = Self.defaults.trainEach
-  @Option(help: ArgumentHelp("Problems of each depth to be judged on.", valueName: "N")) var devEach = Self.defaults.devEach
+  @Option(help: ArgumentHelp("Problems of each depth to learn from.", valueName: "N")) var trainEach = Self.defaults
+    .trainEach
+  @Option(help: ArgumentHelp("Problems of each depth to be judged on.", valueName: "N")) var devEach = Self.defaults
+    .devEach
   @Option(help: ArgumentHelp("Passes over the problems.", valueName: "E")) var epochs = Self.defaults.epochs
   @Option(help: ArgumentHelp("Peak learning rate.", valueName: "LR")) var learningRate = Self.defaults.learningRate
   @Option(help: ArgumentHelp("Samples of a step.", valueName: "N")) var batchSize = Self.defaults.batchSize
-  @Option(help: ArgumentHelp("Results are digits below this prime: 3, 5 or 7.", valueName: "M")) var modulus = Self.defaults.modulus
+  @Option(help: ArgumentHelp("Results are digits below this prime: 3, 5 or 7.", valueName: "M")) var modulus = Self
+    .defaults.modulus
   @Option(help: ArgumentHelp("Rungs, as in training.", valueName: "rungs")) var rungs: String?
   @Option(help: ArgumentHelp("Device to run on.", valueName: "name")) var device: String?
   @Flag(help: "Print the numbers as JSON, not as Markdown.") var json = false

@@ -16,14 +16,21 @@ struct StudyMemory: AsyncParsableCommand {
 
   @OptionGroup var options: ModelOptions
   @OptionGroup var method: MethodOptions
-  @Option(help: ArgumentHelp("Make a model of this shape, with random weights: \(ModelShape.known.map(\.name).joined(separator: ", ")).", valueName: "name"))
+  @Option(
+    help: ArgumentHelp(
+      "Make a model of this shape, with random weights: \(ModelShape.known.map(\.name).joined(separator: ", ")).",
+      valueName: "name"))
   var shape: String?
-  @Option(help: ArgumentHelp("Make it with so many blocks: shallow ones tell what a deep one will take.", valueName: "N")) var blocks: Int?
+  @Option(
+    help: ArgumentHelp("Make it with so many blocks: shallow ones tell what a deep one will take.", valueName: "N"))
+  var blocks: Int?
   @Option(help: ArgumentHelp("Folder for the findings.", valueName: "folder"), completion: .directory) var out: String
   @Option(help: ArgumentHelp("Tokens of one sequence.", valueName: "T,T,…")) var lengths = "512,1024,2048"
   @Option(help: ArgumentHelp("Sequences of a step.", valueName: "B,B,…")) var batches = "1,2,4,8"
   @Option(help: ArgumentHelp("Tokens of each sequence of those.", valueName: "T")) var batchLength = 256
-  @Option(help: ArgumentHelp("Methods to measure (default: lst, xladder, qlora, qlora+checkpointing).", valueName: "M,M,…")) var methods = ""
+  @Option(
+    help: ArgumentHelp("Methods to measure (default: lst, xladder, qlora, qlora+checkpointing).", valueName: "M,M,…"))
+  var methods = ""
   @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
   @Option(help: ArgumentHelp("Memory to fit in.", valueName: "size")) var memory = "12GB"
   @Flag(help: "Print the rows as JSON, not as Markdown.") var json = false
@@ -38,11 +45,15 @@ struct StudyMemory: AsyncParsableCommand {
     study.memory = try ByteCount.parse(memory, option: "--memory")
     study.device = options.device
     study.threads = options.threads
-    guard method.method == nil else { throw LadderError(.usage, "the memory study compares all methods; leave --method out") }
+    guard method.method == nil else {
+      throw LadderError(.usage, "the memory study compares all methods; leave --method out")
+    }
     study.sideOptions = method.arguments
     let temporary = try shape.map { try TemporaryModel($0, "Q4_0", blocks: blocks) }
     defer { temporary?.remove() }
-    guard let path = temporary?.path ?? options.model else { throw LadderError(.usage, "no --model: name a GGUF file, or a --shape") }
+    guard let path = temporary?.path ?? options.model else {
+      throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
+    }
     let memory = try MemoryStudy(model: path, side: try method.side(), study)
     let rows = try await interruptible { try memory.run(launch: ChildProcess.run) { Terminal.progress($0) } }
     Terminal.finishLine()
@@ -55,6 +66,8 @@ struct StudyMemory: AsyncParsableCommand {
 /// Reads a list of whole numbers.
 func numberList(_ text: String, _ option: String) throws -> [Int] {
   let parts = text.split(separator: ",").map { Int($0.trimmingCharacters(in: .whitespaces)) }
-  guard !parts.isEmpty, !parts.contains(nil) else { throw LadderError(.usage, "\(option) \(text): write numbers, as in 1,2,4") }
+  guard !parts.isEmpty, !parts.contains(nil) else {
+    throw LadderError(.usage, "\(option) \(text): write numbers, as in 1,2,4")
+  }
   return parts.compactMap { $0 }
 }

@@ -13,19 +13,27 @@ struct StudyScaling: AsyncParsableCommand {
 
   private static let defaults = ScalingStudy.Options(train: "", dev: "")
 
-  @Option(help: ArgumentHelp("The backbone.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"])) var model: String
-  @Option(help: ArgumentHelp("Training samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data: String
-  @Option(help: ArgumentHelp("Samples to judge by.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var dev: String
-  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out: String
+  @Option(help: ArgumentHelp("The backbone.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"]))
+  var model: String
+  @Option(help: ArgumentHelp("Training samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"]))
+  var data: String
+  @Option(help: ArgumentHelp("Samples to judge by.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"]))
+  var dev: String
+  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out:
+    String
   @Option(help: ArgumentHelp("LST's reductions.", valueName: "N,N,…")) var reductions = "10,5,2.5"
   @Option(help: ArgumentHelp("QLoRA's ranks.", valueName: "R,R,…")) var ranks = "4,16,64"
   @Option(help: ArgumentHelp("Training samples of each budget.", valueName: "N,N,…")) var budgets = "250,500,1000,2000"
   @Option(help: ArgumentHelp("Samples of --dev that are judged.", valueName: "N")) var devLimit = Self.defaults.devLimit
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = Self.defaults.maxLength
   @Option(help: ArgumentHelp("Samples of one step.", valueName: "B")) var batchSize = Self.defaults.batchSize
-  @Option(help: ArgumentHelp("LST's peak learning rate.", valueName: "LR")) var lstLearningRate = Self.defaults.learningRates.lst
-  @Option(help: ArgumentHelp("QLoRA's peak learning rate.", valueName: "LR")) var qloraLearningRate = Self.defaults.learningRates.qlora
-  @Option(help: ArgumentHelp("Folder that keeps the model's activations for LST.", valueName: "folder"), completion: .directory) var cache: String?
+  @Option(help: ArgumentHelp("LST's peak learning rate.", valueName: "LR")) var lstLearningRate = Self.defaults
+    .learningRates.lst
+  @Option(help: ArgumentHelp("QLoRA's peak learning rate.", valueName: "LR")) var qloraLearningRate = Self.defaults
+    .learningRates.qlora
+  @Option(
+    help: ArgumentHelp("Folder that keeps the model's activations for LST.", valueName: "folder"),
+    completion: .directory) var cache: String?
   @Option(help: ArgumentHelp("CPU threads.", valueName: "N")) var threads: Int?
   @Option(help: ArgumentHelp("Device to run on.", valueName: "name")) var device: String?
   @Flag(help: "Print the findings as JSON, not as Markdown.") var json = false
@@ -33,7 +41,9 @@ struct StudyScaling: AsyncParsableCommand {
   func run() async throws {
     var options = ScalingStudy.Options(train: data, dev: dev)
     let parsed = reductions.split(separator: ",").map { Double($0) }
-    guard !parsed.isEmpty, !parsed.contains(nil) else { throw LadderError(.usage, "--reductions \(reductions): write numbers, as in 10,5,2.5") }
+    guard !parsed.isEmpty, !parsed.contains(nil) else {
+      throw LadderError(.usage, "--reductions \(reductions): write numbers, as in 10,5,2.5")
+    }
     options.reductions = parsed.compactMap { $0 }
     options.ranks = try numberList(ranks, "--ranks")
     options.budgets = try numberList(budgets, "--budgets")
