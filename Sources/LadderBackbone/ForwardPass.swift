@@ -46,8 +46,10 @@ package final class ForwardPass: TapSource {
     self.maxTokens = maxTokens
     let size = max(unit, maxTokens)
     self.unit = min(unit, size)
-    outputsPerCall = min(
-      self.unit, runsHead ? max(1, (1 << 30) / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall)
+    // Short calls cost an accelerator more than the logits' bytes, which the engine sets aside though none is computed.
+    let spared = runsHead ? 1 << 30 : 1 << 29
+    let most = runsHead || !backbone.engine.isCPU ? max(1, spared / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall
+    outputsPerCall = min(self.unit, most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = try backbone.takesOneSequence() ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
     capture = TapCapture(
@@ -77,7 +79,7 @@ package final class ForwardPass: TapSource {
     Log.clearError()
     guard let context = llama_init_from_model(try backbone.model(), parameters) else {
       throw LadderError(
-        .engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller --max-length")
+        .engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller `maxLength`")
     }
     self.context = context
     llama_attach_threadpool(context, backbone.engine.threadpool, backbone.engine.threadpool)
