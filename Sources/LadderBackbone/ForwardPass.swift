@@ -48,7 +48,8 @@ package final class ForwardPass: TapSource {
     self.unit = min(unit, size)
     // Short calls cost an accelerator more than the logits' bytes, which the engine sets aside though none is computed.
     let spared = runsHead ? 1 << 30 : 1 << 29
-    let most = runsHead || !backbone.engine.isCPU ? max(1, spared / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall
+    let most =
+      runsHead || !backbone.engine.isCPU ? max(1, spared / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall
     outputsPerCall = min(self.unit, most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = try backbone.takesOneSequence() ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
@@ -215,7 +216,7 @@ package final class ForwardPass: TapSource {
     if call.tokens == 0 { return }
     batch.n_tokens = Int32(call.tokens)
     Log.clearError()
-    let status = llama_decode(context, batch)
+    let status = backbone.engine.inTurn { llama_decode(context, batch) }
     guard status == 0 else {
       throw LadderError(.engine, "the backbone's forward pass failed (status \(status)): \(Log.takeError())")
     }

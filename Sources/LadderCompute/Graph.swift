@@ -52,9 +52,9 @@ package final class Graph {
     ggml_backend_sched_reset(scheduler)
     guard ggml_backend_sched_alloc_graph(scheduler, graph) else {
       throw LadderError(
-        .engine, "no memory for the side network's graph on \(engine.name): use a smaller --micro-batch")
+        .engine, "no memory for the side network's graph on \(engine.name): use a smaller `microBatchTokens`")
     }
-    try check(ggml_backend_sched_graph_compute(scheduler, graph))
+    try check(engine.inTurn { ggml_backend_sched_graph_compute(scheduler, graph) })
     place = memory.place
   }
 
@@ -65,7 +65,9 @@ package final class Graph {
   func displace() { place = nil }
 
   /// Runs the same nodes again.
-  func computeAgain() throws(LadderError) { try check(ggml_backend_graph_compute(engine.main, graph)) }
+  func computeAgain() throws(LadderError) {
+    try check(engine.inTurn { ggml_backend_graph_compute(engine.main, graph) })
+  }
 
   private func check(_ status: ggml_status) throws(LadderError) {
     guard status == GGML_STATUS_SUCCESS else {

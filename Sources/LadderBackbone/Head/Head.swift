@@ -162,7 +162,7 @@ package struct Head: @unchecked Sendable {
     defer { llama_free(context) }
     llama_attach_threadpool(context, engine.threadpool, engine.threadpool)
     var token: llama_token = max(0, llama_vocab_bos(llama_model_get_vocab(model)))
-    guard llama_decode(context, llama_batch_get_one(&token, 1)) == 0 else {
+    guard engine.inTurn({ llama_decode(context, llama_batch_get_one(&token, 1)) }) == 0 else {
       throw LadderError(.data, "llama.cpp cannot run \(path): \(Log.takeError())")
     }
     guard let weight = capture.weight, capture.outputs >= blocks - 1 else {

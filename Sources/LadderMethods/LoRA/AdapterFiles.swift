@@ -96,7 +96,7 @@ package struct AdapterFiles {
     let temporary = path + ".tmp"
     guard gguf_write_to_file(file, temporary, false), rename(temporary, path) == 0 else {
       unlink(temporary)
-      throw LadderError(.inputOutput, "cannot write \(path): make room and go on with --resume")
+      throw LadderError(.inputOutput, "cannot write \(path): make room and go on with `resume`")
     }
   }
 }

@@ -55,7 +55,7 @@ package struct BlockShape: Sendable, Equatable {
       let names = Family.allCases.map(\.rawValue).joined(separator: ", ")
       return LadderError(
         .data,
-        "\(file.path): --method qlora back-propagates through \(names) models, and \(what); --method lst takes any model"
+        "\(file.path): `method` qlora back-propagates through \(names) models, and \(what); `method` lst takes any model"
       )
     }
     guard let family = Family(rawValue: a) else { throw refuse("this is \(a)") }

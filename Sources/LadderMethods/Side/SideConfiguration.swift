@@ -160,13 +160,13 @@ package struct SideGeometry: Sendable, Equatable {
     case .all: rungs = Array(1..<blocks)
     case .every(let n):
       guard n > 0, n < blocks else {
-        throw refuse("--rungs \(n): take every n-th block with n between 1 and \(blocks - 1)")
+        throw refuse("`rungs` \(n): take every n-th block with n between 1 and \(blocks - 1)")
       }
       rungs = Array(stride(from: n, to: blocks, by: n))
     case .list(let list):
       guard let low = list.min(), let high = list.max(), low >= 1, high < blocks, Set(list).count == list.count else {
         throw refuse(
-          "--rungs: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
+          "`rungs`: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
       }
       rungs = list.sorted()
     case .middle:
@@ -174,7 +174,7 @@ package struct SideGeometry: Sendable, Equatable {
     }
     let wanted: Double
     if let reduction = configuration.reduction {
-      guard reduction >= 1, reduction.isFinite else { throw refuse("--reduction \(reduction): it must be 1 or more") }
+      guard reduction >= 1, reduction.isFinite else { throw refuse("`reduction` \(reduction): it must be 1 or more") }
       wanted = Double(d) / reduction
     } else {
       wanted = min(Double(d), max(256, Double(d) / 8))
@@ -183,19 +183,19 @@ package struct SideGeometry: Sendable, Equatable {
     if configuration.downsampler == .pool {
       guard let divisor = (1...d).first(where: { d % $0 == 0 && d / $0 <= Int(wanted) && d / $0 % 16 == 0 }) else {
         throw refuse(
-          "--downsample pool: no width near \(Int(wanted)) divides the backbone's \(d); take another --reduction")
+          "`downsampler` pool: no width near \(Int(wanted)) divides the backbone's \(d); take another `reduction`")
       }
       width = d / divisor
     }
     if case .lowRank(let rank) = configuration.downsampler, rank > min(d, width) {
-      throw refuse("--downsample lowrank:\(rank): the rank must be at most the side network's width \(width)")
+      throw refuse("`downsampler` lowrank:\(rank): the rank must be at most the side network's width \(width)")
     }
     guard configuration.headSize >= 2 else { throw refuse("the side network's head size must be 2 or more") }
     guard configuration.passes >= 1, configuration.passes <= 64 else {
-      throw refuse("--passes \(configuration.passes): take 1 to 64")
+      throw refuse("`passes` \(configuration.passes): take 1 to 64")
     }
     guard configuration.passes > 1 || configuration.cross == .reclimb else {
-      throw refuse("--cross \(configuration.cross.rawValue) is xLadder's: take --method xladder")
+      throw refuse("`cross` \(configuration.cross.rawValue) is xLadder's: take `method` xladder")
     }
     let once = SideGeometry(
       backboneWidth: d, width: width, feedForward: (width * 8 / 3 + 31) / 32 * 32, rungs: rungs, layers: rungs.count,
@@ -268,7 +268,7 @@ package struct SideGeometry: Sendable, Equatable {
     guard let best else {
       throw LadderError(
         .usage,
-        "--passes \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a smaller --reduction"
+        "`passes` \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a smaller `reduction`"
       )
     }
     return best.geometry

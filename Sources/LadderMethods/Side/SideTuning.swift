@@ -9,8 +9,8 @@ extension SideConfiguration: FineTuning {
 
   package func validate() throws {
     func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
-    try require((0..<1).contains(tapDropout), "--tap-dropout is a share, from 0 up to 1")
-    try require(gateTemperature > 0, "--gate-temperature must be above 0")
+    try require((0..<1).contains(tapDropout), "`tapDropout` is a share, from 0 up to 1")
+    try require(gateTemperature > 0, "`gateTemperature` must be above 0")
   }
 
   private func geometry(_ model: ModelOutline) throws -> SideGeometry {
