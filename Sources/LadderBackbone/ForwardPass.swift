@@ -36,8 +36,7 @@ package final class ForwardPass: TapSource {
   ///     engine by.
   package init(
     _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96,
-    exactAttention: Bool = false,
-    adapter: EngineAdapter? = nil, runsHead: Bool = false
+    exactAttention: Bool = false, adapter: EngineAdapter? = nil, runsHead: Bool = false
   ) throws {
     self.adapter = adapter
     self.sharedLength = sharedLength
@@ -85,7 +84,8 @@ package final class ForwardPass: TapSource {
     self.context = context
     llama_attach_threadpool(context, backbone.engine.threadpool, backbone.engine.threadpool)
     if let adapter {
-      var adapters: [OpaquePointer?] = [adapter.pointer], scales: [Float] = [1]
+      var adapters: [OpaquePointer?] = [adapter.pointer]
+      var scales: [Float] = [1]
       guard llama_set_adapters_lora(context, &adapters, 1, &scales) == 0 else {
         throw LadderError(.engine, "llama.cpp could not apply the adapter")
       }
@@ -107,7 +107,8 @@ package final class ForwardPass: TapSource {
     var first = 0
     while first < samples.count {
       // As many whole samples as one call holds: a short sample then attends over a short cache.
-      var last = first, tokens = 0, outputs = 0
+      var last = first
+      var tokens = 0, outputs = 0
       while last < samples.count, last - first < maxSequences {
         let sample = samples[last]
         if last > first, tokens + sample.tokens.count > unit || outputs + sample.lossRows.count > outputsPerCall {
@@ -140,10 +141,12 @@ package final class ForwardPass: TapSource {
   /// loss rows than it has room for. Such a cut is at a multiple of 64 tokens and leaves 64 or more, the tile of the
   /// engine's attention kernel: its sums then stay the same to the last bit.
   private func pieces(_ sample: PackedSample) -> [Range<Int>] {
-    let tile = 64, n = sample.tokens.count
-    var result: [Range<Int>] = [], loss = sample.lossRows[...]
-    for start in stride(from: 0, to: n, by: unit) {
-      let end = min(start + unit, n)
+    let tile = 64
+    let count = sample.tokens.count
+    var result: [Range<Int>] = []
+    var loss = sample.lossRows[...]
+    for start in stride(from: 0, to: count, by: unit) {
+      let end = min(start + unit, count)
       var first = start
       while first < end {
         var last = end
@@ -185,10 +188,10 @@ package final class ForwardPass: TapSource {
   package func extend(_ extensions: [Extension], taps: [Tensor], final: Tensor) throws {
     capture.begin(taps: taps, final: final)
     var call = Call()
-    for e in extensions {
-      for (i, token) in e.tokens.enumerated() {
+    for added in extensions {
+      for (index, token) in added.tokens.enumerated() {
         if call.tokens == unit || call.outputs == outputsPerCall { try flush(&call) }
-        append(token, e.past + i, e.sequence, i == e.tokens.count - 1, &call)
+        append(token, added.past + index, added.sequence, index == added.tokens.count - 1, &call)
       }
     }
     try flush(&call)
@@ -202,12 +205,12 @@ package final class ForwardPass: TapSource {
   }
 
   private func append(_ token: Int32, _ position: Int, _ sequence: Int, _ isLoss: Bool, _ call: inout Call) {
-    let i = call.tokens
-    batch.token[i] = token
-    batch.pos[i] = Int32(position)
-    batch.n_seq_id[i] = 1
-    batch.seq_id[i]?[0] = Int32(sequence)
-    batch.logits[i] = isLoss ? 1 : 0
+    let place = call.tokens
+    batch.token[place] = token
+    batch.pos[place] = Int32(position)
+    batch.n_seq_id[place] = 1
+    batch.seq_id[place]?[0] = Int32(sequence)
+    batch.logits[place] = isLoss ? 1 : 0
     call.tokens += 1
     if isLoss { call.outputs += 1 }
   }

@@ -209,8 +209,8 @@ package final class Graph {
 
   /// A view of the same elements in another shape; `a` is contiguous.
   package func reshape(_ a: Tensor, _ shape: [Int]) -> Tensor {
-    let s = shape.map(Int64.init) + [Int64](repeating: 1, count: 4 - shape.count)
-    return add(ggml_reshape_4d(context, a.pointer, s[0], s[1], s[2], s[3]))
+    let sizes = shape.map(Int64.init) + [Int64](repeating: 1, count: 4 - shape.count)
+    return add(ggml_reshape_4d(context, a.pointer, sizes[0], sizes[1], sizes[2], sizes[3]))
   }
 
   /// Dimension `i` of `a` becomes dimension `axes[i]`; a view.

@@ -27,8 +27,8 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
         self = .all
       } else if numbers.contains(nil) {
         return nil
-      } else if numbers.count == 1, let n = numbers[0] {
-        self = .every(n)
+      } else if numbers.count == 1, let step = numbers[0] {
+        self = .every(step)
       } else {
         self = .list(numbers.compactMap { $0 })
       }
@@ -243,25 +243,27 @@ package struct SideGeometry: Sendable, Equatable {
     }
     var single = configuration
     single.cross = .reclimb
-    let target = SideNetwork.specifications(single, self).reduce(0) { $0 + $1.count },
-      layers = configuration.passes * rungs.count
+    let target = SideNetwork.specifications(single, self).reduce(0) { $0 + $1.count }
+    let layers = configuration.passes * rungs.count
     var best: (geometry: SideGeometry, distortion: Double)?
     let widths = configuration.downsampler == .pool ? [width] : Array(stride(from: 16, through: width, by: 16))
-    for w in widths {
-      func with(_ f: Int) -> SideGeometry {
+    for narrow in widths {
+      func with(feedForward: Int) -> SideGeometry {
         SideGeometry(
-          backboneWidth: backboneWidth, width: w, feedForward: f, rungs: rungs, layers: layers,
+          backboneWidth: backboneWidth, width: narrow, feedForward: feedForward, rungs: rungs, layers: layers,
           headSize: configuration.headSize,
           interval: Self.interval(
-            layers: layers, width: w, limit: Self.held(layers: self.layers, interval: 1) * width / 2))
+            layers: layers, width: narrow, limit: Self.held(layers: self.layers, interval: 1) * width / 2))
       }
-      // The count is linear in f.
-      let base = count(with(0)), slope = count(with(1)) - base, exact = Double(target - base) / Double(slope)
+      // The count is linear in the feed-forward width.
+      let base = count(with(feedForward: 0))
+      let slope = count(with(feedForward: 1)) - base
+      let exact = Double(target - base) / Double(slope)
       for step in [8.0, 1] {
-        let f = Int((exact / step).rounded() * step)
-        guard f >= 8, abs(base + f * slope - target) * 100 <= target else { continue }
-        let distortion = abs(Foundation.log(Double(f) / (Double(w) * 8 / 3)))
-        if distortion < best?.distortion ?? .infinity { best = (with(f), distortion) }
+        let feedForward = Int((exact / step).rounded() * step)
+        guard feedForward >= 8, abs(base + feedForward * slope - target) * 100 <= target else { continue }
+        let distortion = abs(Foundation.log(Double(feedForward) / (Double(narrow) * 8 / 3)))
+        if distortion < best?.distortion ?? .infinity { best = (with(feedForward: feedForward), distortion) }
         break
       }
     }
