@@ -157,9 +157,9 @@ struct Train: AsyncParsableCommand {
       }
       return nil
     }
-    var options = CacheOptions(directory: cache)
+    var options = CacheOptions(directory: cache, format: .bf16)
     if let cacheFormat {
-      guard let format = ActivationCache.Format(rawValue: cacheFormat) else {
+      guard let format = CacheFormat(rawValue: cacheFormat) else {
         throw LadderError(.usage, "--cache-format \(cacheFormat): take bf16 or q8_0")
       }
       options.format = format
