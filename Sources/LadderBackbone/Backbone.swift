@@ -96,9 +96,8 @@ public final class Backbone: @unchecked Sendable {
   }
 
   /// Recurrent states are kept per sequence, so such models take one sample at a time.
-  package func takesOneSequence() throws -> Bool {
-    let model = try model()
-    return llama_model_is_recurrent(model) || llama_model_is_hybrid(model)
+  package var takesOneSequence: Bool {
+    llama_model_is_recurrent(vocabularyModel.model) || llama_model_is_hybrid(vocabularyModel.model)
   }
 
   /// What a file gives.
@@ -125,7 +124,7 @@ public final class Backbone: @unchecked Sendable {
         throw LadderError(
           .data, "\(path) carries no tokenizer; convert the model again with its tokenizer files beside it")
       }
-      guard let blocks = file.own("block_count"), let width = file.own("embedding_length") else {
+      guard let blocks = try file.size("block_count"), let width = try file.size("embedding_length") else {
         throw LadderError(
           .data, "\(path): the header names no block_count or embedding_length; convert the model again")
       }

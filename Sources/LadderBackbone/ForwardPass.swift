@@ -51,7 +51,7 @@ package final class ForwardPass: TapSource {
       runsHead || !backbone.engine.isCPU ? max(1, spared / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall
     outputsPerCall = min(self.unit, most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
-    maxSequences = try backbone.takesOneSequence() ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
+    maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
     capture = TapCapture(
       rungs: rungs, stopsAtNorm: !runsHead, copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
     var parameters = llama_context_default_params()
@@ -90,7 +90,7 @@ package final class ForwardPass: TapSource {
         throw LadderError(.engine, "llama.cpp could not apply the adapter")
       }
     }
-    batch = llama_batch_init(Int32(self.unit), 0, 1)
+    batch = llama_batch_init(Int32(self.unit), 0, 2)
   }
 
   deinit {
@@ -98,7 +98,7 @@ package final class ForwardPass: TapSource {
     llama_free(context)
   }
 
-  /// Runs whole samples, each as a sequence of its own.
+  /// Runs whole samples, each text as a sequence of its own; what two texts share belongs to both.
   /// - Parameters:
   ///   - taps: one BF16 [width, tokens of all samples] per rung; filled.
   ///   - final: F32 [width, loss rows of all samples]; filled.
@@ -108,8 +108,8 @@ package final class ForwardPass: TapSource {
     while first < samples.count {
       // As many whole samples as one call holds: a short sample then attends over a short cache.
       var last = first
-      var tokens = 0, outputs = 0
-      while last < samples.count, last - first < maxSequences {
+      var tokens = 0, outputs = 0, sequences = 0
+      while last < samples.count, sequences + samples[last].texts <= maxSequences {
         let sample = samples[last]
         if last > first, tokens + sample.tokens.count > unit || outputs + sample.lossRows.count > outputsPerCall {
           break
@@ -117,20 +117,25 @@ package final class ForwardPass: TapSource {
         if last > first, max(sample.tokens.count, samples[first].tokens.count) > sharedLength { break }
         tokens += sample.tokens.count
         outputs += sample.lossRows.count
+        sequences += sample.texts
         last += 1
       }
+      guard last > first else { throw LadderError(.engine, "this model takes no two texts at once") }
       clear()
       var call = Call()
-      for (sequence, sample) in samples[first..<last].enumerated() {
+      sequences = 0
+      for sample in samples[first..<last] {
         var loss = sample.lossRows[...]
+        let positions = sample.positions
         for piece in last - first == 1 ? pieces(sample) : [sample.tokens.indices] {
-          for position in piece {
-            let isLoss = loss.first == position
+          for row in piece {
+            let isLoss = loss.first == row
             if isLoss { loss = loss.dropFirst() }
-            append(sample.tokens[position], position, sequence, isLoss, &call)
+            append(sample.tokens[row], positions[row], sample.texts(of: row, first: sequences), isLoss, &call)
           }
           if last - first == 1 { try flush(&call) }
         }
+        sequences += sample.texts
       }
       try flush(&call)
       first = last
@@ -191,7 +196,7 @@ package final class ForwardPass: TapSource {
     for added in extensions {
       for (index, token) in added.tokens.enumerated() {
         if call.tokens == unit || call.outputs == outputsPerCall { try flush(&call) }
-        append(token, added.past + index, added.sequence, index == added.tokens.count - 1, &call)
+        append(token, added.past + index, added.sequence...added.sequence, index == added.tokens.count - 1, &call)
       }
     }
     try flush(&call)
@@ -204,12 +209,14 @@ package final class ForwardPass: TapSource {
     var outputs = 0
   }
 
-  private func append(_ token: Int32, _ position: Int, _ sequence: Int, _ isLoss: Bool, _ call: inout Call) {
+  private func append(
+    _ token: Int32, _ position: Int, _ sequences: ClosedRange<Int>, _ isLoss: Bool, _ call: inout Call
+  ) {
     let place = call.tokens
     batch.token[place] = token
     batch.pos[place] = Int32(position)
-    batch.n_seq_id[place] = 1
-    batch.seq_id[place]?[0] = Int32(sequence)
+    batch.n_seq_id[place] = Int32(sequences.count)
+    for (index, sequence) in sequences.enumerated() { batch.seq_id[place]?[index] = Int32(sequence) }
     batch.logits[place] = isLoss ? 1 : 0
     call.tokens += 1
     if isLoss { call.outputs += 1 }
@@ -225,5 +232,16 @@ package final class ForwardPass: TapSource {
     }
     try capture.finishCall(tokens: call.tokens, outputs: call.outputs)
     call = Call()
+  }
+}
+
+extension PackedSample {
+  /// How many it holds.
+  fileprivate var texts: Int { fork == nil ? 1 : 2 }
+
+  /// Those that a row belongs to, counted from `first`.
+  fileprivate func texts(of row: Int, first: Int) -> ClosedRange<Int> {
+    guard let fork else { return first...first }
+    return row < fork.shared ? first...(first + 1) : row < fork.second ? first...first : (first + 1)...(first + 1)
   }
 }

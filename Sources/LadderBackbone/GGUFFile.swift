@@ -115,6 +115,16 @@ public struct GGUFFile: Sendable {
   /// A value under the architecture's own prefix: `block_count`, `embedding_length`.
   public func own(_ key: String) -> Int? { integer("\(architecture).\(key)") }
 
+  /// A size under the architecture's own prefix; nil where there is none.
+  /// - Throws: `data` where no model can have it.
+  package func size(_ key: String, atLeast least: Int = 1) throws -> Int? {
+    guard let value = own(key) else { return nil }
+    guard (least...1 << 24).contains(value) else {
+      throw LadderError(.data, "\(path): the header says \(architecture).\(key) is \(value); convert the model again")
+    }
+    return value
+  }
+
   /// Says why this file cannot be a backbone, before llama.cpp loads it.
   package func requireDecoder() throws {
     let type = string("general.type") ?? "model"

@@ -6,8 +6,8 @@ import LadderData
 /// The micro-batch, not each sample, is rounded up to a multiple of 32 rows, the step of the fast matrix kernels: the
 /// at most 31 rows at its end are a sample of no one, and no gradient reaches them.
 package struct MicroBatch {
-  /// Tokens of each sample, and last the rows that belong to none.
-  package let lengths: [Int]
+  /// The samples' lengths and forks, and last the rows that belong to none.
+  package let spans: [AttentionBlocks.Span]
   /// Rows n, the padding among them.
   package let rows: Int
   /// Rows that belong to a sample.
@@ -20,11 +20,11 @@ package struct MicroBatch {
   private let ownRows: [[Int]]
 
   package init(_ samples: [PackedSample], pool: TensorPool) throws {
-    let own = samples.map(\.tokens.count)
-    tokens = own.reduce(0, +)
+    let own = samples.map(AttentionBlocks.Span.init)
+    tokens = own.reduce(0) { $0 + $1.length }
     rows = AttentionBlocks.rounded(tokens)
-    lengths = own + [rows - tokens]
-    positions = try pool.make(lengths.flatMap { (0..<Int32($0)).map { $0 } })
+    spans = own + [.init(length: rows - tokens)]
+    positions = try pool.make(spans.flatMap { $0.positions.map(Int32.init) })
     var start: Int32 = 0
     var ids: [Int32] = []
     for sample in samples {
@@ -35,8 +35,15 @@ package struct MicroBatch {
     ownRows = samples.map(\.lossRows)
   }
 
-  /// Whether these samples have this micro-batch's lengths and loss rows: everything but the tokens themselves.
+  /// Whether these samples have this micro-batch's lengths, forks and loss rows: everything but the tokens themselves.
   package func isLaidOut(like samples: [PackedSample]) -> Bool {
-    lengths.dropLast().elementsEqual(samples.lazy.map(\.tokens.count)) && ownRows == samples.map(\.lossRows)
+    spans.dropLast().elementsEqual(samples.lazy.map(AttentionBlocks.Span.init)) && ownRows == samples.map(\.lossRows)
+  }
+}
+
+extension AttentionBlocks.Span {
+  init(_ sample: PackedSample) {
+    self.init(
+      length: sample.tokens.count, shared: sample.fork?.shared ?? 0, second: sample.fork?.second ?? sample.tokens.count)
   }
 }

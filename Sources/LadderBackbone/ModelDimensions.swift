@@ -27,20 +27,21 @@ public struct ModelDimensions: Sendable, Equatable {
   /// - Throws: `data` where the header lacks a number that a decoder-only model has.
   public init(_ file: GGUFFile) throws {
     try file.requireDecoder()
-    func need(_ key: String) throws -> Int {
-      guard let value = file.own(key) else {
+    func need(_ key: String, atLeast least: Int = 1) throws -> Int {
+      guard let value = try file.size(key, atLeast: least) else {
         throw LadderError(.data, "\(file.path): the header names no \(file.architecture).\(key)")
       }
       return value
     }
     blocks = try need("block_count")
     width = try need("embedding_length")
-    heads = try need("attention.head_count")
-    keyHeads = file.own("attention.head_count_kv") ?? heads
-    headSize = file.own("attention.key_length") ?? width / max(1, heads)
-    feedForward = file.own("feed_forward_length") ?? 4 * width
-    contextLength = file.own("context_length") ?? 0
-    window = file.own("attention.sliding_window")
+    // A recurrent model has no heads.
+    heads = try need("attention.head_count", atLeast: 0)
+    keyHeads = try file.size("attention.head_count_kv", atLeast: 0) ?? heads
+    headSize = try file.size("attention.key_length", atLeast: 0) ?? width / max(1, heads)
+    feedForward = try file.size("feed_forward_length", atLeast: 0) ?? 4 * width
+    contextLength = max(0, file.own("context_length") ?? 0)
+    window = try file.size("attention.sliding_window", atLeast: 0)
     guard let embedding = file.tensors.first(where: { $0.name == "token_embd.weight" }), embedding.shape.count == 2
     else {
       throw LadderError(.data, "\(file.path) holds no token embedding")

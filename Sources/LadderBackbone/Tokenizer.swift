@@ -66,6 +66,7 @@ extension Backbone: Tokenizing {
   package var addsBeginning: Bool { tokenizer.addsBeginning }
   package var beginning: Int32? { tokenizer.beginning }
   package var end: Int32? { tokenizer.end }
+  package var sharesBeginnings: Bool { !takesOneSequence }
 
   package func tokens(_ text: String, beginning: Bool, special: Bool) -> [Int32] {
     tokenizer.tokens(text, beginning: beginning, special: special)

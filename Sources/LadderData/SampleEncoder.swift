@@ -72,7 +72,7 @@ package struct SampleEncoder: Sendable {
       let fitting = sequences.compactMap { fit($0, excess: excess, &own) }
       count.trimmed += own.trimmed > 0 ? 1 : 0
       count.dropped += own.dropped > 0 ? 1 : 0
-      return fitting.count == 2 ? TrainingExample(fitting) : nil
+      return fitting.count == 2 ? TrainingExample(fitting, shares: tokenizer.sharesBeginnings) : nil
     }
     if pairs.isEmpty {
       throw LadderError(.data, "\(name): none of the \(samples.count) pairs fits `maxLength` \(maxLength); raise it")

@@ -20,6 +20,8 @@ package protocol Tokenizing: Sendable {
   ///   - beginning: put the beginning-of-text token first, where the model wants one.
   ///   - special: read control tokens' names as those tokens; false treats them as text.
   func tokens(_ text: String, beginning: Bool, special: Bool) -> [Int32]
+  /// Whether the model takes two texts that begin alike as one sample.
+  var sharesBeginnings: Bool { get }
   /// A conversation as the model expects it; `opensAnswer` ends it where the assistant's turn begins.
   /// - Throws: `data` where the model has no template for conversations, or none that can be rendered.
   func rendered(_ messages: [ChatMessage], opensAnswer: Bool) throws -> String

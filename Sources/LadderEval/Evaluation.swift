@@ -193,7 +193,7 @@ extension LadderModel {
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
     let prompts = try samples.map(encoder.prompt)
     let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)
-    let slots = try backbone.takesOneSequence() ? 1 : max(1, min(options.parallelTexts, prompts.count))
+    let slots = backbone.takesOneSequence ? 1 : max(1, min(options.parallelTexts, prompts.count))
     let decoder = try predictor.decoder(maxTokens: slots * (longest + options.maxTokens), slots: slots),
       next = try NextToken(backbone)
     var right = 0, tokens = 0, finished = 0
@@ -227,27 +227,40 @@ extension LadderModel {
     ).map { rows in rows.map { -$0[0] } }
   }
 
-  /// ln p of the entries that are asked for, of each sample's rows.
   private func score(
     _ samples: [EncodedSample], _ options: EvaluationOptions, wanted: [[[Int32]]], of predictor: any Predictor,
     _ report: (Int, Int) -> Void = { _, _ in }
   ) throws -> [[[Float]]] {
+    try score(samples.map(\.packed), options, wanted: wanted, of: predictor, report).own
+  }
+
+  /// ln p of the entries that are asked for, of each sample's rows.
+  /// - Returns: by the predictor; and by the model alone, where the predictor reads that too and `alone` asks for it.
+  func score(
+    _ samples: [PackedSample], _ options: EvaluationOptions, wanted: [[[Int32]]], of predictor: any Predictor,
+    alone: Bool = false, _ report: (Int, Int) -> Void
+  ) throws -> (own: [[[Float]]], alone: [[[Float]]]) {
     let lengths = samples.map(\.tokens.count)
     // Like lengths together fill the engine's calls best; results go back to their places.
     let order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
     let store = predictor.keepsActivations ? try options.cache?.open(backbone, rungs: predictor.rungs) : nil
     let reader = try predictor.reader(maxTokens: lengths.max() ?? 1, cache: store), loss = try CrossEntropy(backbone)
-    var results = [[[Float]]](repeating: [], count: samples.count)
+    var own = [[[Float]]](repeating: [], count: samples.count), base = own
     var done = 0
     for micro in BatchPlan.pack(order, lengths: lengths, tokens: options.microBatchTokens) {
       try Cancellation.check()
-      let owners = micro.flatMap { index in samples[index].targets.map { _ in index } }
-      let values = try loss.logProbabilities(
-        try reader.rows(micro.map { samples[$0].packed }), of: micro.flatMap { wanted[$0] })
-      for (owner, own) in zip(owners, values) { results[owner].append(own) }
+      let owners = micro.flatMap { index in samples[index].lossRows.map { _ in index } }
+      let entries = micro.flatMap { wanted[$0] }
+      func take(_ rows: Tensor, into results: inout [[[Float]]]) throws {
+        for (owner, values) in zip(owners, try loss.logProbabilities(rows, of: entries)) {
+          results[owner].append(values)
+        }
+      }
+      let rows = try reader.rows(micro.map { samples[$0] }) { if alone { try take($0, into: &base) } }
+      try take(rows, into: &own)
       done += micro.count
       report(done, samples.count)
     }
-    return results
+    return (own, base)
   }
 }

@@ -11,18 +11,33 @@ extension LadderModel {
   ) throws -> Evaluation {
     let (examples, count) = try encoder.pairs(samples, name: name)
     let sequences = examples.flatMap(\.sequences), began = ContinuousClock.now
-    func logLikelihoods(_ losses: [[Float]]) -> [Double] { losses.map { -$0.reduce(0.0) { $0 + Double($1) } } }
-    let isAlone = predictor is BackbonePredictor && predictor.keepsActivations
-    let passes = isAlone ? 1 : 2, total = examples.count
-    let own = logLikelihoods(try losses(sequences, options) { done, all in report(done * total / all / passes, total) })
-    // Of the model alone.
+    let packed = examples.flatMap(\.packed), total = examples.count
+    // The rows of a packed sample are those of its texts, one after another.
+    var targets = sequences.flatMap(\.targets)[...]
+    let wanted = packed.map { sample in
+      defer { targets = targets.dropFirst(sample.lossRows.count) }
+      return targets.prefix(sample.lossRows.count).map { [$0] }
+    }
+    func logLikelihoods(_ scores: [[[Float]]]) -> [Double] {
+      var rows = scores.joined().map { Double($0[0]) }[...]
+      return sequences.map { sequence in
+        defer { rows = rows.dropFirst(sequence.targets.count) }
+        return rows.prefix(sequence.targets.count).reduce(0, +)
+      }
+    }
+    let passes = predictor.readsAlone ? 1 : 2
+    let scores = try score(packed, options, wanted: wanted, of: predictor, alone: predictor.readsAlone) { done, all in
+      report(done * total / all / passes, total)
+    }
+    let own = logLikelihoods(scores.own)
+    // Of the model alone: from the same pass, or with additions inside the model from one without them.
     let base =
-      isAlone
-      ? own
+      predictor.readsAlone
+      ? logLikelihoods(scores.alone)
       : logLikelihoods(
-        try losses(sequences, options, of: BackbonePredictor(backbone)) { done, all in
+        try score(packed, options, wanted: wanted, of: BackbonePredictor(backbone)) { done, all in
           report((all + done) * total / all / 2, total)
-        })
+        }.own)
     let pairs = examples.indices.map { i in
       PreferencePair(
         chosen: own[2 * i], rejected: own[2 * i + 1],
@@ -33,7 +48,7 @@ extension LadderModel {
     }
     let gains = examples.indices.map { (own[2 * $0] - base[2 * $0]) - (own[2 * $0 + 1] - base[2 * $0 + 1]) }
     func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(1, values.count)) }
-    let tokens = sequences.reduce(0) { $0 + $1.tokens.count }
+    let tokens = examples.reduce(0) { $0 + $1.tokens }
     var result = Evaluation(
       task: name, metric: .preference, value: mean(pairs.map { $0.chosen > $0.rejected ? 1 : 0 }), examples: total,
       loss: mean(pairs.map { $0.evaluate(options.preference).loss }),

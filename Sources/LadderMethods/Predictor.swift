@@ -10,6 +10,8 @@ package protocol Predictor: AnyObject {
   var rungs: [Int] { get }
   /// Whether the model's own activations are what it reads: an activation cache may hold them.
   var keepsActivations: Bool { get }
+  /// Whether the model's own rows come with its own: there is no second pass for them.
+  var readsAlone: Bool { get }
   /// - Parameters:
   ///   - maxTokens: the longest sample.
   ///   - cache: of these rungs; only where `keepsActivations`.
@@ -23,7 +25,12 @@ package protocol Predictor: AnyObject {
 /// Reads whole samples.
 package protocol RowReader: AnyObject {
   /// The head's input at the samples' loss rows, [d, rows]; valid until the next call.
-  func rows(_ samples: [PackedSample]) throws -> Tensor
+  /// - Parameter alone: called first with the same of the model alone, where the predictor `readsAlone`.
+  func rows(_ samples: [PackedSample], alone: ((Tensor) throws -> Void)?) throws -> Tensor
+}
+
+extension RowReader {
+  package func rows(_ samples: [PackedSample]) throws -> Tensor { try rows(samples, alone: nil) }
 }
 
 /// The model itself, as it is or with an adapter that llama.cpp applies: the method that adds nothing.
@@ -31,6 +38,7 @@ package final class BackbonePredictor: Predictor {
   package let backbone: Backbone
   package let rungs: [Int] = []
   package var keepsActivations: Bool { adapter == nil }
+  package var readsAlone: Bool { adapter == nil }
   private let adapter: EngineAdapter?
 
   package init(_ backbone: Backbone, adapter: EngineAdapter? = nil) {
@@ -60,10 +68,11 @@ package final class BackboneRows: RowReader {
     pool = TensorPool(backbone.engine, tensors: 8)
   }
 
-  package func rows(_ samples: [PackedSample]) throws -> Tensor {
+  package func rows(_ samples: [PackedSample], alone: ((Tensor) throws -> Void)?) throws -> Tensor {
     try pool.reset()
     let final = try pool.make(.float32, [width, samples.reduce(0) { $0 + $1.lossRows.count }])
     try source.run(samples, taps: [], final: final)
+    try alone?(final)
     return final
   }
 }

@@ -104,7 +104,7 @@ public struct RandomModel: Sendable {
 
   private var entries: [Entry] {
     let width = shape.width
-    let headSize = shape.headSize ?? width / shape.heads
+    let headSize = shape.headSize ?? width / max(1, shape.heads)
     let queries = headSize * shape.heads, keys = headSize * shape.keyHeads
     func matrix(_ name: String, _ columns: Int, _ rows: Int, _ scale: Float = 0.02) -> Entry {
       let type = rows == shape.vocabulary ? headType : blockType
@@ -144,6 +144,11 @@ public struct RandomModel: Sendable {
 
   /// - Parameter headerOnly: leave the tensors' data out.
   public func write(_ path: String, headerOnly: Bool) throws {
+    guard shape.heads > 0, shape.keyHeads > 0, shape.heads % shape.keyHeads == 0 else {
+      throw LadderError(
+        .data, "no model of this shape can be measured: \(shape.heads) heads share \(shape.keyHeads) of keys and values"
+      )
+    }
     guard let file = gguf_init_empty() else { throw LadderError(.engine, "no GGUF context") }
     defer { gguf_free(file) }
     let architecture = shape.architecture

@@ -68,10 +68,11 @@ public struct Trainer: Sendable {
     let held = try validation.map { try encoder.examples($0, name: "the validation samples").examples }
     let lengths = examples.map(\.tokens)
 
-    let identity = RunIdentity(encoded, validation: held?.flatMap(\.sequences), cacheFormat: cache?.format(for: backbone))
+    let identity = RunIdentity(
+      encoded, validation: held?.flatMap(\.sequences), cacheFormat: cache?.format(for: backbone))
     try refuse(identity.differences(from: earlier?.identity ?? identity))
 
-    let longest = (encoded + (held?.flatMap(\.sequences) ?? [])).map(\.tokens.count).max() ?? 1
+    let longest = (examples + (held ?? [])).flatMap(\.packed).map(\.tokens.count).max() ?? 1
     let store = try cache.map { try $0.open(backbone, rungs: tuning.outline(on: backbone.outline).rungs) }
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: store)
     var cacheNote = CacheNote(store)

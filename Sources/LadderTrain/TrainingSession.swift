@@ -128,8 +128,7 @@ package final class TrainingSession {
     likelihood?.begin(head)
     for (index, examples) in microBatches(batch).enumerated() {
       try Cancellation.check()
-      let samples = examples.flatMap(\.sequences)
-      try timed(\.backbone) { try learner.read(samples.map(\.packed)) }
+      try timed(\.backbone) { try learner.read(examples.flatMap(\.packed)) }
       try timed(\.head) { try objective.prepare(examples, learner) }
       let rows = try timed(\.trained) {
         try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index))
@@ -167,7 +166,7 @@ package final class TrainingSession {
     var sum = 0.0
     for group in microBatches(examples) {
       try Cancellation.check()
-      try learner.read(group.flatMap(\.sequences).map(\.packed))
+      try learner.read(group.flatMap(\.packed))
       try objective.prepare(group, learner)
       sum += try objective.evaluate(try learner.forward(dropout: nil), group, gradient: nil, scale: 1, seed: 0)
     }

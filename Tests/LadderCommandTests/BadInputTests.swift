@@ -135,6 +135,30 @@ import Testing
     expect(try Command.run(["inspect", folder.file("run")], in: folder), 65, "ladder.json")
   }
 
+  @Test func craftedWeights() throws {
+    #expect(try train(["--steps", "1"]).status == 0)
+    let weights = URL(fileURLWithPath: folder.file("run/ladder.safetensors"))
+    let offsets = ["9223372036854775807, 9223372036854775807", "-8, 8", "0, 9223372036854775806", "8, 4"]
+    let shapes = ["[9223372036854775807, 4]", "[-1]", "[4294967296, 4294967296]"]
+    for (shape, offset) in shapes.map({ ($0, "0, 4") }) + offsets.map({ ("[1]", $0) }) {
+      let header = "{\"a\": {\"dtype\": \"F32\", \"shape\": \(shape), \"data_offsets\": [\(offset)]}}"
+      var bytes = withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian) { Data($0) }
+      bytes.append(Data(header.utf8) + Data(count: 16))
+      try bytes.write(to: weights)
+      let arguments = ["eval", "--model", model, "--adapter", folder.file("run"), "--data", data, "--device", "CPU"]
+      expect(try Command.run(arguments, in: folder), 65, "ladder.safetensors")
+    }
+  }
+
+  @Test func aModelOfImpossibleSizes() throws {
+    for (method, heads) in [("qlora", 0), ("qlora", -1), ("lst", 1 << 30)] {
+      let odd = try folder.model("odd.gguf") { $0.headerHeads = heads }
+      expect(try train(["--method", method, "--steps", "1"], model: odd), 65, "odd.gguf")
+      let planned = try Command.run(["plan", "--model", odd], in: folder)
+      #expect([0, 65].contains(planned.status), "a line, not a trap: \(planned.errors)")
+    }
+  }
+
   #if os(Linux)
     /// A file system of its own with little room; where this process may not mount one, a limit on the size of files
     /// stands in.

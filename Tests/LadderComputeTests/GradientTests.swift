@@ -93,7 +93,7 @@ import LadderCompute
 
   @Test(arguments: [[5], [3, 4, 2], [11], [2, 9, 3, 3, 1]]) func attention(_ lengths: [Int]) throws {
     let n = lengths.reduce(0, +)
-    let blocks = try AttentionBlocks(lengths: lengths, rows: 4, pool: d.pool)
+    let blocks = try AttentionBlocks(lengths.map { .init(length: $0) }, rows: 4, pool: d.pool)
     try d.check([d.random([8, 2, n], seed: 1), d.random([8, 2, n], seed: 2), d.random([8, 2, n], seed: 3)]) { tape, x in
       tape.attention(x[0], x[1], x[2], blocks, scale: 0.35)
     }
@@ -168,7 +168,8 @@ import LadderCompute
       v = try d.random([8, 2, n], seed: 3)
     let graph = try Graph(d.engine), tape = Tape(graph)
     let packed = graph.keep(
-      tape.attention(q, k, v, try AttentionBlocks(lengths: lengths, rows: 4, pool: d.pool), scale: 0.3))
+      tape.attention(q, k, v, try AttentionBlocks(lengths.map { .init(length: $0) }, rows: 4, pool: d.pool), scale: 0.3)
+    )
     var alone: [Tensor] = [], start = 0
     for length in lengths {
       func part(_ x: Tensor) -> Tensor { graph.contiguous(graph.slice(x, 2, start..<(start + length))) }

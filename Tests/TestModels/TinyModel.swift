@@ -14,6 +14,8 @@ package struct TinyModel {
   package var width = 64
   package var feedForward = 96
   package var heads = 4
+  /// What the header says instead.
+  package var headerHeads: Int?
   package var keyHeads = 2
   package var vocabulary = 512
   package var tied = false
@@ -35,7 +37,7 @@ package struct TinyModel {
     gguf_set_val_u32(file, "\(a).context_length", 4096)
     gguf_set_val_u32(file, "\(a).embedding_length", UInt32(width))
     gguf_set_val_u32(file, "\(a).feed_forward_length", UInt32(feedForward))
-    gguf_set_val_u32(file, "\(a).attention.head_count", UInt32(heads))
+    gguf_set_val_u32(file, "\(a).attention.head_count", UInt32(truncatingIfNeeded: headerHeads ?? heads))
     gguf_set_val_u32(file, "\(a).attention.head_count_kv", UInt32(keyHeads))
     gguf_set_val_u32(file, "\(a).rope.dimension_count", UInt32(head))
     gguf_set_val_f32(file, "\(a).rope.freq_base", architecture == .gemma3 ? 1_000_000 : 10000)

@@ -22,6 +22,10 @@ package struct SampleKey: Hashable {
       lowSum.mix(UInt64(row))
       highSum.mix(UInt64(row) &+ 0x1_0000_0000)
     }
+    if let fork = sample.fork {
+      lowSum.mix(UInt64(fork.shared))
+      highSum.mix(UInt64(fork.second))
+    }
     low = lowSum.value
     high = highSum.value
   }

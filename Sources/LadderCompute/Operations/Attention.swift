@@ -19,29 +19,67 @@ package struct AttentionBlocks {
   /// The next multiple of `step`.
   package static func rounded(_ count: Int) -> Int { (count + step - 1) / step * step }
 
+  /// Where a sample's rows lie: all of one text, or two texts whose first `shared` rows are common, the second text's own
+  /// rows beginning at row `second`.
+  package struct Span: Equatable, Sendable {
+    package var length: Int
+    package var shared: Int
+    package var second: Int
+
+    package init(length: Int, shared: Int = 0, second: Int? = nil) {
+      self.length = length
+      self.shared = shared
+      self.second = second ?? length
+    }
+
+    /// Each row's place in its own text.
+    package var positions: [Int] { (0..<length).map { $0 < second ? $0 : shared + $0 - second } }
+  }
+
+  /// What a query row sees: itself and all rows from `earliest` on but those of `hidden`.
+  private struct Sight {
+    var earliest: Int
+    var hidden: Range<Int>
+
+    /// - Parameters:
+    ///   - row: within the sample.
+    ///   - start: the sample's first row.
+    init(_ row: Int, of span: Span, at start: Int, window: Int?) {
+      let isSecond = row >= span.second
+      let position = isSecond ? span.shared + row - span.second : row
+      let first = max(0, window.map { position + 1 - $0 } ?? 0)
+      earliest = start + (isSecond && first >= span.shared ? span.second + first - span.shared : first)
+      hidden = isSecond ? max(earliest, start + span.shared)..<max(earliest, start + span.second) : start..<start
+    }
+  }
+
   let blocks: [Block]
   package var count: Int { blocks.count }
   package let tokens: Int
 
   /// - Parameters:
-  ///   - lengths: tokens of each sample, in the order in which they are packed.
+  ///   - spans: the samples in the order in which they are packed.
   ///   - rows: query rows of a block.
-  ///   - window: a query sees this many tokens, itself the last; nil sees all before it.
-  package init(lengths: [Int], rows: Int = 128, window: Int? = nil, pool: TensorPool) throws {
-    // For each row, where its sample starts.
-    let starts = lengths.reduce(into: [Int]()) { starts, length in
-      starts += repeatElement(starts.count, count: length)
+  ///   - window: a query sees this many tokens of its text, itself the last; nil sees all before it.
+  package init(_ spans: [Span], rows: Int = 128, window: Int? = nil, pool: TensorPool) throws {
+    var sights: [Sight] = []
+    for span in spans {
+      let start = sights.count
+      sights += (0..<span.length).map { Sight($0, of: span, at: start, window: window) }
     }
-    let tokens = starts.count
+    let tokens = sights.count
     blocks = try stride(from: 0, to: tokens, by: rows).map { first in
       let queries = first..<min(first + rows, tokens)
-      func earliest(_ query: Int) -> Int { max(starts[query], window.map { query + 1 - $0 } ?? 0) }
-      let keys = (earliest(first) / Self.step * Self.step)..<queries.upperBound
-      if earliest(queries.upperBound - 1) == keys.lowerBound { return Block(queries: queries, keys: keys, mask: nil) }
+      let own = sights[queries]
+      let earliest = own.reduce(first) { min($0, $1.earliest) }
+      let keys = (earliest / Self.step * Self.step)..<queries.upperBound
+      if own.allSatisfy({ $0.earliest == keys.lowerBound && $0.hidden.isEmpty }) {
+        return Block(queries: queries, keys: keys, mask: nil)
+      }
       var values = [Float](repeating: -.infinity, count: keys.count * queries.count)
       for query in queries {
-        let row = (query - queries.lowerBound) * keys.count
-        for key in earliest(query)...query { values[row + key - keys.lowerBound] = 0 }
+        let row = (query - queries.lowerBound) * keys.count - keys.lowerBound, sight = sights[query]
+        for key in sight.earliest...query where !sight.hidden.contains(key) { values[row + key] = 0 }
       }
       return Block(queries: queries, keys: keys, mask: try pool.make(values, [keys.count, queries.count]))
     }

@@ -60,7 +60,7 @@ package struct BlockShape: Sendable, Equatable {
     }
     guard let family = Family(rawValue: architecture) else { throw refuse("this is \(architecture)") }
     func need(_ key: String) throws -> Int {
-      guard let value = file.own(key) else {
+      guard let value = try file.size(key) else {
         throw LadderError(.data, "\(file.path): the header names no \(architecture).\(key); convert the model again")
       }
       return value
@@ -77,8 +77,8 @@ package struct BlockShape: Sendable, Equatable {
     width = try need("embedding_length")
     feedForward = try need("feed_forward_length")
     heads = try need("attention.head_count")
-    keyHeads = file.own("attention.head_count_kv") ?? heads
-    headSize = file.own("attention.key_length") ?? width / heads
+    keyHeads = try file.size("attention.head_count_kv") ?? heads
+    headSize = try file.size("attention.key_length") ?? width / heads
     epsilon = number("attention.layer_norm_rms_epsilon") ?? 1e-6
     ropeBase = number("rope.freq_base") ?? 10000
     let factor = number("rope.scaling.factor") ?? number("rope.scale_linear") ?? 1

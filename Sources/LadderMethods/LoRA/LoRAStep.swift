@@ -43,8 +43,8 @@ package final class LoRAStep {
     lossRows = batch.lossRows
     let needsWindow = shape.window.map { window in samples.contains { $0.tokens.count > window } } ?? false
     places = LoRAModel.Places(
-      positions: batch.positions, whole: try AttentionBlocks(lengths: batch.lengths, pool: pool),
-      windowed: needsWindow ? try AttentionBlocks(lengths: batch.lengths, window: shape.window, pool: pool) : nil)
+      positions: batch.positions, whole: try AttentionBlocks(batch.spans, pool: pool),
+      windowed: needsWindow ? try AttentionBlocks(batch.spans, window: shape.window, pool: pool) : nil)
     states = try (0..<shape.blocks).map { _ in try pool.make(.float32, [shape.width, batch.rows]) }
     gradientOfState = try pool.make(.float32, [shape.width, batch.rows])
     last = try pool.make(.float32, [shape.width, batch.lossRows.count])

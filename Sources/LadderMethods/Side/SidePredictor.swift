@@ -8,6 +8,7 @@ package final class SidePredictor: Predictor {
   package let backbone: Backbone
   package var rungs: [Int] { network.geometry.rungs }
   package let keepsActivations = true
+  package let readsAlone = true
 
   package init(_ network: SideNetwork, _ backbone: Backbone) {
     self.network = network
@@ -34,8 +35,9 @@ private final class SideRows: RowReader {
     self.taps = taps
   }
 
-  func rows(_ samples: [PackedSample]) throws -> Tensor {
+  func rows(_ samples: [PackedSample], alone: ((Tensor) throws -> Void)?) throws -> Tensor {
     try step.read(samples, from: taps)
+    try alone?(step.finalRows)
     return try step.forward()
   }
 }

@@ -73,7 +73,7 @@ package final class SideStep {
       states: try (0..<(geometry.layers - 1) / geometry.interval).map { _ in try pool.make(.float32, [width, rows]) },
       top: try pool.make(.float32, [width, lossRows]), gradientOfState: try pool.make(.float32, [width, rows]),
       attended: (0..<geometry.layers).map { _ in KeptResults(pool, type) },
-      blocks: try AttentionBlocks(lengths: batch.lengths, pool: pool))
+      blocks: try AttentionBlocks(batch.spans, pool: pool))
     let made = Activations(batch: batch, taps: taps, final: final, side: side)
     activations = made
     return made

@@ -28,6 +28,8 @@ public struct PreferenceSettings: Codable, Sendable, Equatable {
     func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
     try require(beta > 0 && beta.isFinite, "`beta` must be above 0")
     try require((0..<0.5).contains(labelSmoothing), "`labelSmoothing` is a share below a half")
+    try require(
+      labelSmoothing == 0 || loss == .sigmoid, "`labelSmoothing` is for the loss sigmoid; \(loss.rawValue) has none")
   }
 
   /// Whether the loss compares with the model alone.
