@@ -1,5 +1,5 @@
 /// Where the backbone's activations are kept for later epochs and runs.
-public struct CacheOptions: Sendable, Equatable {
+public struct CacheOptions: Codable, Sendable, Equatable {
   public var directory: String
   public var format = ActivationCache.Format.bf16
   /// Bytes that the folder may take; nil sets no limit.
