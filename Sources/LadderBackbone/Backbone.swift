@@ -5,7 +5,8 @@ import LadderCore
 
 /// A frozen language model: any decoder-only GGUF that llama.cpp loads.
 ///
-/// Nothing of it is ever trained. Its weights are held once, as the file has them.
+/// Nothing of it is ever trained. Its weights are held once, as the file has them. Several tasks may train, evaluate and
+/// generate on one backbone: their computations take turns.
 public final class Backbone: @unchecked Sendable {
   public let path: String
   public let file: GGUFFile
@@ -25,45 +26,38 @@ public final class Backbone: @unchecked Sendable {
   package let engine: Engine
   private let lock = NSRecursiveLock()
   private var whole: ModelOwner?
-  private var currentHead: Head?
+  private var currentHead: Head
   private let vocabularyModel: ModelOwner
 
   /// Loads a model.
   /// - Parameters:
   ///   - threads: CPU threads; nil takes one per core.
   ///   - device: one of `Device.all`; nil takes the first accelerator, or the CPU.
-  ///   - head: the head's description, where an activation cache has it: only the head and the tokenizer are loaded
-  ///     then, and the blocks when something needs them.
   /// - Throws: `missing`, `data` for a file that is no decoder-only GGUF, `usage` for an unknown device.
-  public init(path: String, threads: Int? = nil, device: String? = nil, head: HeadDescription? = nil) throws {
-    let file = try GGUFFile(path: path)
-    try file.requireDecoder()
-    let engine = try Engine(threads: threads, device: device)
-    let owner = try ModelLoading.load(path, engine, vocabularyOnly: head != nil)
-    guard let vocabulary = llama_model_get_vocab(owner.model), llama_vocab_type(vocabulary) != LLAMA_VOCAB_TYPE_NONE
-    else {
-      throw LadderError(
-        .data, "\(path) carries no tokenizer; convert the model again with its tokenizer files beside it")
-    }
-    guard let blocks = file.own("block_count"), let width = file.own("embedding_length") else {
-      throw LadderError(.data, "\(path): the header names no block_count or embedding_length; convert the model again")
-    }
-    self.path = path
-    self.file = file
-    fingerprint = try file.fingerprint()
-    self.blocks = blocks
-    self.width = width
-    self.vocabulary = Int(llama_vocab_n_tokens(vocabulary))
+  public convenience init(path: String, threads: Int? = nil, device: String? = nil) throws(LadderError) {
+    self.init(try LadderError.unify { try Parts(path: path, threads: threads, device: device, head: nil) })
+  }
+
+  /// - Parameter head: the head's description, where an activation cache has it: only the head and the tokenizer are
+  ///   loaded then, and the blocks when something needs them.
+  package convenience init(path: String, threads: Int? = nil, device: String? = nil, head: HeadDescription?) throws {
+    self.init(try Parts(path: path, threads: threads, device: device, head: head))
+  }
+
+  private init(_ parts: Parts) {
+    path = parts.file.path
+    file = parts.file
+    fingerprint = parts.fingerprint
+    blocks = parts.blocks
+    width = parts.width
+    vocabulary = Int(llama_vocab_n_tokens(parts.vocabulary))
     contextLength = file.own("context_length") ?? 0
     weightsBytes = file.tensors.reduce(0) { $0 + $1.bytes }
-    tokenizer = Tokenizer(vocabulary: vocabulary, owner: owner)
-    vocabularyModel = owner
-    self.engine = engine
-    if let head {
-      currentHead = try Head.load(head, file, engine)
-    } else {
-      try adopt(owner)
-    }
+    tokenizer = Tokenizer(vocabulary: parts.vocabulary, owner: parts.owner)
+    vocabularyModel = parts.owner
+    engine = parts.engine
+    currentHead = parts.head
+    whole = parts.isWhole ? parts.owner : nil
   }
 
   /// The device that runs the model, by ggml's name.
@@ -79,15 +73,10 @@ public final class Backbone: @unchecked Sendable {
   package func enginePointer() throws -> OpaquePointer { try model() }
 
   /// The frozen output head.
-  package var head: Head {
-    lock.withLock {
-      guard let currentHead else { preconditionFailure("a backbone always has its head") }
-      return currentHead
-    }
-  }
+  package var head: Head { lock.withLock { currentHead } }
 
   /// - Throws: `data` where the model has no template.
-  public func chatTemplate() throws -> ChatTemplate {
+  public func chatTemplate() throws(LadderError) -> ChatTemplate {
     guard let source = llama_model_chat_template(vocabularyModel.model, nil) else {
       throw LadderError(.data, "\(path) has no chat template; write the samples as prompt and completion")
     }
@@ -99,7 +88,9 @@ public final class Backbone: @unchecked Sendable {
     try lock.withLock {
       if let whole { return whole.model }
       let owner = try ModelLoading.load(path, engine, vocabularyOnly: false)
-      try adopt(owner)
+      // The model's own head from here on; the one that was read for itself is freed.
+      currentHead = try Parts.head(of: owner, file, engine, blocks: blocks)
+      whole = owner
       return owner.model
     }
   }
@@ -110,14 +101,50 @@ public final class Backbone: @unchecked Sendable {
     return llama_model_is_recurrent(model) || llama_model_is_hybrid(model)
   }
 
-  private func adopt(_ owner: ModelOwner) throws {
-    if llama_model_has_encoder(owner.model) || !llama_model_has_decoder(owner.model)
-      || llama_model_is_diffusion(owner.model)
-    {
-      throw LadderError(.data, "\(path) is not a decoder-only language model (\(file.architecture))")
+  /// What a file gives.
+  private struct Parts {
+    let file: GGUFFile
+    let fingerprint: String
+    let engine: Engine
+    let owner: ModelOwner
+    /// Whether the blocks are loaded too.
+    let isWhole: Bool
+    let vocabulary: OpaquePointer
+    let blocks: Int
+    let width: Int
+    let head: Head
+
+    init(path: String, threads: Int?, device: String?, head: HeadDescription?) throws {
+      file = try GGUFFile(path: path)
+      try file.requireDecoder()
+      engine = try Engine(threads: threads, device: device)
+      isWhole = head == nil
+      owner = try ModelLoading.load(path, engine, vocabularyOnly: !isWhole)
+      guard let vocabulary = llama_model_get_vocab(owner.model), llama_vocab_type(vocabulary) != LLAMA_VOCAB_TYPE_NONE
+      else {
+        throw LadderError(
+          .data, "\(path) carries no tokenizer; convert the model again with its tokenizer files beside it")
+      }
+      guard let blocks = file.own("block_count"), let width = file.own("embedding_length") else {
+        throw LadderError(
+          .data, "\(path): the header names no block_count or embedding_length; convert the model again")
+      }
+      self.vocabulary = vocabulary
+      self.blocks = blocks
+      self.width = width
+      self.head =
+        if let head { try Head.load(head, file, engine) } else {
+          try Self.head(of: owner, file, engine, blocks: blocks)
+        }
+      fingerprint = try file.fingerprint()
     }
-    // The model's own head from here on; one that was read for itself is freed.
-    currentHead = try Head.capture(owner.model, engine, blocks: blocks, path: path)
-    whole = owner
+
+    static func head(of owner: ModelOwner, _ file: GGUFFile, _ engine: Engine, blocks: Int) throws -> Head {
+      let model = owner.model
+      if llama_model_has_encoder(model) || !llama_model_has_decoder(model) || llama_model_is_diffusion(model) {
+        throw LadderError(.data, "\(file.path) is not a decoder-only language model (\(file.architecture))")
+      }
+      return try Head.capture(model, engine, blocks: blocks, path: file.path)
+    }
   }
 }

@@ -10,7 +10,7 @@ public struct ChatTemplate: Sendable {
 
   /// The conversation as the model expects it; `opensAnswer` ends it where the assistant's turn begins.
   /// - Throws: `data` for a template that llama.cpp does not know.
-  public func render(_ messages: [ChatMessage], opensAnswer: Bool) throws -> String {
+  public func render(_ messages: [ChatMessage], opensAnswer: Bool) throws(LadderError) -> String {
     let strings = messages.flatMap { [strdup($0.role), strdup($0.content)] }
     defer { strings.forEach { free($0) } }
     let list = messages.indices.map { llama_chat_message(role: strings[2 * $0], content: strings[2 * $0 + 1]) }

@@ -13,7 +13,8 @@ package final class EngineAdapter {
   package init(path: String, _ backbone: Backbone) throws {
     guard FileManager.default.fileExists(atPath: path) else { throw LadderError(.missing, "no adapter at \(path)") }
     Log.clearError()
-    guard let pointer = llama_adapter_lora_init(try backbone.model(), path) else {
+    let model = try backbone.model()
+    guard let pointer = backbone.engine.inTurn({ llama_adapter_lora_init(model, path) }) else {
       throw LadderError(.data, "\(path) is no adapter of this model: \(Log.takeError())")
     }
     self.pointer = pointer

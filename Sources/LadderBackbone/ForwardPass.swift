@@ -36,8 +36,7 @@ package final class ForwardPass: TapSource {
   ///     engine by.
   package init(
     _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96,
-    exactAttention: Bool = false,
-    adapter: EngineAdapter? = nil, runsHead: Bool = false
+    exactAttention: Bool = false, adapter: EngineAdapter? = nil, runsHead: Bool = false
   ) throws {
     self.adapter = adapter
     self.sharedLength = sharedLength
@@ -46,8 +45,11 @@ package final class ForwardPass: TapSource {
     self.maxTokens = maxTokens
     let size = max(unit, maxTokens)
     self.unit = min(unit, size)
-    outputsPerCall = min(
-      self.unit, runsHead ? max(1, (1 << 30) / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall)
+    // Short calls cost an accelerator more than the logits' bytes, which the engine sets aside though none is computed.
+    let spared = runsHead ? 1 << 30 : 1 << 29
+    let most =
+      runsHead || !backbone.engine.isCPU ? max(1, spared / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall
+    outputsPerCall = min(self.unit, most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = try backbone.takesOneSequence() ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
     capture = TapCapture(
@@ -77,12 +79,13 @@ package final class ForwardPass: TapSource {
     Log.clearError()
     guard let context = llama_init_from_model(try backbone.model(), parameters) else {
       throw LadderError(
-        .engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller --max-length")
+        .engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller `maxLength`")
     }
     self.context = context
     llama_attach_threadpool(context, backbone.engine.threadpool, backbone.engine.threadpool)
     if let adapter {
-      var adapters: [OpaquePointer?] = [adapter.pointer], scales: [Float] = [1]
+      var adapters: [OpaquePointer?] = [adapter.pointer]
+      var scales: [Float] = [1]
       guard llama_set_adapters_lora(context, &adapters, 1, &scales) == 0 else {
         throw LadderError(.engine, "llama.cpp could not apply the adapter")
       }
@@ -104,7 +107,8 @@ package final class ForwardPass: TapSource {
     var first = 0
     while first < samples.count {
       // As many whole samples as one call holds: a short sample then attends over a short cache.
-      var last = first, tokens = 0, outputs = 0
+      var last = first
+      var tokens = 0, outputs = 0
       while last < samples.count, last - first < maxSequences {
         let sample = samples[last]
         if last > first, tokens + sample.tokens.count > unit || outputs + sample.lossRows.count > outputsPerCall {
@@ -137,10 +141,12 @@ package final class ForwardPass: TapSource {
   /// loss rows than it has room for. Such a cut is at a multiple of 64 tokens and leaves 64 or more, the tile of the
   /// engine's attention kernel: its sums then stay the same to the last bit.
   private func pieces(_ sample: PackedSample) -> [Range<Int>] {
-    let tile = 64, n = sample.tokens.count
-    var result: [Range<Int>] = [], loss = sample.lossRows[...]
-    for start in stride(from: 0, to: n, by: unit) {
-      let end = min(start + unit, n)
+    let tile = 64
+    let count = sample.tokens.count
+    var result: [Range<Int>] = []
+    var loss = sample.lossRows[...]
+    for start in stride(from: 0, to: count, by: unit) {
+      let end = min(start + unit, count)
       var first = start
       while first < end {
         var last = end
@@ -182,10 +188,10 @@ package final class ForwardPass: TapSource {
   package func extend(_ extensions: [Extension], taps: [Tensor], final: Tensor) throws {
     capture.begin(taps: taps, final: final)
     var call = Call()
-    for e in extensions {
-      for (i, token) in e.tokens.enumerated() {
+    for added in extensions {
+      for (index, token) in added.tokens.enumerated() {
         if call.tokens == unit || call.outputs == outputsPerCall { try flush(&call) }
-        append(token, e.past + i, e.sequence, i == e.tokens.count - 1, &call)
+        append(token, added.past + index, added.sequence, index == added.tokens.count - 1, &call)
       }
     }
     try flush(&call)
@@ -199,12 +205,12 @@ package final class ForwardPass: TapSource {
   }
 
   private func append(_ token: Int32, _ position: Int, _ sequence: Int, _ isLoss: Bool, _ call: inout Call) {
-    let i = call.tokens
-    batch.token[i] = token
-    batch.pos[i] = Int32(position)
-    batch.n_seq_id[i] = 1
-    batch.seq_id[i]?[0] = Int32(sequence)
-    batch.logits[i] = isLoss ? 1 : 0
+    let place = call.tokens
+    batch.token[place] = token
+    batch.pos[place] = Int32(position)
+    batch.n_seq_id[place] = 1
+    batch.seq_id[place]?[0] = Int32(sequence)
+    batch.logits[place] = isLoss ? 1 : 0
     call.tokens += 1
     if isLoss { call.outputs += 1 }
   }
@@ -213,7 +219,7 @@ package final class ForwardPass: TapSource {
     if call.tokens == 0 { return }
     batch.n_tokens = Int32(call.tokens)
     Log.clearError()
-    let status = llama_decode(context, batch)
+    let status = backbone.engine.inTurn { llama_decode(context, batch) }
     guard status == 0 else {
       throw LadderError(.engine, "the backbone's forward pass failed (status \(status)): \(Log.takeError())")
     }

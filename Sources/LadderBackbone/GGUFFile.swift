@@ -59,10 +59,11 @@ public struct GGUFFile: Sendable {
     let magic = (try? handle.read(upToCount: 4)) ?? Data()
     try? handle.close()
     guard magic == Data("GGUF".utf8) else {
+      let start = magic.map { String(format: "%02x", $0) }.joined()
       throw LadderError(
         .data,
-        "\(path) is not a GGUF file (it starts with \(magic.map { String(format: "%02x", $0) }.joined())); convert the model with llama.cpp's convert_hf_to_gguf.py"
-      )
+        "\(path) is not a GGUF file (it starts with \(start)); "
+          + "convert the model with llama.cpp's convert_hf_to_gguf.py")
     }
     Log.install()
     Log.clearError()
@@ -97,8 +98,8 @@ public struct GGUFFile: Sendable {
     {
       throw LadderError(
         .data,
-        "\(path) is cut short: it has \(bytes) bytes and \(last.name) ends at \(last.offset + last.bytes); fetch the file again"
-      )
+        "\(path) is cut short: it has \(bytes) bytes and \(last.name) ends at \(last.offset + last.bytes); "
+          + "fetch the file again")
     }
   }
 
@@ -122,8 +123,7 @@ public struct GGUFFile: Sendable {
     }
     let encoders = [
       "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert",
-      "t5", "t5encoder", "clip",
-      "gemma-embedding", "wavtokenizer-dec",
+      "t5", "t5encoder", "clip", "gemma-embedding", "wavtokenizer-dec",
     ]
     if encoders.contains(architecture) || flag("\(architecture).attention.causal") == false
       || metadata["\(architecture).pooling_type"] != nil

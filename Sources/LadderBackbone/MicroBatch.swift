@@ -25,7 +25,8 @@ package struct MicroBatch {
     rows = AttentionBlocks.rounded(tokens)
     lengths = own + [rows - tokens]
     positions = try pool.make(lengths.flatMap { (0..<Int32($0)).map { $0 } })
-    var start: Int32 = 0, ids: [Int32] = []
+    var start: Int32 = 0
+    var ids: [Int32] = []
     for sample in samples {
       ids += sample.lossRows.map { start + Int32($0) }
       start += Int32(sample.tokens.count)

@@ -63,8 +63,8 @@ public struct ModelDimensions: Sendable, Equatable {
 extension ModelDimensions {
   /// Numbers in the matrices of all blocks, by the architecture's formula.
   package var blockNumbers: Int {
-    let q = heads * headSize, k = keyHeads * headSize
-    return blocks * (width * (q + 2 * k) + q * width + 3 * width * feedForward)
+    let queries = heads * headSize, keys = keyHeads * headSize
+    return blocks * (width * (queries + 2 * keys) + queries * width + 3 * width * feedForward)
   }
 
   /// Floating-point operations of attention per token of samples of this length.

@@ -65,7 +65,8 @@ final class TapCapture {
   /// Copies a computed tensor out; false at the final norm, so that the head is not run.
   func take(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
     guard let name = ggml_get_name(tensor) else { return true }
-    let width = Int(tensor.pointee.ne.0), rows = Int(tensor.pointee.ne.1), count = width * rows
+    let width = Int(tensor.pointee.ne.0), rows = Int(tensor.pointee.ne.1)
+    let count = width * rows
     if let index = rung(name) {
       seen += 1
       guard index < taps.count, count > 0 else { return true }

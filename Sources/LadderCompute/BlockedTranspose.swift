@@ -30,17 +30,21 @@ enum BlockedTranspose {
     guard let source = target.pointer.pointee.src.0.map({ Tensor($0) }), let from = source.pointer.pointee.data,
       let to = target.pointer.pointee.data
     else { return }
-    let k = source[0], n = source[1], across = (k + side - 1) / side, tiles = across * ((n + side - 1) / side)
-    for b in 0..<source[2] {
-      let own = UnsafeRawPointer(from) + b * source.stride(2), result = to + b * target.stride(2)
+    let width = source[0], height = source[1]
+    let across = (width + side - 1) / side
+    let tiles = across * ((height + side - 1) / side)
+    for matrix in 0..<source[2] {
+      let own = UnsafeRawPointer(from) + matrix * source.stride(2)
+      let result = to + matrix * target.stride(2)
       for tile in (tiles * thread / threads)..<(tiles * (thread + 1) / threads) {
         // Tiles run down the target's rows.
-        let columns = tile % across * side, rows = tile / across * side
-        let (columnRange, rowRange) = (columns..<min(columns + side, k), rows..<min(rows + side, n))
+        let column = tile % across * side, row = tile / across * side
+        let columns = column..<min(column + side, width)
+        let rows = row..<min(row + side, height)
         if target.stride(0) == 4 {
-          transpose(UInt32.self, own, source.stride(1), result, target.stride(1), columnRange, rowRange)
+          transpose(UInt32.self, own, source.stride(1), result, target.stride(1), columns, rows)
         } else {
-          transpose(UInt16.self, own, source.stride(1), result, target.stride(1), columnRange, rowRange)
+          transpose(UInt16.self, own, source.stride(1), result, target.stride(1), columns, rows)
         }
       }
     }
@@ -50,8 +54,7 @@ enum BlockedTranspose {
   @inline(__always)
   private static func transpose<Number: SIMDScalar & BitwiseCopyable>(
     _ type: Number.Type, _ source: UnsafeRawPointer, _ sourceStride: Int, _ target: UnsafeMutableRawPointer,
-    _ targetStride: Int, _ columns: Range<Int>,
-    _ rows: Range<Int>
+    _ targetStride: Int, _ columns: Range<Int>, _ rows: Range<Int>
   ) {
     typealias Four = SIMD4<Number>
     let size = MemoryLayout<Number>.size
@@ -63,11 +66,15 @@ enum BlockedTranspose {
     while column + 4 <= columns.upperBound {
       var row = rows.lowerBound
       while row + 4 <= rows.upperBound {
-        let from = source + row * sourceStride + size * column, to = target + column * targetStride + size * row
-        let a = from.loadUnaligned(as: Four.self), b = (from + sourceStride).loadUnaligned(as: Four.self)
-        let c = (from + 2 * sourceStride).loadUnaligned(as: Four.self),
-          d = (from + 3 * sourceStride).loadUnaligned(as: Four.self)
-        for i in 0..<4 { (to + i * targetStride).storeBytes(of: Four(a[i], b[i], c[i], d[i]), as: Four.self) }
+        let from = source + row * sourceStride + size * column
+        let to = target + column * targetStride + size * row
+        let first = from.loadUnaligned(as: Four.self)
+        let second = (from + sourceStride).loadUnaligned(as: Four.self)
+        let third = (from + 2 * sourceStride).loadUnaligned(as: Four.self)
+        let fourth = (from + 3 * sourceStride).loadUnaligned(as: Four.self)
+        for i in 0..<4 {
+          (to + i * targetStride).storeBytes(of: Four(first[i], second[i], third[i], fourth[i]), as: Four.self)
+        }
         row += 4
       }
       for row in row..<rows.upperBound { for i in column..<(column + 4) { copy(i, row) } }

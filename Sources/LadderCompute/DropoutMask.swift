@@ -9,21 +9,22 @@ extension SeededRandom {
   package mutating func fillDropoutMask(_ mask: Tensor, rate: Float) {
     let threshold = UInt8(min(255, max(0, (rate * 256).rounded())))
     let kept = 1 / (1 - Float(threshold) / 256)
-    let width = mask[0], rows = mask[1], seed = next()
+    let width = mask[0], rows = mask[1]
+    let seed = next()
     mask.withHostBytes(0, count: mask.bytes) { bytes in
       nonisolated(unsafe) let values = bytes.bindMemory(to: Float.self)
       let span = 64
       DispatchQueue.concurrentPerform(iterations: (rows + span - 1) / span) { part in
         for row in (part * span)..<min(rows, (part + 1) * span) {
           var random = SeededRandom(seed: seed, row)
-          var i = row * width
-          let end = i + width
-          while i < end {
+          var place = row * width
+          let end = place + width
+          while place < end {
             var word = random.next()
-            for _ in 0..<min(8, end - i) {
-              values[i] = UInt8(truncatingIfNeeded: word) < threshold ? 0 : kept
+            for _ in 0..<min(8, end - place) {
+              values[place] = UInt8(truncatingIfNeeded: word) < threshold ? 0 : kept
               word >>= 8
-              i += 1
+              place += 1
             }
           }
         }

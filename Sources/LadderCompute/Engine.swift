@@ -25,8 +25,8 @@ public struct Device: Sendable {
 
 /// The backends that graphs run on: the chosen device, and the CPU for what the device cannot do.
 ///
-/// An engine is used by one task at a time; its threads are shared with llama.cpp's context, so that two pools never
-/// spin against each other.
+/// Its threads are shared with llama.cpp's contexts, so that two pools never spin against each other, and its backends
+/// hold work memory: computations of several tasks take turns (`inTurn`).
 package final class Engine: @unchecked Sendable {
   package let device: ggml_backend_dev_t
   package let threads: Int
@@ -34,6 +34,7 @@ package final class Engine: @unchecked Sendable {
   /// The device's backend first, the CPU's last; one entry where the device is the CPU.
   let backends: [ggml_backend_t]
   package let threadpool: ggml_threadpool_t
+  private let turn = NSRecursiveLock()
 
   /// Processors that this process may run on: threads that wait for each other must not share one.
   package static var processors: Int {
@@ -71,7 +72,7 @@ package final class Engine: @unchecked Sendable {
     }
     var parameters = ggml_threadpool_params_default(Int32(threads))
     guard let pool = ggml_threadpool_new(&parameters) else {
-      throw LadderError(.engine, "could not start \(threads) threads; pass a smaller --threads")
+      throw LadderError(.engine, "could not start \(threads) threads; pass a smaller `threads`")
     }
     ggml_backend_cpu_set_n_threads(cpu, Int32(threads))
     ggml_backend_cpu_set_threadpool(cpu, pool)
@@ -92,6 +93,13 @@ package final class Engine: @unchecked Sendable {
   deinit {
     for backend in backends { ggml_backend_free(backend) }
     ggml_threadpool_free(threadpool)
+  }
+
+  /// Runs one computation while no other runs on this engine. A computation within a computation is part of it.
+  package func inTurn<Result, Failure: Error>(_ computation: () throws(Failure) -> Result) throws(Failure) -> Result {
+    turn.lock()
+    defer { turn.unlock() }
+    return try computation()
   }
 
   package var name: String { String(cString: ggml_backend_dev_name(device)) }
@@ -122,7 +130,8 @@ package final class Engine: @unchecked Sendable {
   func allocate(_ bytes: Int) throws(LadderError) -> ggml_backend_buffer_t {
     guard let buffer = ggml_backend_alloc_buffer(main, max(bytes, 1)) else {
       throw LadderError(
-        .engine, "no memory for \(bytes >> 20) MB on \(name): use a smaller --batch-size, --max-length or --micro-batch"
+        .engine,
+        "no memory for \(bytes >> 20) MB on \(name): use a smaller `batchSize`, `maxLength` or `microBatchTokens`"
       )
     }
     return buffer

@@ -52,9 +52,9 @@ package final class Graph {
     ggml_backend_sched_reset(scheduler)
     guard ggml_backend_sched_alloc_graph(scheduler, graph) else {
       throw LadderError(
-        .engine, "no memory for the side network's graph on \(engine.name): use a smaller --micro-batch")
+        .engine, "no memory for the side network's graph on \(engine.name): use a smaller `microBatchTokens`")
     }
-    try check(ggml_backend_sched_graph_compute(scheduler, graph))
+    try check(engine.inTurn { ggml_backend_sched_graph_compute(scheduler, graph) })
     place = memory.place
   }
 
@@ -65,7 +65,9 @@ package final class Graph {
   func displace() { place = nil }
 
   /// Runs the same nodes again.
-  func computeAgain() throws(LadderError) { try check(ggml_backend_graph_compute(engine.main, graph)) }
+  func computeAgain() throws(LadderError) {
+    try check(engine.inTurn { ggml_backend_graph_compute(engine.main, graph) })
+  }
 
   private func check(_ status: ggml_status) throws(LadderError) {
     guard status == GGML_STATUS_SUCCESS else {
@@ -207,8 +209,8 @@ package final class Graph {
 
   /// A view of the same elements in another shape; `a` is contiguous.
   package func reshape(_ a: Tensor, _ shape: [Int]) -> Tensor {
-    let s = shape.map(Int64.init) + [Int64](repeating: 1, count: 4 - shape.count)
-    return add(ggml_reshape_4d(context, a.pointer, s[0], s[1], s[2], s[3]))
+    let sizes = shape.map(Int64.init) + [Int64](repeating: 1, count: 4 - shape.count)
+    return add(ggml_reshape_4d(context, a.pointer, sizes[0], sizes[1], sizes[2], sizes[3]))
   }
 
   /// Dimension `i` of `a` becomes dimension `axes[i]`; a view.

@@ -43,8 +43,8 @@ package final class GraphSeries {
   ///   - nodes: at least as many as `build` adds.
   ///   - inputs: tensors that the graph reads or writes and that may lie elsewhere in the next pass of the same shape.
   package func run(nodes: Int, inputs: [Tensor] = [], _ build: (Graph) throws -> Void) throws {
-    let place = next,
-      addresses = inputs.flatMap { [UnsafeRawPointer($0.pointer), UnsafeRawPointer($0.pointer.pointee.data)] }
+    let place = next
+    let addresses = inputs.flatMap { [UnsafeRawPointer($0.pointer), UnsafeRawPointer($0.pointer.pointee.data)] }
     next += 1
     let earlier = place < entries.count ? entries[place] : nil
     if let earlier, earlier.inputs == addresses, earlier.graph.stands { return try earlier.graph.computeAgain() }

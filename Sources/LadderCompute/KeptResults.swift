@@ -38,12 +38,12 @@ package final class KeptResults {
       next = next + 1 < tensors.count ? next + 1 : 0
       return type == .float32 ? kept : graph.cast(kept, .float32)
     }
-    let y = make()
+    let made = make()
     do {
-      if next == tensors.count { tensors.append(try pool.make(type, y.shape)) }
-      graph.store(y, in: tensors[next])
+      if next == tensors.count { tensors.append(try pool.make(type, made.shape)) }
+      graph.store(made, in: tensors[next])
       next += 1
     } catch { failure = error }
-    return y
+    return made
   }
 }

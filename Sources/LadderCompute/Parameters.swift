@@ -48,7 +48,8 @@ package final class Parameters {
       let members = specifications.filter { $0.decays == decays }
       if members.isEmpty { continue }
       // Rows, so that threads share the optimiser's work.
-      let row = 1024, total = members.reduce(0) { $0 + Self.padded($1.count) }
+      let row = 1024
+      let total = members.reduce(0) { $0 + Self.padded($1.count) }
       let shape = [row, (total + row - 1) / row]
       let values = try pool.make(.float32, shape)
       values.zero()

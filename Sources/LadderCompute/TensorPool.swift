@@ -35,7 +35,7 @@ package final class TensorPool {
   package func make(ggmlType type: ggml_type, _ shape: [Int]) throws -> Tensor {
     let dimensions = shape.map(Int64.init)
     guard let pointer = ggml_new_tensor(context, type, Int32(dimensions.count), dimensions) else {
-      throw LadderError(.engine, "too many tensors in one step: use a smaller --batch-size")
+      throw LadderError(.engine, "too many tensors in one step: use a smaller `batchSize`")
     }
     let size = (engine.bytes(of: pointer) + alignment - 1) / alignment * alignment
     if buffers.isEmpty || used + size > ggml_backend_buffer_get_size(buffers[buffers.count - 1]) {

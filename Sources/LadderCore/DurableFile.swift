@@ -77,7 +77,7 @@ package enum DurableFile {
 
   private static func failure(_ path: String) -> LadderError {
     let code = errno
-    let advice = code == ENOSPC || code == EDQUOT ? "; make room and go on with --resume" : ""
+    let advice = code == ENOSPC || code == EDQUOT ? "; make room and go on with `resume`" : ""
     return LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(code)))\(advice)")
   }
 

@@ -34,7 +34,11 @@ public struct Sample: Sendable, Equatable {
 
   /// Reads a JSONL file; blank lines are passed over.
   /// - Throws: `missing`; `data` with file and line for the first line that is no sample.
-  public static func load(_ path: String) throws -> [Sample] {
+  public static func load(_ path: String) throws(LadderError) -> [Sample] {
+    try LadderError.unify { try read(path) }
+  }
+
+  private static func read(_ path: String) throws -> [Sample] {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
       throw LadderError(.missing, "no data file at \(path)")
@@ -44,9 +48,9 @@ public struct Sample: Sendable, Equatable {
     var samples: [Sample] = []
     for (index, line) in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
       if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }) { continue }
-      do {
+      do throws(LadderError) {
         samples.append(try Sample(json: Data(line)))
-      } catch let error as LadderError {
+      } catch {
         throw LadderError(.data, "\(path):\(index + 1): \(error.message)")
       }
     }
@@ -55,7 +59,11 @@ public struct Sample: Sendable, Equatable {
   }
 
   /// Reads one JSON object.
-  public init(json: Data) throws {
+  public init(json: Data) throws(LadderError) {
+    self = try LadderError.unify { try Self.parse(json) }
+  }
+
+  private static func parse(_ json: Data) throws -> Sample {
     func bad(_ message: String) -> LadderError { LadderError(.data, message) }
     let parsed: Any
     do {
@@ -82,13 +90,13 @@ public struct Sample: Sendable, Equatable {
     }
     func answer() throws -> String? { try (object["answer"] as? NSNumber)?.stringValue ?? string("answer") }
     if object["chosen"] != nil || object["rejected"] != nil {
-      self.init(try Self.preference(object, string, turns))
+      return Sample(try Self.preference(object, string, turns))
     } else if object["messages"] != nil {
       let turns = try turns("messages")
       guard turns.contains(where: { $0.role == "assistant" && !$0.content.isEmpty }) else {
         throw bad("no message of role \"assistant\" with a content to learn")
       }
-      self.init(.conversation(turns))
+      return Sample(.conversation(turns))
     } else if let prompt = try string("prompt") {
       guard let completion = try string("completion") else { throw bad("a \"prompt\" without a \"completion\"") }
       if completion.isEmpty { throw bad("the completion is empty: there is nothing to learn") }
@@ -100,16 +108,16 @@ public struct Sample: Sendable, Equatable {
         guard list.contains(completion) else { throw bad("the completion is not among the \"choices\"") }
         choices = list
       }
-      self.init(.completion(prompt: prompt, completion: completion), choices: choices, answer: try answer())
+      return Sample(.completion(prompt: prompt, completion: completion), choices: choices, answer: try answer())
     } else if let text = try string("text") {
       if text.isEmpty { throw bad("the text is empty: there is nothing to learn") }
-      self.init(.text(text))
+      return Sample(.text(text))
     } else if let instruction = try string("instruction") {
       guard let output = try string("output") else { throw bad("an \"instruction\" without an \"output\"") }
       if output.isEmpty { throw bad("the output is empty: there is nothing to learn") }
       let input = try string("input") ?? ""
       let question = input.isEmpty ? instruction : "\(instruction)\n\n### Input:\n\(input)"
-      self.init(
+      return Sample(
         .completion(prompt: "### Instruction:\n\(question)\n\n### Response:\n", completion: output),
         answer: try answer())
     } else {

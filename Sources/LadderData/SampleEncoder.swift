@@ -44,7 +44,7 @@ package struct SampleEncoder: Sendable {
   package func encode(_ samples: [Sample], name: String) throws -> (samples: [EncodedSample], count: Count) {
     let (encoded, count) = try inParallel(samples) { try encode($0, &$1) }
     if encoded.isEmpty {
-      throw LadderError(.data, "\(name): none of the \(samples.count) samples fits --max-length \(maxLength); raise it")
+      throw LadderError(.data, "\(name): none of the \(samples.count) samples fits `maxLength` \(maxLength); raise it")
     }
     return (encoded, count)
   }
@@ -75,7 +75,7 @@ package struct SampleEncoder: Sendable {
       return fitting.count == 2 ? TrainingExample(fitting) : nil
     }
     if pairs.isEmpty {
-      throw LadderError(.data, "\(name): none of the \(samples.count) pairs fits --max-length \(maxLength); raise it")
+      throw LadderError(.data, "\(name): none of the \(samples.count) pairs fits `maxLength` \(maxLength); raise it")
     }
     return (pairs, count)
   }

@@ -78,6 +78,12 @@ extension LadderModel {
   public func evaluate(
     _ samples: [Sample], name: String = "samples", options: EvaluationOptions = EvaluationOptions(),
     report: (Int, Int) -> Void = { _, _ in }
+  ) throws(LadderError) -> Evaluation {
+    try LadderError.unify { try measure(samples, name, options, report) }
+  }
+
+  private func measure(
+    _ samples: [Sample], _ name: String, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
   ) throws -> Evaluation {
     let encoder = SampleEncoder(backbone, maxLength: options.maxLength, overlong: options.overlong)
     switch options.metric == .auto ? Self.metric(for: samples) : options.metric {
@@ -117,7 +123,7 @@ extension LadderModel {
     _ report: (Int, Int) -> Void
   ) throws -> Evaluation {
     guard samples.allSatisfy({ !$0.choices.isEmpty }) else {
-      throw LadderError(.data, "\(name): --metric choice needs \"choices\" in every sample")
+      throw LadderError(.data, "\(name): `metric` choice needs \"choices\" in every sample")
     }
     var count = SampleEncoder.Count()
     var questions: [(choices: [EncodedSample], gold: Int, names: [String])] = []
@@ -128,7 +134,7 @@ extension LadderModel {
       questions.append((choices, gold, sample.choices))
     }
     guard !questions.isEmpty else {
-      throw LadderError(.data, "\(name): no sample fits --max-length \(options.maxLength); raise it")
+      throw LadderError(.data, "\(name): no sample fits `maxLength` \(options.maxLength); raise it")
     }
     let began = ContinuousClock.now
     // Choices of one token each share a single run of their prompt; others are scored whole, one by one.
@@ -180,7 +186,7 @@ extension LadderModel {
   ) throws -> Evaluation {
     let answers = try samples.map { sample in
       guard let answer = sample.answer else {
-        throw LadderError(.data, "\(name): --metric exact needs an \"answer\" in every sample")
+        throw LadderError(.data, "\(name): `metric` exact needs an \"answer\" in every sample")
       }
       return answer
     }

@@ -37,11 +37,13 @@ extension LadderModel {
   /// - Throws: `usage` for a prompt that is empty; `interrupted` where the task is cancelled.
   public func generate(
     _ prompt: String, options: GenerationOptions = GenerationOptions(), onText: (String) -> Void = { _ in }
-  ) throws -> Generation {
+  ) throws(LadderError) -> Generation {
     let tokens = backbone.tokenizer.tokens(prompt, beginning: true, special: options.parsesSpecial)
     guard !tokens.isEmpty else { throw LadderError(.usage, "the prompt is empty") }
-    let decoder = try predictor.decoder(maxTokens: tokens.count + options.maxTokens, slots: 1)
-    return try generate(tokens, decoder, try NextToken(backbone), options: options, onText: onText)
+    return try LadderError.unify {
+      let decoder = try predictor.decoder(maxTokens: tokens.count + options.maxTokens, slots: 1)
+      return try generate(tokens, decoder, try NextToken(backbone), options: options, onText: onText)
+    }
   }
 
   /// The same with a decoder that is used again and again.

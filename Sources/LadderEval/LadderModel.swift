@@ -1,19 +1,20 @@
 import LadderBackbone
+import LadderCore
 import LadderMethods
 import LadderTrain
 
 /// A backbone, as it is or with what a run trained, ready to evaluate and to generate.
 ///
-/// Use it from one task at a time.
-public final class LadderModel {
+/// What it holds is never changed: several tasks may use it, and their computations take turns.
+public final class LadderModel: @unchecked Sendable {
   public let backbone: Backbone
   package let predictor: any Predictor
 
   /// - Parameter adapter: a run's folder; nil takes the backbone as it is.
   /// - Throws: `missing` or `data` where the run is not whole or was trained on another backbone.
-  public init(_ backbone: Backbone, adapter: RunDirectory? = nil) throws {
+  public init(_ backbone: Backbone, adapter: RunDirectory? = nil) throws(LadderError) {
     self.backbone = backbone
-    predictor = try adapter?.predictor(backbone) ?? BackbonePredictor(backbone)
+    predictor = try LadderError.unify { try adapter?.predictor(backbone) ?? BackbonePredictor(backbone) }
   }
 
   package init(_ predictor: any Predictor) {

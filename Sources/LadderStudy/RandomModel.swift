@@ -103,30 +103,36 @@ public struct RandomModel: Sendable {
   }
 
   private var entries: [Entry] {
-    let s = shape, head = s.headSize ?? s.width / s.heads
+    let width = shape.width
+    let headSize = shape.headSize ?? width / shape.heads
+    let queries = headSize * shape.heads, keys = headSize * shape.keyHeads
     func matrix(_ name: String, _ columns: Int, _ rows: Int, _ scale: Float = 0.02) -> Entry {
-      Entry(name: name, columns: columns, rows: rows, type: rows == s.vocabulary ? headType : blockType, scale: scale)
+      let type = rows == shape.vocabulary ? headType : blockType
+      return Entry(name: name, columns: columns, rows: rows, type: type, scale: scale)
     }
     func vector(_ name: String, _ count: Int, _ value: Float) -> Entry {
       Entry(name: name, columns: count, rows: 1, type: GGML_TYPE_F32, scale: value)
     }
-    var list = [matrix("token_embd.weight", s.width, s.vocabulary, 0.05), vector("output_norm.weight", s.width, 1)]
-    if !s.tied { list.append(matrix("output.weight", s.width, s.vocabulary, 0.05)) }
-    for block in 0..<s.blocks {
-      let p = "blk.\(block)."
+    var list = [matrix("token_embd.weight", width, shape.vocabulary, 0.05), vector("output_norm.weight", width, 1)]
+    if !shape.tied { list.append(matrix("output.weight", width, shape.vocabulary, 0.05)) }
+    for block in 0..<shape.blocks {
+      let prefix = "blk.\(block)."
       list += [
-        vector(p + "attn_norm.weight", s.width, 1), vector(p + "ffn_norm.weight", s.width, 1),
-        matrix(p + "attn_q.weight", s.width, head * s.heads),
-        matrix(p + "attn_k.weight", s.width, head * s.keyHeads),
-        matrix(p + "attn_v.weight", s.width, head * s.keyHeads),
-        matrix(p + "attn_output.weight", head * s.heads, s.width),
-        matrix(p + "ffn_gate.weight", s.width, s.feedForward),
-        matrix(p + "ffn_up.weight", s.width, s.feedForward), matrix(p + "ffn_down.weight", s.feedForward, s.width),
+        vector(prefix + "attn_norm.weight", width, 1),
+        vector(prefix + "ffn_norm.weight", width, 1),
+        matrix(prefix + "attn_q.weight", width, queries),
+        matrix(prefix + "attn_k.weight", width, keys),
+        matrix(prefix + "attn_v.weight", width, keys),
+        matrix(prefix + "attn_output.weight", queries, width),
+        matrix(prefix + "ffn_gate.weight", width, shape.feedForward),
+        matrix(prefix + "ffn_up.weight", width, shape.feedForward),
+        matrix(prefix + "ffn_down.weight", shape.feedForward, width),
       ]
-      if s.architecture == "qwen2" {
+      if shape.architecture == "qwen2" {
         list += [
-          vector(p + "attn_q.bias", head * s.heads, 0), vector(p + "attn_k.bias", head * s.keyHeads, 0),
-          vector(p + "attn_v.bias", head * s.keyHeads, 0),
+          vector(prefix + "attn_q.bias", queries, 0),
+          vector(prefix + "attn_k.bias", keys, 0),
+          vector(prefix + "attn_v.bias", keys, 0),
         ]
       }
     }
@@ -140,21 +146,22 @@ public struct RandomModel: Sendable {
   public func write(_ path: String, headerOnly: Bool) throws {
     guard let file = gguf_init_empty() else { throw LadderError(.engine, "no GGUF context") }
     defer { gguf_free(file) }
-    let a = shape.architecture, entries = entries
-    gguf_set_val_str(file, "general.architecture", a)
+    let architecture = shape.architecture
+    let entries = entries
+    gguf_set_val_str(file, "general.architecture", architecture)
     gguf_set_val_str(file, "general.name", "random-\(shape.name)")
-    gguf_set_val_u32(file, "\(a).block_count", UInt32(shape.blocks))
-    gguf_set_val_u32(file, "\(a).context_length", 32768)
-    gguf_set_val_u32(file, "\(a).embedding_length", UInt32(shape.width))
-    gguf_set_val_u32(file, "\(a).feed_forward_length", UInt32(shape.feedForward))
-    gguf_set_val_u32(file, "\(a).attention.head_count", UInt32(shape.heads))
-    gguf_set_val_u32(file, "\(a).attention.head_count_kv", UInt32(shape.keyHeads))
+    gguf_set_val_u32(file, "\(architecture).block_count", UInt32(shape.blocks))
+    gguf_set_val_u32(file, "\(architecture).context_length", 32768)
+    gguf_set_val_u32(file, "\(architecture).embedding_length", UInt32(shape.width))
+    gguf_set_val_u32(file, "\(architecture).feed_forward_length", UInt32(shape.feedForward))
+    gguf_set_val_u32(file, "\(architecture).attention.head_count", UInt32(shape.heads))
+    gguf_set_val_u32(file, "\(architecture).attention.head_count_kv", UInt32(shape.keyHeads))
     if let head = shape.headSize {
-      gguf_set_val_u32(file, "\(a).attention.key_length", UInt32(head))
-      gguf_set_val_u32(file, "\(a).attention.value_length", UInt32(head))
+      gguf_set_val_u32(file, "\(architecture).attention.key_length", UInt32(head))
+      gguf_set_val_u32(file, "\(architecture).attention.value_length", UInt32(head))
     }
-    gguf_set_val_f32(file, "\(a).rope.freq_base", 1e6)
-    gguf_set_val_f32(file, "\(a).attention.layer_norm_rms_epsilon", 1e-6)
+    gguf_set_val_f32(file, "\(architecture).rope.freq_base", 1e6)
+    gguf_set_val_f32(file, "\(architecture).attention.layer_norm_rms_epsilon", 1e-6)
     ByteTokenizer.write(file, vocabulary: shape.vocabulary)
 
     guard

@@ -60,7 +60,7 @@ package final class AdamW {
     let norm = try gradientNorm()
     guard norm.isFinite else {
       throw LadderError(
-        .data, "the gradient is not finite at step \(step + 1): lower --learning-rate; the last checkpoint is intact")
+        .data, "the gradient is not finite at step \(step + 1): lower `learningRate`; the last checkpoint is intact")
     }
     step += 1
     let clip = norm > settings.clip && settings.clip > 0 ? settings.clip / norm : 1

@@ -32,49 +32,105 @@ struct EightBitMoments {
     var correction1: Float
     var correction2: Float
     var clip: Float
+
+    /// A parameter after its step: x − η·(decay·x + m̂ / (√v̂ + ε)), with the bias-corrected moments m̂ and v̂.
+    @inline(__always)
+    func moved(_ x: Float, mean: Float, square: Float) -> Float {
+      x * (1 - learningRate * decay) - learningRate * mean * correction1
+        / ((square * correction2).squareRoot() + epsilon)
+    }
   }
 
   /// One AdamW step on `values` in place.
   mutating func update(
     _ values: UnsafeMutableBufferPointer<Float>, _ gradients: UnsafeMutableBufferPointer<Float>, _ step: Step
   ) {
-    let count = values.count, blocks = firstScale.count
-    first.withUnsafeMutableBufferPointer { m in
-      second.withUnsafeMutableBufferPointer { v in
-        firstScale.withUnsafeMutableBufferPointer { mScale in
-          secondScale.withUnsafeMutableBufferPointer { vScale in
-            nonisolated(unsafe) let m = m, v = v, mScale = mScale, vScale = vScale, values = values,
-              gradients = gradients
-            let tasks = min(blocks, 16)
-            DispatchQueue.concurrentPerform(iterations: tasks) { task in
-              var means = [Float](repeating: 0, count: Self.block), roots = means
-              for b in (task * blocks / tasks)..<((task + 1) * blocks / tasks) {
-                let start = b * Self.block, n = min(Self.block, count - start)
-                var largestMean: Float = 0, largestRoot: Float = 0
-                for i in 0..<n {
-                  let g = gradients[start + i] * step.clip
-                  let mean = step.beta1 * Float(m[start + i]) * mScale[b] + (1 - step.beta1) * g
-                  let root = Self.decode(v[start + i]) * vScale[b]
-                  let square = step.beta2 * root * root + (1 - step.beta2) * g * g
-                  let x = values[start + i]
-                  values[start + i] =
-                    x * (1 - step.learningRate * step.decay) - step.learningRate * mean * step.correction1
-                    / ((square * step.correction2).squareRoot() + step.epsilon)
-                  means[i] = mean
-                  roots[i] = square.squareRoot()
-                  largestMean = max(largestMean, abs(mean))
-                  largestRoot = max(largestRoot, roots[i])
-                }
-                mScale[b] = largestMean / 127
-                vScale[b] = largestRoot
-                for i in 0..<n {
-                  m[start + i] = largestMean > 0 ? Int8((means[i] / mScale[b]).rounded()) : 0
-                  v[start + i] = largestRoot > 0 ? Self.encode(roots[i] / largestRoot) : 0
-                }
-              }
-            }
+    let blocks = firstScale.count
+    withCodes { codes in
+      nonisolated(unsafe) let codes = codes
+      nonisolated(unsafe) let values = values
+      nonisolated(unsafe) let gradients = gradients
+      let tasks = min(blocks, 16)
+      DispatchQueue.concurrentPerform(iterations: tasks) { task in
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * Self.block) { scratch in
+          let moments = BlockMoments(scratch)
+          for block in (task * blocks / tasks)..<((task + 1) * blocks / tasks) {
+            let start = block * Self.block
+            let numbers = start..<min(start + Self.block, values.count)
+            let largest = codes.advance(block, numbers, values, gradients, step, moments)
+            codes.store(block, numbers, moments, largest)
           }
         }
+      }
+    }
+  }
+
+  /// Calls `body` with the memory of what is kept.
+  private mutating func withCodes(_ body: (Codes) -> Void) {
+    first.withUnsafeMutableBufferPointer { first in
+      firstScale.withUnsafeMutableBufferPointer { firstScale in
+        second.withUnsafeMutableBufferPointer { second in
+          secondScale.withUnsafeMutableBufferPointer { secondScale in
+            body(Codes(first: first, firstScale: firstScale, second: second, secondScale: secondScale))
+          }
+        }
+      }
+    }
+  }
+
+  /// The new moments of one block's numbers, before they are rounded.
+  private struct BlockMoments {
+    let means: UnsafeMutableBufferPointer<Float>
+    /// Roots of the second moments.
+    let roots: UnsafeMutableBufferPointer<Float>
+
+    init(_ scratch: UnsafeMutableBufferPointer<Float>) {
+      means = UnsafeMutableBufferPointer(rebasing: scratch[..<EightBitMoments.block])
+      roots = UnsafeMutableBufferPointer(rebasing: scratch[EightBitMoments.block...])
+    }
+  }
+
+  /// The memory of the codes and scales while a step goes over them.
+  private struct Codes {
+    let first: UnsafeMutableBufferPointer<Int8>
+    let firstScale: UnsafeMutableBufferPointer<Float>
+    let second: UnsafeMutableBufferPointer<UInt8>
+    let secondScale: UnsafeMutableBufferPointer<Float>
+
+    /// Steps the parameters `numbers`, those of one block, and fills in their new moments.
+    /// - Returns: the largest of each moment.
+    @inline(__always)
+    func advance(
+      _ block: Int, _ numbers: Range<Int>, _ values: UnsafeMutableBufferPointer<Float>,
+      _ gradients: UnsafeMutableBufferPointer<Float>, _ step: Step, _ moments: BlockMoments
+    ) -> (mean: Float, root: Float) {
+      var largestMean: Float = 0, largestRoot: Float = 0
+      for number in numbers {
+        let gradient = gradients[number] * step.clip
+        let oldRoot = EightBitMoments.decode(second[number]) * secondScale[block]
+        let mean = step.beta1 * Float(first[number]) * firstScale[block] + (1 - step.beta1) * gradient
+        let square = step.beta2 * oldRoot * oldRoot + (1 - step.beta2) * gradient * gradient
+        let root = square.squareRoot()
+        values[number] = step.moved(values[number], mean: mean, square: square)
+        moments.means[number - numbers.lowerBound] = mean
+        moments.roots[number - numbers.lowerBound] = root
+        largestMean = max(largestMean, abs(mean))
+        largestRoot = max(largestRoot, root)
+      }
+      return (largestMean, largestRoot)
+    }
+
+    /// Rounds a block's moments to codes.
+    @inline(__always)
+    func store(_ block: Int, _ numbers: Range<Int>, _ moments: BlockMoments, _ largest: (mean: Float, root: Float)) {
+      let meanStep = largest.mean / 127
+      firstScale[block] = meanStep
+      secondScale[block] = largest.root
+      for number in numbers {
+        let mean = moments.means[number - numbers.lowerBound]
+        let root = moments.roots[number - numbers.lowerBound]
+        first[number] = largest.mean > 0 ? Int8((mean / meanStep).rounded()) : 0
+        second[number] = largest.root > 0 ? EightBitMoments.encode(root / largest.root) : 0
       }
     }
   }
@@ -99,10 +155,10 @@ struct EightBitMoments {
   var stateCounts: [Int] { [first.count, firstScale.count, second.count, secondScale.count] }
 
   mutating func restore(_ state: ArraySlice<[Float]>) {
-    let s = Array(state)
-    first = s[0].map { Int8($0) }
-    firstScale = s[1]
-    second = s[2].map { UInt8($0) }
-    secondScale = s[3]
+    let arrays = Array(state)
+    first = arrays[0].map { Int8($0) }
+    firstScale = arrays[1]
+    second = arrays[2].map { UInt8($0) }
+    secondScale = arrays[3]
   }
 }

@@ -33,7 +33,7 @@ struct MetricsFile {
     do {
       try handle.write(contentsOf: try encoder.encode(step) + Data("\n".utf8))
     } catch {
-      throw LadderError(.inputOutput, "cannot write \(path): the disk may be full; make room and go on with --resume")
+      throw LadderError(.inputOutput, "cannot write \(path): the disk may be full; make room and go on with `resume`")
     }
   }
 }

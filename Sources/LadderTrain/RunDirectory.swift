@@ -7,8 +7,10 @@ import LadderMethods
 /// A run's folder:
 ///
 ///     ladder.json          configuration, and the backbone's fingerprint
-///     ladder.safetensors   the weights to use: the best validated, or the last; with QLoRA adapter.gguf and PEFT's
-///     files hold them too metrics.jsonl        one line a step checkpoints/step-N/  what a resumed run continues from
+///     ladder.safetensors   the weights to use: the best validated, or the last; QLoRA writes adapter.gguf and PEFT's
+///                          files with them
+///     metrics.jsonl        one line a step
+///     checkpoints/step-N/  what a resumed run continues from
 ///     lock                 held by the process that trains
 ///
 /// Every file is written whole or not at all.
@@ -80,10 +82,12 @@ public struct RunDirectory: Sendable {
     return try JSONSerialization.data(withJSONObject: manifest)
   }
 
-  /// The run's steps so far.
-  package func metrics() throws -> [TrainingStep] {
-    try DurableFile.read(metricsPath).split(separator: UInt8(ascii: "\n")).map {
-      try JSONDecoder().decode(TrainingStep.self, from: Data($0))
+  /// The steps so far, as `metrics.jsonl` holds them.
+  public func metrics() throws(LadderError) -> [TrainingStep] {
+    try LadderError.unify {
+      try DurableFile.read(metricsPath).split(separator: UInt8(ascii: "\n")).map {
+        try JSONDecoder().decode(TrainingStep.self, from: Data($0))
+      }
     }
   }
 
@@ -102,7 +106,7 @@ public struct RunDirectory: Sendable {
       )
     }
     guard FileManager.default.fileExists(atPath: weightsPath) else {
-      throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with --resume")
+      throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with `resume`")
     }
     return try manifest.configuration.method.tuning.predictor(backbone, weights: weightsPath, folder: path)
   }

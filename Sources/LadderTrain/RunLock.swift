@@ -15,7 +15,7 @@ final class RunLock {
     }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       close(descriptor)
-      throw LadderError(.usage, "another process is training into \(run.path); wait for it, or take another --out")
+      throw LadderError(.usage, "another process is training into \(run.path); wait for it, or take another `into`")
     }
   }
 

@@ -35,18 +35,24 @@ public struct Trainer: Sendable {
   @discardableResult
   public func train(
     _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil, into run: RunDirectory,
-    resume: Bool = false,
-    report: (TrainingEvent) -> Void = { _ in }
+    resume: Bool = false, report: (TrainingEvent) -> Void = { _ in }
+  ) throws(LadderError) -> TrainingStep? {
+    try LadderError.unify { try learn(samples, name, validation, run, resume, report) }
+  }
+
+  private func learn(
+    _ samples: [Sample], _ name: String, _ validation: [Sample]?, _ run: RunDirectory, _ resume: Bool,
+    _ report: (TrainingEvent) -> Void
   ) throws -> TrainingStep? {
     try configuration.validate()
     let tuning = configuration.method.tuning
     if !tuning.keepsActivations, cache != nil {
       throw LadderError(
         .usage,
-        "--cache is for side networks: with --method \(tuning.name) the model's activations change at every step")
+        "`cache` is for side networks: with `method` \(tuning.name) the model's activations change at every step")
     }
     if configuration.head == .cached, cache == nil {
-      throw LadderError(.usage, "--head cached keeps what it needs in the activation cache: pass --cache too")
+      throw LadderError(.usage, "`head` cached keeps what it needs in the activation cache: pass `cache` too")
     }
     let lock = try RunLock(run)
     defer { withExtendedLifetime(lock) {} }
@@ -183,7 +189,7 @@ public struct Trainer: Sendable {
       if state.bestStep == nil { try session.write(to: run) }
       try run.write(try manifest(state, finished: false))
       throw LadderError(
-        .interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with --resume")
+        .interrupted, "interrupted at step \(state.step) of \(total); the state is saved, go on with `resume`")
     }
 
     if state.bestStep == nil { try session.write(to: run) }
@@ -215,7 +221,7 @@ public struct Trainer: Sendable {
     let old = try run.manifest(),
       hasBegun = old.finished || run.hasCheckpoint || FileManager.default.fileExists(atPath: run.weightsPath)
     guard resume || !hasBegun else {
-      throw LadderError(.usage, "\(run.path) already holds a run; pass --resume to go on with it, or another --out")
+      throw LadderError(.usage, "\(run.path) already holds a run; pass `resume` to go on with it, or another `into`")
     }
     // What never took a step that was saved holds nothing to lose.
     guard resume else { return nil }
@@ -230,14 +236,14 @@ public struct Trainer: Sendable {
     // A finished run may go on for longer.
     if old.finished { changed.removeAll { $0 == "epochs" || $0 == "steps" } }
     if !hasBegun, !changed.isEmpty { return nil }
-    try refuse(changed)
+    try refuse(changed.map { "`\($0)`" })
     return old
   }
 
   private func refuse(_ differences: [String]) throws {
     guard differences.isEmpty else {
       throw LadderError(
-        .usage, "--resume continues the run as it began, and these differ: \(differences.joined(separator: ", "))")
+        .usage, "`resume` continues the run as it began, and these differ: \(differences.joined(separator: ", "))")
     }
   }
 

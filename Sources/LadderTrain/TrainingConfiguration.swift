@@ -59,24 +59,24 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
     // What no machine could hold or finish is a slip of the pen, and would leave the range of whole numbers.
     let most = 1 << 30
-    try require(epochs > 0 && epochs <= 1e6, "--epochs must be above 0, and at most a million")
-    try require((1...most).contains(steps ?? 1), "--steps must be 1 to \(most)")
-    try require((2...most).contains(maxLength), "--max-length must be 2 to \(most)")
-    try require((1...most).contains(batchSize), "--batch-size must be 1 to \(most)")
-    try require((1...most).contains(microBatchTokens), "--micro-batch must be 1 to \(most)")
-    try require(learningRate > 0 && learningRate.isFinite, "--learning-rate must be above 0")
-    try require((0..<1).contains(warmup), "--warmup is a share of the run, from 0 up to 1")
-    try require((0...1).contains(averaging), "--average is a share of the run, from 0 to 1")
-    try require(weightDecay >= 0 && clip >= 0, "--weight-decay and --clip cannot be negative")
+    try require(epochs > 0 && epochs <= 1e6, "`epochs` must be above 0, and at most a million")
+    try require((1...most).contains(steps ?? 1), "`steps` must be 1 to \(most)")
+    try require((2...most).contains(maxLength), "`maxLength` must be 2 to \(most)")
+    try require((1...most).contains(batchSize), "`batchSize` must be 1 to \(most)")
+    try require((1...most).contains(microBatchTokens), "`microBatchTokens` must be 1 to \(most)")
+    try require(learningRate > 0 && learningRate.isFinite, "`learningRate` must be above 0")
+    try require((0..<1).contains(warmup), "`warmup` is a share of the run, from 0 up to 1")
+    try require((0...1).contains(averaging), "`averaging` is a share of the run, from 0 to 1")
+    try require(weightDecay >= 0 && clip >= 0, "`weightDecay` and `clip` cannot be negative")
     try method.tuning.validate()
     try preference?.validate()
-    try require(head != .cached || objective != .preference, "--head cached is not for --objective preference")
+    try require(head != .cached || objective != .preference, "`head` cached is not for `objective` preference")
     try require(
       head != .cached || method.tuning.keepsActivations,
-      "--head cached is for side networks: with --method \(method.name) no row is ever the same again")
+      "`head` cached is for side networks: with `method` \(method.name) no row is ever the same again")
     try require(
       (1...most).contains(checkpointEvery) && (0...most).contains(validateEvery),
-      "--checkpoint-every must be 1 or more, --validate-every 0 or more")
+      "`checkpointEvery` must be 1 or more, `validateEvery` 0 or more")
   }
 
   /// What differs from `other` and would change the weights that a resumed run ends with: `learningRate`, `side.rungs`.

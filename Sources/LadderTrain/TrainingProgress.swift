@@ -1,60 +1,73 @@
-/// What a run reports as it goes.
-public enum TrainingEvent: Sendable {
-  /// Work that has no loss yet, over in seconds.
-  case stage(String)
-  /// Samples that did not go through whole.
-  case samples(kept: Int, trimmed: Int, dropped: Int)
-  /// The run continues from a checkpoint.
-  case resumed(step: Int)
-  case step(TrainingStep)
-  /// Mean loss over the validation samples.
-  case validation(step: Int, loss: Float, isBest: Bool)
-  case checkpoint(step: Int)
-  /// The activation cache stores no more, and why; training goes on without it.
-  case cacheStopped(String)
-  /// How far the cached head was from the exact one in the steps that were worked both ways: mean difference of the
-  /// loss in nats per loss row, and mean relative difference of the gradient.
-  case headDrift(steps: Int, loss: Double, gradient: Double)
+import LadderCore
+import LadderData
+
+/// A training that runs in a task of its own, as the sequence of its events.
+///
+///     for try await event in Trainer(backbone, settings).progress(samples, into: run) {
+///       if case .step(let step) = event { print(step.step, step.loss) }
+///     }
+///
+/// It begins at once and ends with the run. Where the task that iterates is cancelled, training stops, saves its state,
+/// and only then the iteration ends, with `interrupted`; `cancel` does the same from elsewhere. Events wait until they
+/// are read.
+public struct TrainingProgress: AsyncSequence, Sendable {
+  public typealias Element = TrainingEvent
+  public typealias Failure = LadderError
+
+  private let events: AsyncStream<TrainingEvent>
+  private let task: Task<Result<TrainingStep?, LadderError>, Never>
+
+  init(_ train: @escaping @Sendable ((TrainingEvent) -> Void) throws(LadderError) -> TrainingStep?) {
+    let (events, continuation) = AsyncStream<TrainingEvent>.makeStream()
+    self.events = events
+    task = Task.detached {
+      defer { continuation.finish() }
+      do throws(LadderError) {
+        return .success(try train { continuation.yield($0) })
+      } catch {
+        return .failure(error)
+      }
+    }
+    continuation.onTermination = { [task] reason in if case .cancelled = reason { task.cancel() } }
+  }
+
+  /// Stops training, which saves its state.
+  public func cancel() { task.cancel() }
+
+  /// Waits for the end.
+  /// - Returns: the last step.
+  /// - Throws: what `Trainer.train` throws.
+  public func finish() async throws(LadderError) -> TrainingStep? {
+    let outcome = await withTaskCancellationHandler {
+      await task.value
+    } onCancel: {
+      task.cancel()
+    }
+    return try outcome.get()
+  }
+
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(events: events.makeAsyncIterator(), progress: self) }
+
+  public struct AsyncIterator: AsyncIteratorProtocol {
+    fileprivate var events: AsyncStream<TrainingEvent>.AsyncIterator
+    fileprivate let progress: TrainingProgress
+
+    public mutating func next() async throws(LadderError) -> TrainingEvent? {
+      if let event = await events.next() { return event }
+      _ = try await progress.finish()
+      return nil
+    }
+  }
 }
 
-/// One optimiser step: a line of `metrics.jsonl`.
-public struct TrainingStep: Codable, Sendable, Equatable {
-  /// From 1.
-  public var step: Int
-  public var totalSteps: Int
-  /// Epochs done, as a fraction.
-  public var epoch: Double
-  /// Mean loss in nats per loss row of this batch.
-  public var loss: Float
-  public var learningRate: Float
-  /// Sample tokens seen since the run began.
-  public var tokens: Int
-  /// Since this process began to train.
-  public var tokensPerSecond: Double
-  /// The most bytes that this process held.
-  public var peakBytes: Int
-  /// Before clipping.
-  public var gradientNorm: Float
-  public var secondsLeft: Double
-  /// Of a step whose head was worked both ways: the cached head's mean loss less the exact one's, in nats per loss row.
-  public var headDrift: Double? = nil
-  /// ‖cached − exact‖ / ‖exact‖ of the two gradients with respect to the head's input.
-  public var headGradientDrift: Double? = nil
-
-  /// Of training, from the speed: at the last step those of the run.
-  package var seconds: Double { Double(tokens) / max(1e-9, tokensPerSecond) }
-
-  enum CodingKeys: String, CodingKey {
-    case step
-    case totalSteps = "total_steps"
-    case epoch, loss
-    case learningRate = "learning_rate"
-    case tokens
-    case tokensPerSecond = "tokens_per_second"
-    case peakBytes = "peak_bytes"
-    case gradientNorm = "gradient_norm"
-    case secondsLeft = "seconds_left"
-    case headDrift = "head_drift"
-    case headGradientDrift = "head_gradient_drift"
+extension Trainer {
+  /// Trains in a task of its own; the parameters and errors are those of `train`.
+  public func progress(
+    _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil, into run: RunDirectory,
+    resume: Bool = false
+  ) -> TrainingProgress {
+    TrainingProgress { (report) throws(LadderError) in
+      try train(samples, name: name, validation: validation, into: run, resume: resume, report: report)
+    }
   }
 }

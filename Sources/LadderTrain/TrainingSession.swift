@@ -142,7 +142,7 @@ package final class TrainingSession {
     }
     guard sum.isFinite else {
       throw LadderError(
-        .data, "the loss is not finite at step \(number + 1): lower --learning-rate; the last checkpoint is intact")
+        .data, "the loss is not finite at step \(number + 1): lower `learningRate`; the last checkpoint is intact")
     }
     let norm = try timed(\.optimiser) { try optimiser.update(learningRate: learningRate) }
     isWhole = true

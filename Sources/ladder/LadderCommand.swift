@@ -27,20 +27,27 @@ struct LadderCommand: AsyncParsableCommand {
     ])
 
   static func main() async {
+    var command: any ParsableCommand
+    do { command = try parseAsRoot() } catch { exit(withError: error) }
     do {
-      var command = try parseAsRoot()
       if var asynchronous = command as? AsyncParsableCommand {
         try await asynchronous.run()
       } else {
         try command.run()
       }
     } catch let error as LadderError {
-      Terminal.finishLine()
-      Terminal.error("ladder: \(error.message)")
-      Foundation.exit(error.kind.rawValue)
-    } catch {
+      fail(error)
+    } catch  where error is ExitCode || error is CleanExit || error is ValidationError {
       Terminal.finishLine()
       exit(withError: error)
+    } catch {
+      fail(LadderError(any: error))
     }
+  }
+
+  private static func fail(_ error: LadderError) -> Never {
+    Terminal.finishLine()
+    Terminal.error("ladder: \(error.message)")
+    Foundation.exit(error.kind.rawValue)
   }
 }

@@ -18,10 +18,12 @@ enum Terminal {
 
   static func note(_ text: String) {
     finishLine()
-    write(text + "\n", STDERR_FILENO)
+    write(FlagNames.flags(in: text) + "\n", STDERR_FILENO)
   }
 
-  static func error(_ text: String) { write(text.replacingOccurrences(of: "\n", with: " ") + "\n", STDERR_FILENO) }
+  static func error(_ text: String) {
+    write(FlagNames.flags(in: text).replacingOccurrences(of: "\n", with: " ") + "\n", STDERR_FILENO)
+  }
 
   /// Progress: a line that is written over on a terminal; elsewhere plain lines, one every few seconds unless `always`.
   static func progress(_ text: String, always: Bool = false) {

@@ -14,7 +14,7 @@ import Testing
     do {
       _ = try Backbone(path: path, threads: 1, device: "CPU")
       return nil
-    } catch { return error as? LadderError }
+    } catch { return error }
   }
 
   @Test func missingFile() { #expect(error(folder.file("none.gguf"))?.kind == .missing) }

@@ -9,8 +9,8 @@ import LadderData
 ///     DIR/KEY/cache.json         what it belongs to: backbone, rungs, element type, and the head's own description
 ///     DIR/KEY/activations        entries, one after another: taps rung by rung, then the final rows in F32
 ///     DIR/KEY/index              64 bytes an entry, written after the entry itself
-///     DIR/KEY/statistics-N.json  the taps' means and deviations over a set of samples; statistics-answers-N.json, over
-///     their answers
+///     DIR/KEY/statistics-N.json  the taps' means and deviations over a set of samples; statistics-answers-N.json,
+///                                over their answers
 ///
 /// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any
 /// moment leaves no entry that is read by half. One process writes at a time; others read. What a cache of more rungs
@@ -103,7 +103,7 @@ public final class ActivationCache: @unchecked Sendable {
         found == description
       else {
         throw LadderError(
-          .data, "\(path) belongs to another backbone or version; remove the folder, or pass another --cache")
+          .data, "\(path) belongs to another backbone or version; remove the folder, or pass another `cache`")
       }
     } else {
       try DurableFile.write(manifest, json: description)

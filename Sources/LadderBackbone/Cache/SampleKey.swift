@@ -11,18 +11,19 @@ package struct SampleKey: Hashable {
   }
 
   package init(_ sample: PackedSample) {
-    var a = Checksum(), b = Checksum(seed: 0x5bd1_e995_9747_b28c)
+    var lowSum = Checksum()
+    var highSum = Checksum(seed: 0x5bd1_e995_9747_b28c)
     for token in sample.tokens {
-      a.mix(UInt64(UInt32(bitPattern: token)))
-      b.mix(UInt64(UInt32(bitPattern: token)) &+ 1)
+      lowSum.mix(UInt64(UInt32(bitPattern: token)))
+      highSum.mix(UInt64(UInt32(bitPattern: token)) &+ 1)
     }
-    a.mix(UInt64.max)
+    lowSum.mix(UInt64.max)
     for row in sample.lossRows {
-      a.mix(UInt64(row))
-      b.mix(UInt64(row) &+ 0x1_0000_0000)
+      lowSum.mix(UInt64(row))
+      highSum.mix(UInt64(row) &+ 0x1_0000_0000)
     }
-    low = a.value
-    high = b.value
+    low = lowSum.value
+    high = highSum.value
   }
 }
 
@@ -57,14 +58,14 @@ package struct Checksum {
     var lanes = (0..<4).map { Checksum(seed: UInt64($0) &* 0x9E37_79B9_7F4A_7C15 &+ 1) }
     let words = bytes.count / 8
     lanes.withUnsafeMutableBufferPointer { lanes in
-      var i = 0
-      while i + 4 <= words {
-        for lane in 0..<4 { lanes[lane].mix(bytes.loadUnaligned(fromByteOffset: 8 * (i + lane), as: UInt64.self)) }
-        i += 4
+      var word = 0
+      while word + 4 <= words {
+        for lane in 0..<4 { lanes[lane].mix(bytes.loadUnaligned(fromByteOffset: 8 * (word + lane), as: UInt64.self)) }
+        word += 4
       }
-      while i < words {
-        lanes[0].mix(bytes.loadUnaligned(fromByteOffset: 8 * i, as: UInt64.self))
-        i += 1
+      while word < words {
+        lanes[0].mix(bytes.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self))
+        word += 1
       }
     }
     var sum = Checksum()

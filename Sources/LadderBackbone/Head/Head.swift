@@ -49,19 +49,19 @@ package struct Head: @unchecked Sendable {
   }
 
   package func curve(_ graph: Graph, _ products: Tensor) -> Tensor {
-    var z = products
+    var logits = products
     if capped {
-      if inner != 1 { z = graph.scaleInPlace(z, inner) }
-      z = graph.tanhInPlace(z)
+      if inner != 1 { logits = graph.scaleInPlace(logits, inner) }
+      logits = graph.tanhInPlace(logits)
     }
-    return outer == 1 ? z : graph.scaleInPlace(z, outer)
+    return outer == 1 ? logits : graph.scaleInPlace(logits, outer)
   }
 
   /// f′ at the logit `l`: turns dL/dl into dL/dz.
   package func slope(atLogit l: Float) -> Float {
     if !capped { return outer }
-    let t = l / outer
-    return inner * outer * (1 - t * t)
+    let share = l / outer  // tanh(inner·z)
+    return inner * outer * (1 - share * share)
   }
 
   /// f(z), f⁻¹(l) for logits within the cap, and f's steepest slope.
@@ -109,23 +109,23 @@ package struct Head: @unchecked Sendable {
     var width: Int64 = 0
     var vocabulary: Int64 = 0
 
-    func see(_ t: UnsafeMutablePointer<ggml_tensor>, _ name: UnsafePointer<CChar>) {
+    func see(_ tensor: UnsafeMutablePointer<ggml_tensor>, _ name: UnsafePointer<CChar>) {
       if strncmp(name, "l_out-", 6) == 0 { outputs += 1 }
       if strcmp(name, "result_norm") == 0 {
         sawNorm = true
         return
       }
       guard sawNorm else { return }
-      switch t.pointee.op {
-      case GGML_OP_MUL_MAT where weight == nil && t.pointee.ne.0 == vocabulary:
-        weight = t.pointee.src.0
+      switch tensor.pointee.op {
+      case GGML_OP_MUL_MAT where weight == nil && tensor.pointee.ne.0 == vocabulary:
+        weight = tensor.pointee.src.0
       case GGML_OP_SCALE where weight != nil:
-        let (scale, bias) = withUnsafeBytes(of: t.pointee.op_params) {
+        let (scale, bias) = withUnsafeBytes(of: tensor.pointee.op_params) {
           ($0.load(as: Float.self), $0.load(fromByteOffset: 4, as: Float.self))
         }
         outer *= scale
         if bias != 0 { unknown = "a logit offset" }
-      case GGML_OP_UNARY where weight != nil && ggml_get_unary_op(t) == GGML_UNARY_OP_TANH && !capped:
+      case GGML_OP_UNARY where weight != nil && ggml_get_unary_op(tensor) == GGML_UNARY_OP_TANH && !capped:
         inner = outer
         outer = 1
         capped = true
@@ -134,7 +134,7 @@ package struct Head: @unchecked Sendable {
         break
       default:
         if weight != nil || strcmp(name, "result_output") == 0 {
-          unknown = "the operation \(String(cString: ggml_op_desc(t)))"
+          unknown = "the operation \(String(cString: ggml_op_desc(tensor)))"
         }
       }
     }
@@ -162,7 +162,7 @@ package struct Head: @unchecked Sendable {
     defer { llama_free(context) }
     llama_attach_threadpool(context, engine.threadpool, engine.threadpool)
     var token: llama_token = max(0, llama_vocab_bos(llama_model_get_vocab(model)))
-    guard llama_decode(context, llama_batch_get_one(&token, 1)) == 0 else {
+    guard engine.inTurn({ llama_decode(context, llama_batch_get_one(&token, 1)) }) == 0 else {
       throw LadderError(.data, "llama.cpp cannot run \(path): \(Log.takeError())")
     }
     guard let weight = capture.weight, capture.outputs >= blocks - 1 else {

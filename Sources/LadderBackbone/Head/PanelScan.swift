@@ -28,18 +28,23 @@ final class PanelScan {
 
   /// Takes a chunk's rows over the whole vocabulary.
   func survey(_ rows: Tensor, _ chunk: Range<Int>, _ surveys: UnsafeMutableBufferPointer<RowSurvey>) throws {
-    let width = head.width, n = chunk.count, wide = Self.rows, count = (n + wide - 1) / wide
-    let panels = panels.reserve(count * wide * width), weights = weights.reserve(tile * width),
-      logits = logits.reserve(tile * count * wide)
+    let width = head.width
+    let wide = Self.rows
+    let count = (chunk.count + wide - 1) / wide
+    let panels = panels.reserve(count * wide * width)
+    let weights = weights.reserve(tile * width)
+    let logits = logits.reserve(tile * count * wide)
     try rows.withHostBytes { rows in
       try head.weight.withHostBytes { head in
-        guard let x = rows.bindMemory(to: Float.self).baseAddress, let quantised = UnsafeRawPointer(head.baseAddress)
+        guard let inputs = rows.bindMemory(to: Float.self).baseAddress,
+          let quantised = UnsafeRawPointer(head.baseAddress)
         else { return }
         let source = HeadRows(self.head, quantised)
         graph.reset()
         graph.host(after: []) { thread, threads in
           for panel in stride(from: thread, to: count, by: threads) {
-            Self.pack(x + chunk.lowerBound * width, n, width, panel, into: panels + panel * wide * width)
+            Self.pack(
+              inputs + chunk.lowerBound * width, chunk.count, width, panel, into: panels + panel * wide * width)
           }
         }
         for first in stride(from: 0, to: self.head.vocabulary, by: tile) {
@@ -63,11 +68,11 @@ final class PanelScan {
 
   /// One panel: [width][panel rows], rows past the last are zero.
   private static func pack(
-    _ x: UnsafePointer<Float>, _ n: Int, _ width: Int, _ panel: Int, into target: UnsafeMutablePointer<Float>
+    _ inputs: UnsafePointer<Float>, _ count: Int, _ width: Int, _ panel: Int, into target: UnsafeMutablePointer<Float>
   ) {
-    for i in 0..<rows {
-      let row = panel * rows + i
-      for k in 0..<width { target[k * rows + i] = row < n ? x[row * width + k] : 0 }
+    for lane in 0..<rows {
+      let row = panel * rows + lane
+      for channel in 0..<width { target[channel * rows + lane] = row < count ? inputs[row * width + channel] : 0 }
     }
   }
 
@@ -77,7 +82,9 @@ final class PanelScan {
     _ weights: UnsafePointer<Float>, _ entries: Int, _ panels: UnsafePointer<Float>, _ own: Range<Int>,
     into logits: UnsafeMutablePointer<Float>
   ) {
-    let width = head.width, wide = Self.rows, group = max(12, (192 << 10) / (4 * width) / 12 * 12)
+    let width = head.width
+    let wide = Self.rows
+    let group = max(12, (192 << 10) / (4 * width) / 12 * 12)
     for first in stride(from: 0, to: entries, by: group) {
       for panel in own {
         ladder_panel_products(
@@ -91,7 +98,9 @@ final class PanelScan {
     _ logits: UnsafeMutablePointer<Float>, _ entries: Int, _ first: Int, _ panel: Int,
     _ surveys: UnsafeMutableBufferPointer<RowSurvey>
   ) {
-    let wide = Self.rows, base = panel * wide, count = min(wide, surveys.count - base)
+    let wide = Self.rows
+    let base = panel * wide
+    let count = min(wide, surveys.count - base)
     if head.capped || head.outer != 1 {
       ladder_panel_curve(logits, Int32(entries), wide, head.capped ? head.inner : 0, head.outer)
     }

@@ -52,12 +52,12 @@ package struct RowSurvey {
 
   /// Takes in the logits of the entries `first`, `first` + 1, ….
   mutating func take(_ logits: UnsafeMutableBufferPointer<Float>, first: Int) {
-    guard let l = logits.baseAddress, !logits.isEmpty else { return }
-    raise(to: ladder_row_maximum(l, Int32(logits.count)))
+    guard let base = logits.baseAddress, !logits.isEmpty else { return }
+    raise(to: ladder_row_maximum(base, Int32(logits.count)))
     withUnsafeTemporaryAllocation(of: Float.self, capacity: (logits.count + Self.group - 1) / Self.group) { sums in
-      let total = RowSum.groups(l, logits.count, minus: maximum, into: sums)
+      let total = RowSum.groups(base, logits.count, minus: maximum, into: sums)
       if let sums = sums.baseAddress {
-        take(first: first, count: logits.count, logits: l, stride: 1, sums: sums, sumStride: 1, total: total)
+        take(first: first, count: logits.count, logits: base, stride: 1, sums: sums, sumStride: 1, total: total)
       }
     }
   }
@@ -80,30 +80,35 @@ package struct RowSurvey {
     first: Int, count: Int, logits: UnsafePointer<Float>, stride: Int, sums: UnsafePointer<Float>, sumStride: Int,
     total: Float
   ) {
-    let groups = (count + Self.group - 1) / Self.group, total = Double(total)
+    let groups = (count + Self.group - 1) / Self.group
+    let total = Double(total)
     defer { sum += total }
     // The mass that counts is that of the whole row: until some of it was seen, that of this tile.
     let scale = sum > 0 ? sum : total
     guard scale > 0, scale.isFinite else { return }
-    let quantum = share * Float(scale), perQuantum = 1 / quantum, drawnWeight = log(quantum) + maximum
-    let place = Int(target) - first, targetGroup = (0..<count).contains(place) ? place / Self.group : -1
-    for g in 0..<groups {
-      let mass = sums[g * sumStride]
+    let quantum = share * Float(scale)
+    let perQuantum = 1 / quantum
+    let drawnWeight = log(quantum) + maximum
+    let targetPlace = Int(target) - first
+    let targetGroup = (0..<count).contains(targetPlace) ? targetPlace / Self.group : -1
+    for group in 0..<groups {
+      let mass = sums[group * sumStride]
       // Most groups hold neither an entry that counts alone nor the next one to be drawn.
-      if g != targetGroup, phase + mass * perQuantum < 1 {
+      if group != targetGroup, phase + mass * perQuantum < 1 {
         phase += mass * perQuantum
         continue
       }
-      for k in (g * Self.group)..<min(count, (g + 1) * Self.group) {
-        let logit = logits[k * stride], mass = expf(logit - maximum)
-        if mass >= quantum || k == place {
-          entries.append(Entry(id: Int32(first + k), logit: logit, weight: logit))
+      for place in (group * Self.group)..<min(count, (group + 1) * Self.group) {
+        let logit = logits[place * stride]
+        let mass = expf(logit - maximum)
+        if mass >= quantum || place == targetPlace {
+          entries.append(Entry(id: Int32(first + place), logit: logit, weight: logit))
           continue
         }
         phase += mass * perQuantum
         if phase >= 1 {
           phase -= 1
-          entries.append(Entry(id: Int32(first + k), logit: logit, weight: max(drawnWeight, logit.nextUp)))
+          entries.append(Entry(id: Int32(first + place), logit: logit, weight: max(drawnWeight, logit.nextUp)))
         }
       }
     }
@@ -116,8 +121,10 @@ package struct RowSurvey {
 
   private mutating func thin(of sum: Double) {
     while true {
-      let quantum = share * Float(sum), weight = log(quantum) + maximum
-      var kept = 0, phase = random.uniform()
+      let quantum = share * Float(sum)
+      let weight = log(quantum) + maximum
+      var kept = 0
+      var phase = random.uniform()
       for place in entries.indices {
         var entry = entries[place]
         let mass = expf(entry.weight - maximum)
@@ -139,15 +146,15 @@ package struct RowSurvey {
 
 /// Sums over one row's logits.
 enum RowSum {
-  /// Σ exp(l − maximum) of each group of entries.
+  /// Σ exp(logit − maximum) of each group of entries.
   /// - Returns: their total.
   static func groups(
-    _ l: UnsafePointer<Float>, _ count: Int, minus maximum: Float, into sums: UnsafeMutableBufferPointer<Float>
+    _ logits: UnsafePointer<Float>, _ count: Int, minus maximum: Float, into sums: UnsafeMutableBufferPointer<Float>
   ) -> Float {
     var total = 0.0
-    for (g, first) in stride(from: 0, to: count, by: RowSurvey.group).enumerated() {
-      sums[g] = ladder_row_sum(l + first, Int32(min(RowSurvey.group, count - first)), maximum)
-      total += Double(sums[g])
+    for (group, first) in stride(from: 0, to: count, by: RowSurvey.group).enumerated() {
+      sums[group] = ladder_row_sum(logits + first, Int32(min(RowSurvey.group, count - first)), maximum)
+      total += Double(sums[group])
     }
     return Float(total)
   }

@@ -47,7 +47,8 @@ package final class SparseHead {
     var result = [Float](repeating: 0, count: lists.ids.count)
     try result.withUnsafeMutableBufferPointer { result in
       nonisolated(unsafe) let result = result
-      try forEachEntry(lists) { entry, row, place in result[place] = ladder_dot(entry, rows + row * width, Int32(width))
+      try forEachEntry(lists) { entry, row, place in
+        result[place] = ladder_dot(entry, rows + row * width, Int32(width))
       }
     }
     return result
@@ -71,8 +72,9 @@ package final class SparseHead {
   private func forEachEntry(
     _ lists: EntryLists, _ body: (_ entry: UnsafePointer<Float>, _ row: Int, _ place: Int) -> Void
   ) throws {
-    let width = head.width, blockRows = max(Self.blockRows, (lists.rows + threads - 1) / threads),
-      blocks = (lists.rows + blockRows - 1) / blockRows
+    let width = head.width
+    let blockRows = max(Self.blockRows, (lists.rows + threads - 1) / threads)
+    let blocks = (lists.rows + blockRows - 1) / blockRows
     try head.weight.withHostBytes { bytes in
       guard let weights = UnsafeRawPointer(bytes.baseAddress).map({ HeadRows(head, $0) }) else { return }
       try tasks.run(blocks) { block in
@@ -95,7 +97,8 @@ package final class SparseHead {
   private static func forEachPair(
     _ lists: EntryLists, _ rows: Range<Int>, _ vocabulary: Int, _ body: (Int32, Int, Int) -> Void
   ) {
-    let first = lists.starts[rows.lowerBound], count = lists.starts[rows.upperBound] - first
+    let first = lists.starts[rows.lowerBound]
+    let count = lists.starts[rows.upperBound] - first
     guard count > 0 else { return }
     lists.ids.withUnsafeBufferPointer { ids in
       withUnsafeTemporaryAllocation(of: UInt32.self, capacity: vocabulary + 1) { next in

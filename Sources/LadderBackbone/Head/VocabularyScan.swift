@@ -35,7 +35,8 @@ package final class VocabularyScan {
 
   /// What a head's pass works in at most, for `rows` rows, by shapes alone.
   package static func bytes(width: Int, vocabulary: Int, rows: Int) -> Int {
-    let rows = min(rows, rowsAtOnce), tile = tileEntries(width: width, rows: rows)
+    let rows = min(rows, rowsAtOnce)
+    let tile = tileEntries(width: width, rows: rows)
     return tile * (4 * rows + 6 * width) + 2 * width * rows + 28 * 512 * 1024
   }
 
@@ -70,17 +71,17 @@ package final class VocabularyScan {
     try states.withUnsafeMutableBufferPointer { states in
       nonisolated(unsafe) let states = states
       try scan(rows, chunk, dense: false) { row, logits, first in
-        guard let l = logits.baseAddress else { return }
-        let most = ladder_row_maximum(l, Int32(logits.count))
+        guard let base = logits.baseAddress else { return }
+        let most = ladder_row_maximum(base, Int32(logits.count))
         if most > states[row].maximum {
           states[row].sum *= Double(expf(states[row].maximum - most))
           states[row].maximum = most
         }
-        states[row].sum += Double(ladder_row_sum(l, Int32(logits.count), states[row].maximum))
+        states[row].sum += Double(ladder_row_sum(base, Int32(logits.count), states[row].maximum))
         while states[row].next < states[row].places.count {
           let (id, place) = states[row].places[states[row].next]
           guard Int(id) < first + logits.count else { break }
-          states[row].logits[place] = l[Int(id) - first]
+          states[row].logits[place] = base[Int(id) - first]
           states[row].next += 1
         }
       }
@@ -120,21 +121,21 @@ package final class VocabularyScan {
     _ rows: Tensor, _ chunk: Range<Int>, dense: Bool,
     _ take: (_ row: Int, _ logits: UnsafeMutableBufferPointer<Float>, _ first: Int) -> Void
   ) throws {
-    let n = chunk.count, vocabulary = head.vocabulary
-    let entries = packed?.rows ?? Self.tileEntries(width: head.width, rows: n)
+    let count = chunk.count, vocabulary = head.vocabulary
+    let entries = packed?.rows ?? Self.tileEntries(width: head.width, rows: count)
     let converts = dense && packed == nil && ggml_is_quantized(head.weight.pointer.pointee.type)
     try withoutActuallyEscaping(take) { take in
       graph.reset()
       let own = graph.slice(rows, 1, chunk)
-      let x = converts ? graph.cast(own, .float16) : own  // [width, n]
+      let inputs = converts ? graph.cast(own, .float16) : own  // [width, n]
       for (index, start) in stride(from: 0, to: vocabulary, by: entries).enumerated() {
         let range = start..<min(start + entries, vocabulary)
         let plain = graph.slice(head.weight, 1, range)  // [width, entries]
         let weight = packed?.tiles[index] ?? (converts ? graph.cast(graph.cast(plain, .float32), .float16) : plain)
-        let products = graph.matmul(weight, x)  // [entries, n]
+        let products = graph.matmul(weight, inputs)  // [entries, n]
         graph.host(after: [products]) { [head] thread, threads in
           guard let base = products.pointer.pointee.data?.assumingMemoryBound(to: Float.self) else { return }
-          for row in stride(from: thread, to: n, by: threads) {
+          for row in stride(from: thread, to: count, by: threads) {
             let own = UnsafeMutableBufferPointer(start: base + row * range.count, count: range.count)
             head.curve(own)
             take(row, own, start)

@@ -29,7 +29,8 @@ package struct AttentionBlocks {
   ///   - window: a query sees this many tokens, itself the last; nil sees all before it.
   package init(lengths: [Int], rows: Int = 128, window: Int? = nil, pool: TensorPool) throws {
     // For each row, where its sample starts.
-    let starts = lengths.reduce(into: [Int]()) { starts, length in starts += repeatElement(starts.count, count: length)
+    let starts = lengths.reduce(into: [Int]()) { starts, length in
+      starts += repeatElement(starts.count, count: length)
     }
     let tokens = starts.count
     blocks = try stride(from: 0, to: tokens, by: rows).map { first in
@@ -92,7 +93,9 @@ extension Tape {
 
     return record(output, [q, k, v]) { dy in
       // [n, head, heads]
-      let queriesLast = channelsLast(q), keysLast = channelsLast(k), gradientsLast = channelsLast(dy)
+      let queriesLast = channelsLast(q)
+      let keysLast = channelsLast(k)
+      let gradientsLast = channelsLast(dy)
       var dk = graph.zeros(like: k), dv = graph.zeros(like: v)  // [head, heads, n]
       let dq = blocks.blocks.map { block in
         let p = probabilities(block)  // [keys, queries, heads]

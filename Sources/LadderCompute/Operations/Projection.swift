@@ -60,7 +60,8 @@ extension Tape {
 
   /// Mean over groups of neighbouring channels. Shapes: x [k, n] F32, `width` divides k → y [width, n].
   package func pool(_ x: Tensor, width: Int) -> Tensor {
-    let k = x[0], n = x[1], group = k / width
+    let k = x[0], n = x[1]
+    let group = k / width
     let y = graph.reshape(
       graph.add(ggml_mean(graph.context, graph.reshape(x, [group, width, n]).pointer)), [width, n])
     return record(y, [x]) { [graph] dy in

@@ -9,7 +9,8 @@ extension Tape {
   package func rope(
     _ x: Tensor, positions: Tensor, base: Float, isNeoX: Bool = true, scale: Float = 1, factors: Tensor? = nil
   ) -> Tensor {
-    let mode = isNeoX ? Int32(GGML_ROPE_TYPE_NEOX) : Int32(GGML_ROPE_TYPE_NORMAL), dimensions = Int32(x[0])
+    let mode = isNeoX ? Int32(GGML_ROPE_TYPE_NEOX) : Int32(GGML_ROPE_TYPE_NORMAL)
+    let dimensions = Int32(x[0])
     let y = ggml_rope_ext(
       graph.context, x.pointer, positions.pointer, factors?.pointer, dimensions, mode, 0, base, scale, 0, 1, 32, 1)
     return record(graph.add(y), [x]) { [graph] dy in

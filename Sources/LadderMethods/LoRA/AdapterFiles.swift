@@ -7,8 +7,9 @@ import LadderCore
 /// A trained adapter in the two layouts that other programs read: PEFT's safetensors, and llama.cpp's GGUF.
 package struct AdapterFiles {
   /// Beside `ladder.safetensors` in a run's folder.
-  package static let peftWeights = "adapter_model.safetensors", peftConfiguration = "adapter_config.json",
-    gguf = "adapter.gguf"
+  package static let peftWeights = "adapter_model.safetensors"
+  package static let peftConfiguration = "adapter_config.json"
+  package static let gguf = "adapter.gguf"
 
   private let model: LoRAModel
 
@@ -31,9 +32,8 @@ package struct AdapterFiles {
           let tensor = model.parameters[LoRAModel.name(block, target, part)]
           var values = tensor.read()
           if part == "b" { values = inHalves(values, target) }
-          file.tensors["base_model.model.model.layers.\(block).\(target.module).lora_\(part.uppercased()).weight"] =
-            .init(
-              shape: [tensor[1], tensor[0]], values: values)
+          let name = "base_model.model.model.layers.\(block).\(target.module).lora_\(part.uppercased()).weight"
+          file.tensors[name] = .init(shape: [tensor[1], tensor[0]], values: values)
         }
       }
     }
@@ -47,18 +47,19 @@ package struct AdapterFiles {
     let rank = model.configuration.rank, size = model.shape.headSize
     var result = values
     for row in 0..<(values.count / rank) {
-      let head = row / size, place = row % size, source = head * size + 2 * (place % (size / 2)) + place / (size / 2)
+      let head = row / size, place = row % size
+      let source = head * size + 2 * (place % (size / 2)) + place / (size / 2)
       for i in 0..<rank { result[row * rank + i] = values[source * rank + i] }
     }
     return result
   }
 
   private func peftConfiguration(_ modelName: String) throws -> Data {
-    let c = model.configuration
+    let configuration = model.configuration
     let object: [String: Any] = [
-      "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": modelName, "r": c.rank,
-      "lora_alpha": c.alpha, "lora_dropout": c.dropout,
-      "target_modules": c.targets.map { "\($0.rawValue)_proj" }, "bias": "none", "fan_in_fan_out": false,
+      "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": modelName,
+      "r": configuration.rank, "lora_alpha": configuration.alpha, "lora_dropout": configuration.dropout,
+      "target_modules": configuration.targets.map { "\($0.rawValue)_proj" }, "bias": "none", "fan_in_fan_out": false,
       "inference_mode": true,
     ]
     return try JSONSerialization.data(
@@ -96,7 +97,7 @@ package struct AdapterFiles {
     let temporary = path + ".tmp"
     guard gguf_write_to_file(file, temporary, false), rename(temporary, path) == 0 else {
       unlink(temporary)
-      throw LadderError(.inputOutput, "cannot write \(path): make room and go on with --resume")
+      throw LadderError(.inputOutput, "cannot write \(path): make room and go on with `resume`")
     }
   }
 }

@@ -50,23 +50,23 @@ package struct BlockShape: Sendable, Equatable {
 
   /// - Throws: `data` for a family, or a variant of one, whose backward pass is not known here.
   package init(_ file: GGUFFile) throws {
-    let a = file.architecture
+    let architecture = file.architecture
     func refuse(_ what: String) -> LadderError {
       let names = Family.allCases.map(\.rawValue).joined(separator: ", ")
       return LadderError(
         .data,
-        "\(file.path): --method qlora back-propagates through \(names) models, and \(what); --method lst takes any model"
+        "\(file.path): `method` qlora back-propagates through \(names) models, and \(what); `method` lst takes any model"
       )
     }
-    guard let family = Family(rawValue: a) else { throw refuse("this is \(a)") }
+    guard let family = Family(rawValue: architecture) else { throw refuse("this is \(architecture)") }
     func need(_ key: String) throws -> Int {
       guard let value = file.own(key) else {
-        throw LadderError(.data, "\(file.path): the header names no \(a).\(key); convert the model again")
+        throw LadderError(.data, "\(file.path): the header names no \(architecture).\(key); convert the model again")
       }
       return value
     }
     func number(_ key: String) -> Float? {
-      switch file.metadata["\(a).\(key)"] {
+      switch file.metadata["\(architecture).\(key)"] {
       case .number(let value): Float(value)
       case .integer(let value): Float(value)
       default: nil
@@ -82,7 +82,7 @@ package struct BlockShape: Sendable, Equatable {
     epsilon = number("attention.layer_norm_rms_epsilon") ?? 1e-6
     ropeBase = number("rope.freq_base") ?? 10000
     let factor = number("rope.scaling.factor") ?? number("rope.scale_linear") ?? 1
-    let scaling = file.string("\(a).rope.scaling.type") ?? "linear"
+    let scaling = file.string("\(architecture).rope.scaling.type") ?? "linear"
     guard scaling == "linear" || scaling == "none" || factor <= 1 else {
       throw refuse("this one stretches its positions by \(scaling)")
     }
@@ -91,7 +91,7 @@ package struct BlockShape: Sendable, Equatable {
     let window = file.own("attention.sliding_window")
     self.window = family == .gemma3 && (window ?? 0) > 0 ? window : nil
     windowPattern = file.own("attention.sliding_window_pattern") ?? 6
-    if case .array? = file.metadata["\(a).attention.sliding_window_pattern"] {
+    if case .array? = file.metadata["\(architecture).attention.sliding_window_pattern"] {
       throw refuse("this one lists its windowed blocks")
     }
     attentionScale =

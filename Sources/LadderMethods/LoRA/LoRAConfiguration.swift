@@ -48,9 +48,9 @@ public struct LoRAConfiguration: Codable, Sendable, Equatable {
   /// - Throws: `usage` for the first setting that is out of range.
   package func validate() throws {
     func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
-    try require((1...1024).contains(rank), "--rank must be 1 to 1024")
-    try require(alpha > 0 && alpha.isFinite, "--alpha must be above 0")
-    try require((0..<1).contains(dropout), "--dropout is a share, from 0 up to 1")
-    try require(!targets.isEmpty, "--targets names no matrix")
+    try require((1...1024).contains(rank), "`rank` must be 1 to 1024")
+    try require(alpha > 0 && alpha.isFinite, "`alpha` must be above 0")
+    try require((0..<1).contains(dropout), "`dropout` is a share, from 0 up to 1")
+    try require(!targets.isEmpty, "`targets` names no matrix")
   }
 }

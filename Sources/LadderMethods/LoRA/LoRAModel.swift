@@ -28,15 +28,15 @@ package final class LoRAModel {
     self.weights = weights
     parameters = try Parameters(Self.specifications(configuration, shape), backbone.engine, trainable: true)
     blocks = try (0..<shape.blocks).map { index in
-      let p = "blk.\(index)."
+      let prefix = "blk.\(index)."
       var block = Block()
       let names =
         ["attn_norm", "ffn_norm"] + (shape.hasHeadNorms ? ["attn_q_norm", "attn_k_norm"] : [])
         + (shape.hasPostNorms ? ["post_attention_norm", "post_ffw_norm"] : [])
-      for name in names { block.norms[name] = try weights.require(p + name + ".weight") }
+      for name in names { block.norms[name] = try weights.require(prefix + name + ".weight") }
       for target in LoRAConfiguration.Target.allCases {
-        block.matrices[target] = try weights.require(p + target.tensor + ".weight")
-        block.biases[target] = weights[p + target.tensor + ".bias"]
+        block.matrices[target] = try weights.require(prefix + target.tensor + ".weight")
+        block.biases[target] = weights[prefix + target.tensor + ".bias"]
       }
       return block
     }
@@ -114,7 +114,9 @@ package final class LoRAModel {
 
   /// One block. Shapes: x [d, n] → [d, n], or [d, rows] where `rows` (I32) chooses the rows that go on.
   package func block(_ tape: Tape, _ index: Int, _ x: Tensor, _ places: Places, rows: Tensor? = nil) -> Tensor {
-    let block = blocks[index], n = x[1], isWindowed = shape.isWindowed(index)
+    let block = blocks[index]
+    let n = x[1]
+    let isWindowed = shape.isWindowed(index)
     func norm(_ x: Tensor, _ name: String) -> Tensor {
       let normed = tape.rmsNorm(x, epsilon: shape.epsilon)
       return block.norms[name].map { tape.multiply(normed, $0) } ?? normed
@@ -124,7 +126,8 @@ package final class LoRAModel {
       var y = tape.projectFrozen(x, weight, keeps: keeps)
       if let bias = block.biases[target] { y = tape.shift(y, by: bias) }
       guard places.adds, configuration.targets.contains(target) else { return y }
-      let a = parameters[Self.name(index, target, "a")], b = parameters[Self.name(index, target, "b")]
+      let a = parameters[Self.name(index, target, "a")]  // [k, r]
+      let b = parameters[Self.name(index, target, "b")]  // [r, m]
       // A mask has a column for each row of the whole micro-batch.
       let mask = places.masks[x[0]].map { $0[1] == x[1] ? $0 : tape.graph.slice($0, 1, 0..<x[1]) }
       let dropped = mask.map { tape.multiply(x, $0) } ?? x
@@ -139,17 +142,17 @@ package final class LoRAModel {
       let factors = weights["rope_freqs.weight"]
       return tape.rope(
         x, positions: places.positions, base: isWindowed ? shape.windowedRopeBase : shape.ropeBase,
-        isNeoX: shape.isNeoX,
-        scale: isWindowed ? 1 : shape.ropeScale, factors: factors)
+        isNeoX: shape.isNeoX, scale: isWindowed ? 1 : shape.ropeScale, factors: factors)
     }
 
-    let a = norm(x, "attn_norm")  // [d, n]
-    let q = turned(heads(linear(a, .q), shape.heads, "attn_q_norm")),
-      k = turned(heads(linear(a, .k), shape.keyHeads, "attn_k_norm"))
-    let v = tape.reshape(linear(a, .v), [shape.headSize, shape.keyHeads, n])
+    let attentionInput = norm(x, "attn_norm")  // [d, n]
+    let q = turned(heads(linear(attentionInput, .q), shape.heads, "attn_q_norm"))
+    let k = turned(heads(linear(attentionInput, .k), shape.keyHeads, "attn_k_norm"))
+    let v = tape.reshape(linear(attentionInput, .v), [shape.headSize, shape.keyHeads, n])
     let attended = tape.attention(
       q, k, v, isWindowed ? places.windowed ?? places.whole : places.whole, scale: shape.attentionScale)
-    var mixed = tape.reshape(attended, [shape.headSize * shape.heads, n]), residual = x
+    var mixed = tape.reshape(attended, [shape.headSize * shape.heads, n])
+    var residual = x
     if let rows {
       mixed = tape.rows(mixed, rows)
       residual = tape.rows(x, rows)
@@ -158,8 +161,8 @@ package final class LoRAModel {
     if shape.hasPostNorms { output = norm(output, "post_attention_norm") }
     let middle = tape.add(residual, output)
 
-    let b = norm(middle, "ffn_norm")
-    let gate = linear(b, .gate), up = linear(b, .up)  // [f, rows]
+    let feedForwardInput = norm(middle, "ffn_norm")  // [d, rows]
+    let gate = linear(feedForwardInput, .gate), up = linear(feedForwardInput, .up)  // [f, rows]
     let inner = shape.usesGELU ? tape.geglu(gate: gate, up: up) : tape.swiglu(gate: gate, up: up)
     // Nothing but the residual sum reads the last product where no norm follows.
     var down = linear(inner, .down, keeps: shape.hasPostNorms)

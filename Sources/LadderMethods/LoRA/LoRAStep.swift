@@ -37,15 +37,16 @@ package final class LoRAStep {
   /// Takes samples in.
   package func read(_ samples: [PackedSample]) throws {
     try pool.reset()
-    let shape = model.shape, batch = try MicroBatch(samples, pool: pool), n = batch.rows
-    tokens = try pool.make(samples.flatMap(\.tokens) + [Int32](repeating: 0, count: n - batch.tokens))
+    let shape = model.shape
+    let batch = try MicroBatch(samples, pool: pool)
+    tokens = try pool.make(samples.flatMap(\.tokens) + [Int32](repeating: 0, count: batch.rows - batch.tokens))
     lossRows = batch.lossRows
     let needsWindow = shape.window.map { window in samples.contains { $0.tokens.count > window } } ?? false
     places = LoRAModel.Places(
       positions: batch.positions, whole: try AttentionBlocks(lengths: batch.lengths, pool: pool),
       windowed: needsWindow ? try AttentionBlocks(lengths: batch.lengths, window: shape.window, pool: pool) : nil)
-    states = try (0..<shape.blocks).map { _ in try pool.make(.float32, [shape.width, n]) }
-    gradientOfState = try pool.make(.float32, [shape.width, n])
+    states = try (0..<shape.blocks).map { _ in try pool.make(.float32, [shape.width, batch.rows]) }
+    gradientOfState = try pool.make(.float32, [shape.width, batch.rows])
     last = try pool.make(.float32, [shape.width, batch.lossRows.count])
     final = try pool.make(.float32, [shape.width, batch.lossRows.count])
   }
@@ -66,13 +67,15 @@ package final class LoRAStep {
     graph.store(try model.embeddings(graph, tokens), in: states[0])
     try graph.compute()
     results = []
-    let type: ElementType = model.configuration.rounds ? .bfloat16 : .float32, blocks = model.shape.blocks
-    var x = states[0]
+    let type: ElementType = model.configuration.rounds ? .bfloat16 : .float32
+    let blocks = model.shape.blocks
+    var state = states[0]
     for index in 0..<blocks {
       try Cancellation.check()
       let kept = keeps && !model.configuration.checkpointing ? KeptResults(pool, type) : nil
       graph.reset()
-      let output = model.block(model.tape(graph, kept), index, x, places, rows: index == blocks - 1 ? lossRows : nil)
+      let output = model.block(
+        model.tape(graph, kept), index, state, places, rows: index == blocks - 1 ? lossRows : nil)
       // Without a backward pass to come two states are enough.
       let target = index == blocks - 1 ? last : keeps ? states[index + 1] : index % 2 == 0 ? gradientOfState : states[0]
       graph.store(output, in: target)
@@ -80,7 +83,7 @@ package final class LoRAStep {
       try graph.compute()
       kept?.replay()
       if let kept { results.append(kept) }
-      x = target
+      state = target
     }
     graph.reset()
     graph.store(try model.finalNorm(Tape(graph), last), in: final)
@@ -105,7 +108,8 @@ package final class LoRAStep {
     for index in (0..<blocks).reversed() {
       try Cancellation.check()
       graph.reset()
-      let tape = model.tape(graph, results.isEmpty ? nil : results[index]), names = model.names(ofBlock: index)
+      let tape = model.tape(graph, results.isEmpty ? nil : results[index])
+      let names = model.names(ofBlock: index)
       names.forEach { tape.watch(model.parameters[$0]) }
       if index > 0 { tape.watch(states[index]) }
       tape.backward(
@@ -120,11 +124,11 @@ package final class LoRAStep {
 
   private func drawMasks(_ dropout: SeededRandom?) throws {
     places?.masks = [:]
-    guard var random = dropout, model.configuration.dropout > 0, let n = tokens.map({ $0[0] }) else { return }
+    guard var random = dropout, model.configuration.dropout > 0, let rows = tokens.map({ $0[0] }) else { return }
     try masks.reset()
     // One mask for each input width serves every block of the micro-batch.
     for width in Set(model.configuration.targets.map { model.shape.shape(of: $0).columns }).sorted() {
-      let mask = try masks.make(.float32, [width, n])
+      let mask = try masks.make(.float32, [width, rows])
       random.fillDropoutMask(mask, rate: model.configuration.dropout)
       places?.masks[width] = mask
     }

@@ -29,27 +29,34 @@ extension LoRAConfiguration: FineTuning {
 
   /// The backward pass keeps each block's activations, or with checkpointing each block's input and one block's inside.
   package func memory(_ model: ModelDimensions, _ load: TrainingLoad) throws -> MemoryBreakdown {
-    let length = load.length, tokens = load.tokens, lossRows = load.lossRows
-    let d = model.width, f = model.feedForward, q = model.heads * model.headSize, k = model.keyHeads * model.headSize
-    var b = model.shared(load)
-    b.parameters = 16 * model.blocks * parametersOfBlock(model)
+    let length = load.length
+    let tokens = load.tokens, lossRows = load.lossRows
+    let width = model.width, feedForward = model.feedForward
+    let queries = model.heads * model.headSize, keys = model.keyHeads * model.headSize
+    var bytes = model.shared(load)
+    bytes.parameters = 16 * model.blocks * parametersOfBlock(model)
     // Each block's input in F32; without checkpointing the results of its products and of attention in BF16.
-    b.activations = 4 * tokens * d * (model.blocks + 1) + 3 * 4 * d * lossRows
-    if !checkpointing { b.activations += 2 * tokens * (2 * q + 2 * k + d + 2 * f + 7 * rank) * model.blocks }
+    bytes.activations = 4 * tokens * width * (model.blocks + 1) + 3 * 4 * width * lossRows
+    if !checkpointing {
+      let kept = 2 * queries + 2 * keys + width + 2 * feedForward + 7 * rank
+      bytes.activations += 2 * tokens * kept * model.blocks
+    }
     // One block in the backward pass: its results again and their gradients in F32, some of a weight in F32 and BF16,
     // and a block of attention's rows.
-    let dequantised = min(d * f, 8 << 20) * 6
-    b.workspace = 4 * tokens * (8 * d + 4 * q + 4 * k + 6 * f) + dequantised + 4 * 5 * model.heads * 128 * length
-    b.process += (length / 128 * 60 + 400) * 1800
+    let inside = 4 * tokens * (8 * width + 4 * queries + 4 * keys + 6 * feedForward)
+    let dequantised = min(width * feedForward, 8 << 20) * 6
+    bytes.workspace = inside + dequantised + 4 * 5 * model.heads * 128 * length
+    bytes.process += (length / 128 * 60 + 400) * 1800
     // The head is packed as for a side network; llama.cpp's engine is not there.
-    b.engine = 0
-    return b
+    bytes.engine = 0
+    return bytes
   }
 
   /// Forward, the gradient of the inputs through frozen weights, attention's twice over; with checkpointing the forward
   /// pass again.
   package func operations(_ model: ModelDimensions, _ load: TrainingLoad) throws -> Double {
-    let length = Double(load.length), forward = model.forwardOperations(length: length)
+    let length = Double(load.length)
+    let forward = model.forwardOperations(length: length)
     let backward = 2 * Double(model.blockNumbers) + 2.5 * model.attentionOperations(length: length)
     return Double(load.tokens)
       * (forward * (checkpointing ? 2 : 1) + backward + 6 * Double(model.blocks * parametersOfBlock(model)))
@@ -63,12 +70,12 @@ extension LoRAConfiguration: FineTuning {
   }
 
   private func parametersOfBlock(_ model: ModelDimensions) -> Int {
-    let d = model.width, f = model.feedForward, q = model.heads * model.headSize, k = model.keyHeads * model.headSize
+    let queries = model.heads * model.headSize, keys = model.keyHeads * model.headSize
     return targets.reduce(0) { sum, target in
       switch target {
-      case .q, .o: sum + rank * (d + q)
-      case .k, .v: sum + rank * (d + k)
-      case .gate, .up, .down: sum + rank * (d + f)
+      case .q, .o: sum + rank * (model.width + queries)
+      case .k, .v: sum + rank * (model.width + keys)
+      case .gate, .up, .down: sum + rank * (model.width + model.feedForward)
       }
     }
   }

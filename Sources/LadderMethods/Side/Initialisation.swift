@@ -8,7 +8,8 @@ extension SideNetwork {
   package func initialise(seed: UInt64, backbone: Backbone) throws {
     let layers = Float(geometry.layers)
     for (index, specification) in parameters.specifications.enumerated() {
-      let name = specification.name, fanIn = Float(specification.shape[0])
+      let name = specification.name
+      let fanIn = Float(specification.shape[0])
       var random = SeededRandom(seed: seed, 1, index)
       let values: [Float]
       if name.hasPrefix("up.") || name.hasSuffix(".gate") {
@@ -35,30 +36,41 @@ extension SideNetwork {
   /// Copies each side layer from the block at its rung, pruned to the channels of largest weight norm (LST, §3.3).
   private func pruneBackbone(_ backbone: Backbone) throws {
     let byName = Dictionary(uniqueKeysWithValues: backbone.file.tensors.map { ($0.name, $0) })
-    let w = geometry.width, a = geometry.attentionWidth, f = geometry.feedForward
-    for j in 0..<geometry.layers {
-      let block = geometry.rungs[geometry.rung(ofLayer: j)] - 1
+    let width = geometry.width
+    let attentionWidth = geometry.attentionWidth
+    let feedForward = geometry.feedForward
+    for layer in 0..<geometry.layers {
+      let block = geometry.rungs[geometry.rung(ofLayer: layer)] - 1
       func matrix(_ name: String) throws -> Matrix {
         guard let info = byName["blk.\(block).\(name).weight"], info.shape.count == 2 else {
           throw LadderError(
-            .usage, "--init backbone: \(backbone.path) has no matrix blk.\(block).\(name).weight; take --init random")
+            .usage,
+            "`initialisation` backbone: \(backbone.path) has no matrix blk.\(block).\(name).weight; take `initialisation` random"
+          )
         }
         return Matrix(columns: info.shape[0], rows: info.shape[1], values: try backbone.file.values(of: info))
       }
-      let q = try matrix("attn_q"), k = try matrix("attn_k"), v = try matrix("attn_v"), o = try matrix("attn_output")
-      let gate = try matrix("ffn_gate"), up = try matrix("ffn_up"), down = try matrix("ffn_down")
+      let q = try matrix("attn_q")
+      let k = try matrix("attn_k")
+      let v = try matrix("attn_v")
+      let output = try matrix("attn_output")
+      let gate = try matrix("ffn_gate")
+      let up = try matrix("ffn_up")
+      let down = try matrix("ffn_down")
       // One choice of residual channels for the whole layer, by the norm of what reads them; one of inner channels.
-      let channels = Matrix.largest(w, of: Matrix.columnNorms([q, k, v, gate, up]))
-      let inner = Matrix.largest(f, of: Matrix.rowNorms(up))
-      func set(_ name: String, _ values: [Float]) { parameters["layers.\(j).\(name)"].write(values) }
-      set("q", q.pruned(rows: Matrix.largest(a, of: Matrix.rowNorms(q)), columns: channels, to: a))
-      set("k", k.pruned(rows: Matrix.largest(a, of: Matrix.rowNorms(k)), columns: channels, to: a))
-      set("v", v.pruned(rows: Matrix.largest(a, of: Matrix.rowNorms(v)), columns: channels, to: a))
+      let channels = Matrix.largest(width, of: Matrix.columnNorms([q, k, v, gate, up]))
+      let inner = Matrix.largest(feedForward, of: Matrix.rowNorms(up))
+      func largestRows(_ matrix: Matrix) -> [Int] { Matrix.largest(attentionWidth, of: Matrix.rowNorms(matrix)) }
+      func set(_ name: String, _ values: [Float]) { parameters["layers.\(layer).\(name)"].write(values) }
+      set("q", q.pruned(rows: largestRows(q), columns: channels, to: attentionWidth))
+      set("k", k.pruned(rows: largestRows(k), columns: channels, to: attentionWidth))
+      set("v", v.pruned(rows: largestRows(v), columns: channels, to: attentionWidth))
       // With grouped queries several heads read one value row; take the columns of o that carry most.
-      set("o", o.pruned(rows: channels, columns: Matrix.largest(a, of: Matrix.columnNorms([o])), to: w))
-      set("feed_forward_gate", gate.pruned(rows: inner, columns: channels, to: f))
-      set("feed_forward_up", up.pruned(rows: inner, columns: channels, to: f))
-      set("feed_forward_down", down.pruned(rows: channels, columns: inner, to: w))
+      let mixed = Matrix.largest(attentionWidth, of: Matrix.columnNorms([output]))
+      set("o", output.pruned(rows: channels, columns: mixed, to: width))
+      set("feed_forward_gate", gate.pruned(rows: inner, columns: channels, to: feedForward))
+      set("feed_forward_up", up.pruned(rows: inner, columns: channels, to: feedForward))
+      set("feed_forward_down", down.pruned(rows: channels, columns: inner, to: width))
     }
   }
 }
@@ -69,16 +81,20 @@ private struct Matrix {
   let rows: Int
   let values: [Float]
 
-  static func rowNorms(_ m: Matrix) -> [Float] {
-    (0..<m.rows).map { row in m.values[(row * m.columns)..<((row + 1) * m.columns)].reduce(0) { $0 + $1 * $1 } }
+  static func rowNorms(_ matrix: Matrix) -> [Float] {
+    let columns = matrix.columns
+    return (0..<matrix.rows).map { row in
+      matrix.values[(row * columns)..<((row + 1) * columns)].reduce(0) { $0 + $1 * $1 }
+    }
   }
 
   static func columnNorms(_ list: [Matrix]) -> [Float] {
     var norms = [Float](repeating: 0, count: list[0].columns)
-    for m in list {
-      for row in 0..<m.rows {
-        for column in 0..<m.columns {
-          norms[column] += m.values[row * m.columns + column] * m.values[row * m.columns + column]
+    for matrix in list {
+      for row in 0..<matrix.rows {
+        for column in 0..<matrix.columns {
+          let value = matrix.values[row * matrix.columns + column]
+          norms[column] += value * value
         }
       }
     }

@@ -28,8 +28,8 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
         self = .all
       } else if numbers.contains(nil) {
         return nil
-      } else if !isList, numbers.count == 1, let n = numbers[0] {
-        self = .every(n)
+      } else if !isList, numbers.count == 1, let step = numbers[0] {
+        self = .every(step)
       } else {
         self = .list(numbers.compactMap { $0 })
       }
@@ -161,13 +161,13 @@ package struct SideGeometry: Sendable, Equatable {
     case .all: rungs = Array(1..<blocks)
     case .every(let n):
       guard n > 0, n < blocks else {
-        throw refuse("--rungs \(n): take every n-th block with n between 1 and \(blocks - 1)")
+        throw refuse("`rungs` \(n): take every n-th block with n between 1 and \(blocks - 1)")
       }
       rungs = Array(stride(from: n, to: blocks, by: n))
     case .list(let list):
       guard let low = list.min(), let high = list.max(), low >= 1, high < blocks, Set(list).count == list.count else {
         throw refuse(
-          "--rungs: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
+          "`rungs`: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
       }
       rungs = list.sorted()
     case .middle:
@@ -175,7 +175,7 @@ package struct SideGeometry: Sendable, Equatable {
     }
     let wanted: Double
     if let reduction = configuration.reduction {
-      guard reduction >= 1, reduction.isFinite else { throw refuse("--reduction \(reduction): it must be 1 or more") }
+      guard reduction >= 1, reduction.isFinite else { throw refuse("`reduction` \(reduction): it must be 1 or more") }
       wanted = Double(d) / reduction
     } else {
       wanted = min(Double(d), max(256, Double(d) / 8))
@@ -184,19 +184,19 @@ package struct SideGeometry: Sendable, Equatable {
     if configuration.downsampler == .pool {
       guard let divisor = (1...d).first(where: { d % $0 == 0 && d / $0 <= Int(wanted) && d / $0 % 16 == 0 }) else {
         throw refuse(
-          "--downsample pool: no width near \(Int(wanted)) divides the backbone's \(d); take another --reduction")
+          "`downsampler` pool: no width near \(Int(wanted)) divides the backbone's \(d); take another `reduction`")
       }
       width = d / divisor
     }
     if case .lowRank(let rank) = configuration.downsampler, rank > min(d, width) {
-      throw refuse("--downsample lowrank:\(rank): the rank must be at most the side network's width \(width)")
+      throw refuse("`downsampler` lowrank:\(rank): the rank must be at most the side network's width \(width)")
     }
     guard configuration.headSize >= 2 else { throw refuse("the side network's head size must be 2 or more") }
     guard configuration.passes >= 1, configuration.passes <= 64 else {
-      throw refuse("--passes \(configuration.passes): take 1 to 64")
+      throw refuse("`passes` \(configuration.passes): take 1 to 64")
     }
     guard configuration.passes > 1 || configuration.cross == .reclimb else {
-      throw refuse("--cross \(configuration.cross.rawValue) is xLadder's: take --method xladder")
+      throw refuse("`cross` \(configuration.cross.rawValue) is xLadder's: take `method` xladder")
     }
     let once = SideGeometry(
       backboneWidth: d, width: width, feedForward: (width * 8 / 3 + 31) / 32 * 32, rungs: rungs, layers: rungs.count,
@@ -244,32 +244,34 @@ package struct SideGeometry: Sendable, Equatable {
     }
     var single = configuration
     single.cross = .reclimb
-    let target = SideNetwork.specifications(single, self).reduce(0) { $0 + $1.count },
-      layers = configuration.passes * rungs.count
+    let target = SideNetwork.specifications(single, self).reduce(0) { $0 + $1.count }
+    let layers = configuration.passes * rungs.count
     var best: (geometry: SideGeometry, distortion: Double)?
     let widths = configuration.downsampler == .pool ? [width] : Array(stride(from: 16, through: width, by: 16))
-    for w in widths {
-      func with(_ f: Int) -> SideGeometry {
+    for narrow in widths {
+      func with(feedForward: Int) -> SideGeometry {
         SideGeometry(
-          backboneWidth: backboneWidth, width: w, feedForward: f, rungs: rungs, layers: layers,
+          backboneWidth: backboneWidth, width: narrow, feedForward: feedForward, rungs: rungs, layers: layers,
           headSize: configuration.headSize,
           interval: Self.interval(
-            layers: layers, width: w, limit: Self.held(layers: self.layers, interval: 1) * width / 2))
+            layers: layers, width: narrow, limit: Self.held(layers: self.layers, interval: 1) * width / 2))
       }
-      // The count is linear in f.
-      let base = count(with(0)), slope = count(with(1)) - base, exact = Double(target - base) / Double(slope)
+      // The count is linear in the feed-forward width.
+      let base = count(with(feedForward: 0))
+      let slope = count(with(feedForward: 1)) - base
+      let exact = Double(target - base) / Double(slope)
       for step in [8.0, 1] {
-        let f = Int((exact / step).rounded() * step)
-        guard f >= 8, abs(base + f * slope - target) * 100 <= target else { continue }
-        let distortion = abs(Foundation.log(Double(f) / (Double(w) * 8 / 3)))
-        if distortion < best?.distortion ?? .infinity { best = (with(f), distortion) }
+        let feedForward = Int((exact / step).rounded() * step)
+        guard feedForward >= 8, abs(base + feedForward * slope - target) * 100 <= target else { continue }
+        let distortion = abs(Foundation.log(Double(feedForward) / (Double(narrow) * 8 / 3)))
+        if distortion < best?.distortion ?? .infinity { best = (with(feedForward: feedForward), distortion) }
         break
       }
     }
     guard let best else {
       throw LadderError(
         .usage,
-        "--passes \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a smaller --reduction"
+        "`passes` \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a smaller `reduction`"
       )
     }
     return best.geometry

@@ -12,11 +12,14 @@ final class SideCorrection: DecoderCorrection {
 
   init(_ network: SideNetwork, capacity: Int, slots: Int) throws {
     self.network = network
-    let cache = TensorPool(network.engine), g = network.geometry
+    let cache = TensorPool(network.engine)
+    let geometry = network.geometry
     self.cache = cache
     graph = try Graph(network.engine)
     func room() throws -> [Tensor] {
-      try (0..<g.layers).map { _ in try cache.make(.float32, [g.headSize, g.heads, capacity, slots]) }
+      try (0..<geometry.layers).map { _ in
+        try cache.make(.float32, [geometry.headSize, geometry.heads, capacity, slots])
+      }
     }
     keys = try room()
     values = try room()
@@ -26,26 +29,31 @@ final class SideCorrection: DecoderCorrection {
 
   /// Adds Δ of the last row of each extension to `final`.
   func correct(_ final: Tensor, taps: [Tensor], _ extensions: [ForwardPass.Extension], pool: TensorPool) throws {
-    let g = network.geometry
-    let positions = try pool.make(extensions.flatMap { e in e.tokens.indices.map { Int32(e.past + $0) } })
-    let ends = extensions.reduce(into: [Int32]()) { ends, e in ends.append((ends.last ?? -1) + Int32(e.tokens.count)) }
+    let geometry = network.geometry
+    let positions = try pool.make(
+      extensions.flatMap { added in added.tokens.indices.map { Int32(added.past + $0) } })
+    let ends = extensions.reduce(into: [Int32]()) { ends, added in
+      ends.append((ends.last ?? -1) + Int32(added.tokens.count))
+    }
     let lastRows = try pool.make(ends)
 
     graph.reset()
-    let tape = network.tape(graph), scale = 1 / Float(g.headSize).squareRoot()
+    let tape = network.tape(graph)
+    let scale = 1 / Float(geometry.headSize).squareRoot()
     // The same rounding to BF16 as in training.
     let standardised = taps.enumerated().map { rung, tap in
       graph.cast(network.standardised(graph, tap, rung: rung, mask: nil), .bfloat16)
     }
-    var s: Tensor?
-    for j in 0..<g.layers {
-      s = network.layer(tape, j, previous: s, taps: standardised, positions: positions) { q, k, v in
-        let mixed = zip(extensions, ends).map { e, end in  // each [head, heads, tokens]
-          let rows = (Int(end) + 1 - e.tokens.count)..<(Int(end) + 1), seen = e.past + e.tokens.count
-          let ownKeys = graph.slice(keys[j], 3, e.sequence..<(e.sequence + 1)),
-            ownValues = graph.slice(values[j], 3, e.sequence..<(e.sequence + 1))
-          graph.store(graph.slice(k, 2, rows), in: graph.slice(ownKeys, 2, e.past..<seen))
-          graph.store(graph.slice(v, 2, rows), in: graph.slice(ownValues, 2, e.past..<seen))
+    var state: Tensor?  // [w, n]
+    for layer in 0..<geometry.layers {
+      state = network.layer(tape, layer, previous: state, taps: standardised, positions: positions) { q, k, v in
+        let mixed = zip(extensions, ends).map { added, end in  // each [head, heads, tokens]
+          let rows = (Int(end) + 1 - added.tokens.count)..<(Int(end) + 1)
+          let seen = added.past + added.tokens.count
+          let ownKeys = graph.slice(keys[layer], 3, added.sequence..<(added.sequence + 1))
+          let ownValues = graph.slice(values[layer], 3, added.sequence..<(added.sequence + 1))
+          graph.store(graph.slice(k, 2, rows), in: graph.slice(ownKeys, 2, added.past..<seen))
+          graph.store(graph.slice(v, 2, rows), in: graph.slice(ownValues, 2, added.past..<seen))
           return tape.cachedAttention(
             graph.slice(q, 2, rows), keys: graph.slice(ownKeys, 2, 0..<seen),
             values: graph.slice(ownValues, 2, 0..<seen), scale: scale)
@@ -53,7 +61,9 @@ final class SideCorrection: DecoderCorrection {
         return graph.concatenate(mixed, 2)
       }
     }
-    if let s { graph.store(graph.add(final, network.correction(tape, graph.rows(of: s, lastRows))), in: final) }
+    if let state {
+      graph.store(graph.add(final, network.correction(tape, graph.rows(of: state, lastRows))), in: final)
+    }
     try graph.compute()
   }
 }

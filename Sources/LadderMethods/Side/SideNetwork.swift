@@ -48,30 +48,41 @@ package final class SideNetwork {
   package static func specifications(_ configuration: SideConfiguration, _ geometry: SideGeometry) -> [Parameters
     .Specification]
   {
-    typealias S = Parameters.Specification
-    let d = geometry.backboneWidth, w = geometry.width, a = geometry.attentionWidth, f = geometry.feedForward
-    var list: [S] = []
+    func matrix(_ name: String, _ columns: Int, _ rows: Int) -> Parameters.Specification {
+      .init(name, [columns, rows])
+    }
+    func vector(_ name: String, _ count: Int) -> Parameters.Specification { .init(name, [count], decays: false) }
+    let backboneWidth = geometry.backboneWidth
+    let width = geometry.width
+    let attentionWidth = geometry.attentionWidth
+    let feedForward = geometry.feedForward
+    var list: [Parameters.Specification] = []
     for rung in geometry.rungs.indices {
       switch configuration.downsampler {
-      case .linear: list.append(S("down.\(rung).weight", [d, w]))
-      case .lowRank(let rank): list += [S("down.\(rung).a", [d, rank]), S("down.\(rung).b", [rank, w])]
+      case .linear: list.append(matrix("down.\(rung).weight", backboneWidth, width))
+      case .lowRank(let rank):
+        list += [matrix("down.\(rung).a", backboneWidth, rank), matrix("down.\(rung).b", rank, width)]
       case .pool: break
       }
     }
-    for j in 0..<geometry.layers {
-      let p = "layers.\(j)."
-      if j > 0 { list.append(S(p + "gate", [1], decays: false)) }
-      if configuration.cross == .mixture { list.append(S(p + "mixture", [geometry.rungs.count], decays: false)) }
+    for layer in 0..<geometry.layers {
+      let prefix = "layers.\(layer)."
+      if layer > 0 { list.append(vector(prefix + "gate", 1)) }
+      if configuration.cross == .mixture { list.append(vector(prefix + "mixture", geometry.rungs.count)) }
       list += [
-        S(p + "attention_norm", [w], decays: false), S(p + "q", [w, a]), S(p + "k", [w, a]), S(p + "v", [w, a]),
-        S(p + "o", [a, w]),
-        S(p + "feed_forward_norm", [w], decays: false), S(p + "feed_forward_gate", [w, f]),
-        S(p + "feed_forward_up", [w, f]),
-        S(p + "feed_forward_down", [f, w]),
+        vector(prefix + "attention_norm", width),
+        matrix(prefix + "q", width, attentionWidth),
+        matrix(prefix + "k", width, attentionWidth),
+        matrix(prefix + "v", width, attentionWidth),
+        matrix(prefix + "o", attentionWidth, width),
+        vector(prefix + "feed_forward_norm", width),
+        matrix(prefix + "feed_forward_gate", width, feedForward),
+        matrix(prefix + "feed_forward_up", width, feedForward),
+        matrix(prefix + "feed_forward_down", feedForward, width),
       ]
     }
-    list.append(S("up.weight", [w, d]))
-    if configuration.outputBias == true { list.append(S("up.bias", [d], decays: false)) }
+    list.append(matrix("up.weight", width, backboneWidth))
+    if configuration.outputBias == true { list.append(vector("up.bias", backboneWidth)) }
     return list
   }
 
@@ -85,14 +96,14 @@ package final class SideNetwork {
     parameters.specifications.map(\.name).filter { $0.hasPrefix("down.\(rung).") }
   }
 
-  package func layerNames(_ j: Int) -> [String] {
-    parameters.specifications.map(\.name).filter { $0.hasPrefix("layers.\(j).") }
-      + rungs(ofLayer: j).flatMap(downsamplerNames)
+  package func layerNames(_ layer: Int) -> [String] {
+    parameters.specifications.map(\.name).filter { $0.hasPrefix("layers.\(layer).") }
+      + rungs(ofLayer: layer).flatMap(downsamplerNames)
   }
 
-  /// The rungs that layer `j` reads.
-  private func rungs(ofLayer j: Int) -> [Int] {
-    configuration.cross == .mixture ? Array(geometry.rungs.indices) : [geometry.rung(ofLayer: j)]
+  /// The rungs that a layer reads.
+  private func rungs(ofLayer layer: Int) -> [Int] {
+    configuration.cross == .mixture ? Array(geometry.rungs.indices) : [geometry.rung(ofLayer: layer)]
   }
 
   // MARK: - Forward
@@ -137,25 +148,27 @@ package final class SideNetwork {
     _ tape: Tape, _ j: Int, previous: Tensor?, taps: [Tensor], positions: Tensor,
     attend: (Tensor, Tensor, Tensor) -> Tensor
   ) -> Tensor {
-    let n = taps[0][1], epsilon = configuration.normEpsilon
+    let n = taps[0][1]
+    let epsilon = configuration.normEpsilon
     func parameter(_ name: String) -> Tensor { parameters["layers.\(j).\(name)"] }
     let x = input(tape, j, taps)  // [w, n]
     // s_0 = x_1: the first layer's mixture is x_1 whatever its gate, so it has none.
-    let u = previous.map { tape.gate(x, $0, parameter("gate"), temperature: configuration.gateTemperature) } ?? x
+    let gated = previous.map { tape.gate(x, $0, parameter("gate"), temperature: configuration.gateTemperature) } ?? x
 
-    let a = tape.multiply(tape.rmsNorm(u, epsilon: epsilon), parameter("attention_norm"))  // [w, n]
+    let attentionInput = tape.multiply(tape.rmsNorm(gated, epsilon: epsilon), parameter("attention_norm"))  // [w, n]
     func heads(_ name: String) -> Tensor {  // [head, heads, n]
-      tape.reshape(tape.project(a, parameter(name)), [geometry.headSize, geometry.heads, n])
+      tape.reshape(tape.project(attentionInput, parameter(name)), [geometry.headSize, geometry.heads, n])
     }
     let q = tape.rope(heads("q"), positions: positions, base: configuration.ropeBase)
     let k = tape.rope(heads("k"), positions: positions, base: configuration.ropeBase)
     let mixed = tape.reshape(attend(q, k, heads("v")), [geometry.attentionWidth, n])
-    let v = tape.add(u, tape.project(mixed, parameter("o")))  // [w, n]
+    let middle = tape.add(gated, tape.project(mixed, parameter("o")))  // [w, n]
 
-    let b = tape.multiply(tape.rmsNorm(v, epsilon: epsilon), parameter("feed_forward_norm"))
+    let feedForwardInput = tape.multiply(tape.rmsNorm(middle, epsilon: epsilon), parameter("feed_forward_norm"))
     let inner = tape.swiglu(
-      gate: tape.project(b, parameter("feed_forward_gate")), up: tape.project(b, parameter("feed_forward_up")))
-    return tape.add(v, tape.project(inner, parameter("feed_forward_down")))  // [w, n]
+      gate: tape.project(feedForwardInput, parameter("feed_forward_gate")),
+      up: tape.project(feedForwardInput, parameter("feed_forward_up")))
+    return tape.add(middle, tape.project(inner, parameter("feed_forward_down")))  // [w, n]
   }
 
   /// Δ = U·rms(s), and + b where there is a bias. Shapes: s [w, rows] → [d, rows].

@@ -50,9 +50,9 @@ package final class SideStep {
 
   /// Takes the samples' taps and final rows from the backbone or from where they are kept.
   package func read(_ samples: [PackedSample], from source: any TapSource) throws {
-    let a = try layOut(samples, rungs: source.rungs.count)
-    try source.run(samples, taps: a.taps, final: a.final)
-    for tap in a.taps { tap.zero(from: a.batch.tokens * tap.stride(1)) }
+    let laidOut = try layOut(samples, rungs: source.rungs.count)
+    try source.run(samples, taps: laidOut.taps, final: laidOut.final)
+    for tap in laidOut.taps { tap.zero(from: laidOut.batch.tokens * tap.stride(1)) }
   }
 
   /// The last micro-batch's tensors where the samples are laid out like its own, else new ones.
@@ -63,14 +63,16 @@ package final class SideStep {
     activations = nil
     graphs.forget()
     try pool.reset()
-    let batch = try MicroBatch(samples, pool: pool), d = backbone.width, n = batch.rows, rows = batch.lossRows.count
-    let taps = try (0..<rungs).map { _ in try pool.make(.bfloat16, [d, n]) }
-    let final = try pool.make(.float32, [d, rows])
-    let g = network.geometry, type = network.configuration.precision.elementType
+    let batch = try MicroBatch(samples, pool: pool)
+    let rows = batch.rows, lossRows = batch.lossRows.count
+    let taps = try (0..<rungs).map { _ in try pool.make(.bfloat16, [backbone.width, rows]) }
+    let final = try pool.make(.float32, [backbone.width, lossRows])
+    let geometry = network.geometry, width = geometry.width
+    let type = network.configuration.precision.elementType
     let side = Side(
-      states: try (0..<(g.layers - 1) / g.interval).map { _ in try pool.make(.float32, [g.width, n]) },
-      top: try pool.make(.float32, [g.width, rows]), gradientOfState: try pool.make(.float32, [g.width, n]),
-      attended: (0..<g.layers).map { _ in KeptResults(pool, type) },
+      states: try (0..<(geometry.layers - 1) / geometry.interval).map { _ in try pool.make(.float32, [width, rows]) },
+      top: try pool.make(.float32, [width, lossRows]), gradientOfState: try pool.make(.float32, [width, rows]),
+      attended: (0..<geometry.layers).map { _ in KeptResults(pool, type) },
       blocks: try AttentionBlocks(lengths: batch.lengths, pool: pool))
     let made = Activations(batch: batch, taps: taps, final: final, side: side)
     activations = made
@@ -79,79 +81,87 @@ package final class SideStep {
 
   /// The backbone's rows, before `forward` corrects them: [d, rows].
   package var finalRows: Tensor {
-    guard let a = activations else { preconditionFailure("read() comes first") }
-    return a.final
+    guard let activations else { preconditionFailure("read() comes first") }
+    return activations.final
   }
 
   /// - Parameter dropout: the stream that drops tap channels while training; nil drops none.
   /// - Returns: n + Δ at the loss rows, [d, rows]; valid until the next `read`.
   package func forward(dropout: SeededRandom? = nil) throws -> Tensor {
-    guard let a = activations else { preconditionFailure("read() comes first") }
-    let side = a.side, trains = dropout != nil
+    guard let activations else { preconditionFailure("read() comes first") }
+    let side = activations.side
+    let trains = dropout != nil
     if self.trains != trains { graphs.forget() }
     self.trains = trains
     graphs.rewind()
-    try standardise(a.taps, dropout)
+    try standardise(activations.taps, dropout)
     side.attended.forEach { $0.record() }
     for run in runs {
       // A graph of its own for each run: its size does not grow with the depth.
       try graphs.run(nodes: nodes(run, side)) { graph in
         if run.lowerBound == 0 { network.parameters.round(graph) }
-        var s = run.lowerBound > 0 ? side.states[run.lowerBound / network.geometry.interval - 1] : nil
-        for j in run {
+        var state = run.lowerBound > 0 ? side.states[run.lowerBound / network.geometry.interval - 1] : nil
+        for index in run {
           // Attention is the dearest part of a layer; only training comes back for it.
-          s = layer(side, network.tape(graph, trains ? side.attended[j] : nil), j, previous: s, a)
-          try side.attended[j].check()
+          let tape = network.tape(graph, trains ? side.attended[index] : nil)
+          state = layer(index, tape, previous: state, activations)
+          try side.attended[index].check()
         }
-        guard let output = s else { return }
+        guard let output = state else { return }
         if run.upperBound < network.geometry.layers {
           graph.store(output, in: side.states[run.upperBound / network.geometry.interval - 1])
         } else {
           let tape = network.tape(graph)
-          let last = graph.store(tape.rows(output, a.batch.lossRows), in: side.top)
-          graph.store(graph.add(a.final, network.correction(tape, last)), in: a.final)
+          let last = graph.store(tape.rows(output, activations.batch.lossRows), in: side.top)
+          graph.store(graph.add(activations.final, network.correction(tape, last)), in: activations.final)
         }
       }
     }
-    return a.final
+    return activations.final
   }
 
   /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward`
   /// returned.
   package func backward(_ gradient: Tensor) throws {
-    guard let a = activations, let trains else { preconditionFailure("forward() comes first") }
-    let side = a.side, interval = network.geometry.interval
+    guard let activations, let trains else { preconditionFailure("forward() comes first") }
+    let side = activations.side
+    let interval = network.geometry.interval
     side.attended.forEach { $0.replay() }
-    func tape(_ graph: Graph, _ j: Int) -> Tape { network.tape(graph, trains ? side.attended[j] : nil) }
+    func tape(_ graph: Graph, _ index: Int) -> Tape { network.tape(graph, trains ? side.attended[index] : nil) }
     for run in runs.reversed() {
       let isLast = run.upperBound == network.geometry.layers
       try graphs.run(nodes: nodes(run, side), inputs: isLast ? [gradient] : []) { graph in
-        // With respect to the output of layer j; of the last layer, once its output exists.
-        var ds: Tensor? = side.gradientOfState, dTop: Tensor?
+        // With respect to the output of the layer at hand; of the last layer, once its output exists.
+        var gradientOfOutput: Tensor? = side.gradientOfState
+        var gradientOfTop: Tensor?
         if isLast {
           let correction = network.tape(graph)
           correction.watch(side.top)
           network.outputNames.forEach { correction.watch(network.parameters[$0]) }
           correction.backward(from: network.correction(correction, side.top), gradient: gradient)
           network.parameters.accumulateGradients(network.outputNames, from: correction)
-          (ds, dTop) = (nil, correction.gradient(of: side.top))
+          gradientOfOutput = nil
+          gradientOfTop = correction.gradient(of: side.top)
         }
         // The inputs of this run's layers: the first is kept, the others are computed again.
         var inputs = [run.lowerBound > 0 ? side.states[run.lowerBound / interval - 1] : nil]
-        for j in run.dropLast() {
-          inputs.append(layer(side, tape(graph, j), j, previous: inputs[j - run.lowerBound], a))
+        for index in run.dropLast() {
+          inputs.append(
+            layer(index, tape(graph, index), previous: inputs[index - run.lowerBound], activations))
         }
-        for (j, previous) in zip(run, inputs).reversed() {
-          let tape = tape(graph, j), names = network.layerNames(j)
+        for (index, previous) in zip(run, inputs).reversed() {
+          let tape = tape(graph, index)
+          let names = network.layerNames(index)
           names.forEach { tape.watch(network.parameters[$0]) }
           if let previous { tape.watch(previous) }
-          let output = layer(side, tape, j, previous: previous, a)
-          guard let gradient = ds ?? dTop.map({ graph.scattered($0, a.batch.lossRows, like: output) }) else { return }
+          let output = layer(index, tape, previous: previous, activations)
+          let scattered = { graph.scattered($0, activations.batch.lossRows, like: output) }
+          guard let gradient = gradientOfOutput ?? gradientOfTop.map(scattered) else { return }
           tape.backward(from: output, gradient: gradient)
           network.parameters.accumulateGradients(names, from: tape)
-          ds = previous.flatMap(tape.gradient)
+          gradientOfOutput = previous.flatMap(tape.gradient)
         }
-        if run.lowerBound > 0, let next = ds { graph.store(next, in: side.gradientOfState) }
+        if run.lowerBound > 0, let next = gradientOfOutput { graph.store(next, in: side.gradientOfState) }
       }
     }
   }
@@ -167,10 +177,12 @@ package final class SideStep {
     256 + run.count * (512 + 48 * side.blocks.count + 32 * network.geometry.rungs.count)
   }
 
-  private func layer(_ side: Side, _ tape: Tape, _ j: Int, previous: Tensor?, _ a: Activations) -> Tensor {
+  private func layer(_ index: Int, _ tape: Tape, previous: Tensor?, _ activations: Activations) -> Tensor {
     let scale = 1 / Float(network.geometry.headSize).squareRoot()
-    return network.layer(tape, j, previous: previous, taps: a.taps, positions: a.batch.positions) { q, k, v in
-      tape.attention(q, k, v, side.blocks, scale: scale)
+    return network.layer(
+      tape, index, previous: previous, taps: activations.taps, positions: activations.batch.positions
+    ) { q, k, v in
+      tape.attention(q, k, v, activations.side.blocks, scale: scale)
     }
   }
 

@@ -9,8 +9,8 @@ extension SideConfiguration: FineTuning {
 
   package func validate() throws {
     func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
-    try require((0..<1).contains(tapDropout), "--tap-dropout is a share, from 0 up to 1")
-    try require(gateTemperature > 0, "--gate-temperature must be above 0")
+    try require((0..<1).contains(tapDropout), "`tapDropout` is a share, from 0 up to 1")
+    try require(gateTemperature > 0, "`gateTemperature` must be above 0")
   }
 
   private func geometry(_ model: ModelOutline) throws -> SideGeometry {
@@ -18,12 +18,12 @@ extension SideConfiguration: FineTuning {
   }
 
   package func outline(on model: ModelOutline) throws -> TuningOutline {
-    let geometry = try geometry(model), rungs = geometry.rungs.map(String.init).joined(separator: ", ")
+    let geometry = try geometry(model)
+    let rungs = geometry.rungs.map(String.init).joined(separator: ", ")
     return TuningOutline(
       noun: "side network",
       text: "\(geometry.layers) layers of width \(geometry.width), rungs \(rungs) of \(model.blocks) blocks",
-      rungs: geometry.rungs,
-      width: geometry.width, layers: geometry.layers)
+      rungs: geometry.rungs, width: geometry.width, layers: geometry.layers)
   }
 
   package func parameters(on file: GGUFFile) throws -> [Parameters.Specification] {
@@ -45,39 +45,44 @@ extension SideConfiguration: FineTuning {
   // MARK: - Cost
 
   package func memory(_ model: ModelDimensions, _ load: TrainingLoad) throws -> MemoryBreakdown {
-    let geometry = try SideGeometry(self, backboneWidth: model.width, blocks: model.blocks), length = load.length,
-      lossRows = load.lossRows
-    let d = model.width, w = geometry.width, n = AttentionBlocks.rounded(load.tokens)
-    var b = model.shared(load)
+    let geometry = try SideGeometry(self, backboneWidth: model.width, blocks: model.blocks)
+    let length = load.length, lossRows = load.lossRows
+    let wide = model.width, narrow = geometry.width
+    let rows = AttentionBlocks.rounded(load.tokens)
+    var bytes = model.shared(load)
     let count = SideNetwork.specifications(self, geometry).reduce(0) { $0 + $1.count }
     // Value, gradient and two moments in F32, and the rounded twin.
-    b.parameters = count * (16 + (precision == .float32 ? 0 : 2))
+    bytes.parameters = count * (16 + (precision == .float32 ? 0 : 2))
     // The graphs' own tables: some 60 nodes for each block of attention's rows, in the scheduler and, kept for the next
     // micro-batch of the same layout, for each layer.
-    b.process += geometry.interval * (n / 128 * 60 + 150) * 1400
-    b.process += min(GraphSeries.tablesLimit, geometry.layers * (n / 128 * 60 + 300) * 420)
+    bytes.process += geometry.interval * (rows / 128 * 60 + 150) * 1400
+    bytes.process += min(GraphSeries.tablesLimit, geometry.layers * (rows / 128 * 60 + 300) * 420)
     // BF16 taps; final rows, corrected in place, and their gradient; F32 states of the side layers, and the gradient of
     // one.
-    b.activations = 2 * geometry.rungs.count * d * n + 2 * 4 * d * lossRows
-    b.activations += 4 * w * (n * ((geometry.layers - 1) / geometry.interval + geometry.interval + 1) + lossRows)
+    let states = (geometry.layers - 1) / geometry.interval + geometry.interval + 1
+    bytes.activations = 2 * geometry.rungs.count * wide * rows + 2 * 4 * wide * lossRows
+    bytes.activations += 4 * narrow * (rows * states + lossRows)
     // What attention gave.
-    b.activations += (precision == .float32 ? 4 : 2) * geometry.attentionWidth * n * geometry.layers
+    bytes.activations += (precision == .float32 ? 4 : 2) * geometry.attentionWidth * rows * geometry.layers
     // Standardising some rows of a tap holds F32 copies of them, and dropout's mask.
     let standardising = 4 * (2 << 20)
     // One layer differentiated: its rows of the side width, the tap transposed, and a block of attention's rows.
-    let layer = 4 * SideGeometry.rowsOfOneLayer * w * n + 2 * d * n + 4 * 5 * geometry.heads * 128 * length
-    let up = 4 * d * lossRows * 2
-    b.workspace = max(standardising, layer, up)
-    return b
+    let layer =
+      4 * SideGeometry.rowsOfOneLayer * narrow * rows + 2 * wide * rows + 4 * 5 * geometry.heads * 128 * length
+    let up = 4 * wide * lossRows * 2
+    bytes.workspace = max(standardising, layer, up)
+    return bytes
   }
 
   /// Through a matrix of N numbers a token costs 2N forward, 2N for the gradient of its input, 2N for the gradient of
   /// the matrix; each layer's inside is computed twice. Attention of T tokens costs 2·T·d forward a token and layer, on
   /// average.
   package func operations(_ model: ModelDimensions, _ load: TrainingLoad) throws -> Double {
-    let geometry = try geometry(model.outline), length = Double(load.length)
+    let geometry = try geometry(model.outline)
+    let length = Double(load.length)
     let matrices = SideNetwork.specifications(self, geometry).filter(\.decays)
-    let up = Double(geometry.width * model.width), layers = Double(matrices.reduce(0) { $0 + $1.count }) - up
+    let up = Double(geometry.width * model.width)
+    let layers = Double(matrices.reduce(0) { $0 + $1.count }) - up
     let side = 8 * layers + 3.5 * 2 * length * Double(geometry.width * geometry.layers)
     return Double(load.tokens) * (model.forwardOperations(length: length) + side) + 6 * up * Double(load.lossRows)
   }

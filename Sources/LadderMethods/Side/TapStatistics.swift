@@ -29,17 +29,19 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
   package static func measure(
     _ samples: [PackedSample], _ source: any TapSource, _ backbone: Backbone,
     rows: SideConfiguration.StatisticsRows = .tokens
-  ) throws
-    -> TapStatistics
-  {
-    let width = backbone.width, rungs = source.rungs.count, isOverAnswers = rows == .answers
-    let pool = TensorPool(backbone.engine), graph = try Graph(backbone.engine)
+  ) throws -> TapStatistics {
+    let width = backbone.width, rungs = source.rungs.count
+    let isOverAnswers = rows == .answers
+    let pool = TensorPool(backbone.engine)
+    let graph = try Graph(backbone.engine)
     var sums = Array(repeating: [Double](repeating: 0, count: width), count: rungs)
     var squares = sums
-    var seen = 0, counted = 0, next = 0
+    var seen = 0, counted = 0
+    var next = 0
     while next < samples.count, seen < 8192 || (isOverAnswers && counted < 128) {
       try Cancellation.check()
-      var group: [PackedSample] = [], tokens = 0
+      var group: [PackedSample] = []
+      var tokens = 0
       while next < samples.count, group.isEmpty || tokens + samples[next].tokens.count <= 512, group.count < 64 {
         tokens += samples[next].tokens.count
         group.append(samples[next])
@@ -88,7 +90,8 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
     return TapStatistics(
       means: sums.map { $0.map { Float($0 / count) } },
       deviations: zip(sums, squares).map {
-        zip($0, $1).map { sum, square in deviation(mean: sum / count, square: square / count, isFloored: isOverAnswers)
+        zip($0, $1).map { sum, square in
+          deviation(mean: sum / count, square: square / count, isFloored: isOverAnswers)
         }
       })
   }

@@ -43,55 +43,65 @@ public struct LineChart: Sendable {
   /// - Parameter height: at least; a long legend makes it more.
   public func svg(width: Double = 820, height: Double = 440) -> String {
     let legend = 44 + 7.2 * Double(series.map(\.name.count).max() ?? 0)
-    let left = 78.0, right = min(legend, width / 2) + 12, top = 46.0, bottom = 58.0
+    let left = 78.0, right = min(legend, width / 2) + 12
+    let top = 46.0, bottom = 58.0
     let height = max(height, top + 18 * Double(series.count) + 24)
-    func place(_ v: Double) -> Double { isLogarithmic ? log10(v) : v }
+    func place(_ value: Double) -> Double { isLogarithmic ? log10(value) : value }
     let all = series.flatMap(\.points)
-    let (x0, x1) = range(all.map { place($0.x) }), (y0, y1) = range(all.map { place($0.y) })
-    let xTicks = ticks(x0, x1), yTicks = ticks(y0, y1)
-    let xLow = min(x0, xTicks.first ?? x0), xHigh = max(x1, xTicks.last ?? x1), yLow = min(y0, yTicks.first ?? y0),
-      yHigh = max(y1, yTicks.last ?? y1)
-    func px(_ x: Double) -> Double { left + (x - xLow) / max(1e-12, xHigh - xLow) * (width - left - right) }
-    func py(_ y: Double) -> Double { height - bottom - (y - yLow) / max(1e-12, yHigh - yLow) * (height - top - bottom) }
-    func f(_ v: Double) -> String { String(format: "%.1f", v) }
+    let (leastX, mostX) = range(all.map { place($0.x) })
+    let (leastY, mostY) = range(all.map { place($0.y) })
+    let xTicks = ticks(leastX, mostX), yTicks = ticks(leastY, mostY)
+    let xLow = min(leastX, xTicks.first ?? leastX), xHigh = max(mostX, xTicks.last ?? mostX)
+    let yLow = min(leastY, yTicks.first ?? leastY), yHigh = max(mostY, yTicks.last ?? mostY)
+    func number(_ value: Double) -> String { String(format: "%.1f", value) }
+    // Where a place on an axis is on the page.
+    func across(_ x: Double) -> Double { left + (x - xLow) / max(1e-12, xHigh - xLow) * (width - left - right) }
+    func down(_ y: Double) -> Double {
+      height - bottom - (y - yLow) / max(1e-12, yHigh - yLow) * (height - top - bottom)
+    }
+    let middle = number((left + width - right) / 2)
+    let topEdge = number(top), bottomEdge = number(height - bottom)
+    let leftEdge = number(left), rightEdge = number(width - right)
 
     var out = """
-      <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(Int(width)) \(Int(height))" width="\(Int(width))" height="\(Int(height))" font-family="system-ui, sans-serif" font-size="13">
+      <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(Int(width)) \(Int(height))" \
+      width="\(Int(width))" height="\(Int(height))" font-family="system-ui, sans-serif" font-size="13">
       <rect width="100%" height="100%" fill="white"/>
-      <text x="\(f((left + width - right) / 2))" y="26" text-anchor="middle" font-size="16">\(Self.escaped(title))</text>
+      <text x="\(middle)" y="26" text-anchor="middle" font-size="16">\(Self.escaped(title))</text>
 
       """
     for tick in xTicks {
-      out +=
-        "<line x1=\"\(f(px(tick)))\" y1=\"\(f(top))\" x2=\"\(f(px(tick)))\" y2=\"\(f(height - bottom))\" stroke=\"#e4e4e4\"/>"
-      out +=
-        "<text x=\"\(f(px(tick)))\" y=\"\(f(height - bottom + 18))\" text-anchor=\"middle\">\(label(tick))</text>\n"
+      let x = number(across(tick))
+      out += "<line x1=\"\(x)\" y1=\"\(topEdge)\" x2=\"\(x)\" y2=\"\(bottomEdge)\" stroke=\"#e4e4e4\"/>"
+      out += "<text x=\"\(x)\" y=\"\(number(height - bottom + 18))\" text-anchor=\"middle\">\(label(tick))</text>\n"
     }
     for tick in yTicks {
+      let y = number(down(tick))
+      out += "<line x1=\"\(leftEdge)\" y1=\"\(y)\" x2=\"\(rightEdge)\" y2=\"\(y)\" stroke=\"#e4e4e4\"/>"
       out +=
-        "<line x1=\"\(f(left))\" y1=\"\(f(py(tick)))\" x2=\"\(f(width - right))\" y2=\"\(f(py(tick)))\" stroke=\"#e4e4e4\"/>"
-      out += "<text x=\"\(f(left - 8))\" y=\"\(f(py(tick) + 4))\" text-anchor=\"end\">\(label(tick))</text>\n"
+        "<text x=\"\(number(left - 8))\" y=\"\(number(down(tick) + 4))\" text-anchor=\"end\">\(label(tick))</text>\n"
     }
+    out += "<path d=\"M\(leftEdge) \(topEdge)V\(bottomEdge)H\(rightEdge)\" fill=\"none\" stroke=\"#444\"/>\n"
+    out += "<text x=\"\(middle)\" y=\"\(number(height - 14))\" text-anchor=\"middle\">\(Self.escaped(xLabel))</text>\n"
     out +=
-      "<path d=\"M\(f(left)) \(f(top))V\(f(height - bottom))H\(f(width - right))\" fill=\"none\" stroke=\"#444\"/>\n"
-    out +=
-      "<text x=\"\(f((left + width - right) / 2))\" y=\"\(f(height - 14))\" text-anchor=\"middle\">\(Self.escaped(xLabel))</text>\n"
-    out +=
-      "<text transform=\"translate(18 \(f((top + height - bottom) / 2))) rotate(-90)\" text-anchor=\"middle\">\(Self.escaped(yLabel))</text>\n"
-    for (index, s) in series.enumerated() {
+      "<text transform=\"translate(18 \(number((top + height - bottom) / 2))) rotate(-90)\" text-anchor=\"middle\">"
+      + "\(Self.escaped(yLabel))</text>\n"
+    for (index, line) in series.enumerated() {
       let colour = Self.colours[index % Self.colours.count]
-      if s.showsLine, s.points.count > 1 {
-        let path = s.points.map { "\(f(px(place($0.x)))),\(f(py(place($0.y))))" }.joined(separator: " ")
+      let points = line.points.map { (x: number(across(place($0.x))), y: number(down(place($0.y)))) }
+      if line.showsLine, points.count > 1 {
+        let path = points.map { "\($0.x),\($0.y)" }.joined(separator: " ")
         out += "<polyline points=\"\(path)\" fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2\"/>\n"
       }
-      if s.showsPoints {
-        for p in s.points {
-          out += "<circle cx=\"\(f(px(place(p.x))))\" cy=\"\(f(py(place(p.y))))\" r=\"4\" fill=\"\(colour)\"/>"
+      if line.showsPoints {
+        for point in points {
+          out += "<circle cx=\"\(point.x)\" cy=\"\(point.y)\" r=\"4\" fill=\"\(colour)\"/>"
         }
       }
       let y = top + 16 + 18 * Double(index)
-      out += "\n<rect x=\"\(f(width - right + 14))\" y=\"\(f(y - 9))\" width=\"12\" height=\"10\" fill=\"\(colour)\"/>"
-      out += "<text x=\"\(f(width - right + 32))\" y=\"\(f(y))\">\(Self.escaped(s.name))</text>\n"
+      let box = number(width - right + 14), text = number(width - right + 32)
+      out += "\n<rect x=\"\(box)\" y=\"\(number(y - 9))\" width=\"12\" height=\"10\" fill=\"\(colour)\"/>"
+      out += "<text x=\"\(text)\" y=\"\(number(y))\">\(Self.escaped(line.name))</text>\n"
     }
     return out + "</svg>\n"
   }
@@ -104,7 +114,8 @@ public struct LineChart: Sendable {
 
   /// Round steps of 1, 2 or 5 times a power of ten that cover the range.
   static func ticks(_ low: Double, _ high: Double) -> [Double] {
-    let rough = max(1e-12, high - low) / 6, magnitude = pow(10, floor(log10(rough)))
+    let rough = max(1e-12, high - low) / 6
+    let magnitude = pow(10, floor(log10(rough)))
     let step = [1, 2, 5, 10].map { $0 * magnitude }.first { $0 >= rough } ?? magnitude
     let first = Int((low / step).rounded(.down)), last = Int((high / step).rounded(.up))
     return (first...last).map { Double($0) * step }

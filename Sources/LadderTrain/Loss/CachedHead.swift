@@ -29,8 +29,8 @@ package final class CachedHead {
     pool = TensorPool(engine, tensors: 8)
     weights = TensorPool(engine, tensors: 8)
     // Rounded up to the kernels' step; what is too many is left out of every sum.
-    let ids = references.common,
-      padded = ids + repeatElement(ids[0], count: AttentionBlocks.rounded(ids.count) - ids.count)
+    let ids = references.common
+    let padded = ids + repeatElement(ids[0], count: AttentionBlocks.rounded(ids.count) - ids.count)
     common = try weights.make(.float32, [head.width, padded.count])
     columns = try weights.make(.float32, [padded.count, head.width])
     let places = try pool.make(padded)
@@ -56,9 +56,13 @@ package final class CachedHead {
   ///   - rows: the head's input, [width, all rows] F32, and which of them the known ones are.
   func take(_ rows: Tensor, _ chunk: Range<Int>, _ known: SurveyedLoss.Rows, targets: [Int32]) throws -> [RowReference]
   {
-    let width = head.width, n = chunk.count, logits = try commonLogits(rows, chunk)
-    var ids: [[Int32]] = [], masses: [Double] = [], rest = EntryLists(), coefficients: [Float] = []
-    for row in 0..<n {
+    let width = head.width, count = chunk.count
+    let logits = try commonLogits(rows, chunk)
+    var ids: [[Int32]] = []
+    var masses: [Double] = []
+    var rest = EntryLists()
+    var coefficients: [Float] = []
+    for row in 0..<count {
       let base = known.logSumExps[row]
       var mass = 1.0
       for i in references.common.indices { mass -= exp(Double(logits.values[row * logits.stride + i]) - base) }
@@ -70,7 +74,8 @@ package final class CachedHead {
       }
       var taken: Set<Int32> = []
       for place in likeliest {
-        let id = known.lists.ids[place], isTarget = id == targets[row]
+        let id = known.lists.ids[place]
+        let isTarget = id == targets[row]
         guard isTarget || (taken.count < HeadReferences.limit && mass > Double(HeadReferences.rest)) else { continue }
         taken.insert(id)
         mass -= share(place)
@@ -84,17 +89,17 @@ package final class CachedHead {
       ids.append(taken.sorted())
       masses.append(max(1e-9, mass))
     }
-    var means = [Float](repeating: 0, count: n * width)
+    var means = [Float](repeating: 0, count: count * width)
     try means.withUnsafeMutableBufferPointer {
       if let base = $0.baseAddress { try sparse.combine(coefficients, rest, into: base) }
     }
     return rows.withHostBytes { bytes in
-      let x = bytes.bindMemory(to: Float.self)
-      return (0..<n).map { row in
+      let inputs = bytes.bindMemory(to: Float.self)
+      return (0..<count).map { row in
         let weights = means[(row * width)..<((row + 1) * width)].map(BFloat16.rounded)
         var product = 0.0
-        for (i, weight) in weights.enumerated() {
-          product += Double(BFloat16.wide(weight)) * Double(x[(chunk.lowerBound + row) * width + i])
+        for (channel, weight) in weights.enumerated() {
+          product += Double(BFloat16.wide(weight)) * Double(inputs[(chunk.lowerBound + row) * width + channel])
         }
         return RowReference(
           weights: weights, bias: Float(known.logSumExps[row] + log(masses[row]) - product), ids: ids[row])
@@ -108,31 +113,37 @@ package final class CachedHead {
   func evaluate(_ rows: Tensor, _ known: [RowReference], targets: [Int32], gradient: Tensor, scale: Float) throws
     -> [Float]
   {
-    let width = head.width, n = targets.count, entries = references.common.count
+    let width = head.width, count = targets.count
+    let entries = references.common.count
     let lists = EntryLists(known.map(\.ids))
-    var losses = [Float](repeating: 0, count: n), coefficients = [Float](repeating: 0, count: lists.ids.count),
-      rest = losses
-    var (values, stride) = try commonLogits(rows, 0..<n)
+    var losses = [Float](repeating: 0, count: count)
+    var rest = losses
+    var coefficients = [Float](repeating: 0, count: lists.ids.count)
+    var (values, stride) = try commonLogits(rows, 0..<count)
     try rows.withHostBytes { bytes in
-      guard let x = bytes.bindMemory(to: Float.self).baseAddress else { return }
-      let products = try sparse.products(x, lists)
+      guard let inputs = bytes.bindMemory(to: Float.self).baseAddress else { return }
+      let products = try sparse.products(inputs, lists)
       try values.withUnsafeMutableBufferPointer { values in
         try coefficients.withUnsafeMutableBufferPointer { own in
           try losses.withUnsafeMutableBufferPointer { losses in
             try rest.withUnsafeMutableBufferPointer { rest in
-              nonisolated(unsafe) let values = values, own = own, losses = losses, rest = rest
-              try tasks.run(n) { row in
-                let shared = UnsafeMutableBufferPointer(rebasing: values[(row * stride)..<((row + 1) * stride)]),
-                  range = lists[row]
+              nonisolated(unsafe) let values = values
+              nonisolated(unsafe) let own = own
+              nonisolated(unsafe) let losses = losses
+              nonisolated(unsafe) let rest = rest
+              try tasks.run(count) { row in
+                let shared = UnsafeMutableBufferPointer(rebasing: values[(row * stride)..<((row + 1) * stride)])
+                let range = lists[row]
                 for place in range { own[place] = Float(head.logit(atProduct: Double(products[place]))) }
-                let restLogit = known[row].bias + BFloat16.dot(known[row].weights, x + row * width)
+                let restLogit = known[row].bias + BFloat16.dot(known[row].weights, inputs + row * width)
                 var most = restLogit
                 for i in 0..<entries { most = max(most, shared[i]) }
                 for place in range { most = max(most, own[place]) }
                 var sum = Double(expf(restLogit - most))
                 for i in 0..<entries { sum += Double(expf(shared[i] - most)) }
                 for place in range { sum += Double(expf(own[place] - most)) }
-                let logSumExp = Double(most) + log(sum), target = targets[row]
+                let logSumExp = Double(most) + log(sum)
+                let target = targets[row]
                 func slope(_ logit: Float, _ isTarget: Bool) -> Float {
                   if isTarget { losses[row] = Float(logSumExp - Double(logit)) }
                   return (Float(exp(Double(logit) - logSumExp)) - (isTarget ? 1 : 0)) * head.slope(atLogit: logit)
@@ -151,14 +162,14 @@ package final class CachedHead {
       }
     }
     try pool.reset()
-    let slopes = try pool.make(values, [stride, n])
+    let slopes = try pool.make(values, [stride, count])
     graph.reset()
     graph.store(graph.matmul(columns, slopes), in: gradient)  // [width, n]
     try graph.compute()
     try gradient.withHostBytes { bytes in
       guard let target = bytes.bindMemory(to: Float.self).baseAddress else { return }
       try sparse.combine(coefficients, lists, into: target)
-      try tasks.run(n) { row in BFloat16.add(rest[row], known[row].weights, to: target + row * width) }
+      try tasks.run(count) { row in BFloat16.add(rest[row], known[row].weights, to: target + row * width) }
     }
     return losses
   }
@@ -174,13 +185,13 @@ enum BFloat16 {
 
   static func wide(_ value: UInt16) -> Float { Float(bitPattern: UInt32(value) << 16) }
 
-  static func dot(_ a: [UInt16], _ b: UnsafePointer<Float>) -> Float {
+  static func dot(_ numbers: [UInt16], _ others: UnsafePointer<Float>) -> Float {
     var sum: Float = 0
-    for i in a.indices { sum += wide(a[i]) * b[i] }
+    for i in numbers.indices { sum += wide(numbers[i]) * others[i] }
     return sum
   }
 
-  static func add(_ factor: Float, _ a: [UInt16], to target: UnsafeMutablePointer<Float>) {
-    for i in a.indices { target[i] += factor * wide(a[i]) }
+  static func add(_ factor: Float, _ numbers: [UInt16], to target: UnsafeMutablePointer<Float>) {
+    for i in numbers.indices { target[i] += factor * wide(numbers[i]) }
   }
 }

@@ -39,13 +39,13 @@ package final class CrossEntropy {
   ///   - known: called with what a survey found of some of the rows.
   package func evaluate(
     _ rows: Tensor, targets: [Int32], rivals: [[Int32]] = [], gradient: Tensor? = nil, scale: Float = 1,
-    seed: UInt64 = 0,
-    asInTraining: Bool = false, known: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)? = nil
+    seed: UInt64 = 0, asInTraining: Bool = false, known: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)? = nil
   ) throws -> [Float] {
     precondition(rows[1] == targets.count && (rivals.isEmpty || rivals.count == targets.count))
     var losses: [Float] = []
     while losses.count < targets.count {
-      let start = losses.count, hasRivals = !rivals.isEmpty && !rivals[start].isEmpty
+      let start = losses.count
+      let hasRivals = !rivals.isEmpty && !rivals[start].isEmpty
       let limit = min(
         targets.count, start + (hasRivals ? Self.rowsAmongRivals : rowsAtOnce(trains: gradient != nil || asInTraining)))
       let chunk =
@@ -89,9 +89,9 @@ package final class CrossEntropy {
       return try dense.evaluate(rows, chunk, targets: targets, gradient: gradient, scale: scale, exact: asInTraining)
     }
     guard let surveyed else { return [] }
-    let values = chunk.lowerBound * head.width, count = chunk.count * head.width
+    let start = chunk.lowerBound * head.width, count = chunk.count * head.width
     let isFinite = rows.withHostBytes {
-      $0.bindMemory(to: Float.self)[values..<(values + count)].allSatisfy(\.isFinite)
+      $0.bindMemory(to: Float.self)[start..<(start + count)].allSatisfy(\.isFinite)
     }
     // What is no number has no survey.
     guard isFinite else { return targets.map { _ in .nan } }
@@ -103,7 +103,7 @@ package final class CrossEntropy {
     let known = try surveyed.rows(rows, chunk, targets: targets, seed: seed)
     try gradient?.withHostBytes { bytes in
       if let own = bytes.bindMemory(to: Float.self).baseAddress {
-        try surveyed.fill(own + values, known, targets: targets, scale: scale)
+        try surveyed.fill(own + start, known, targets: targets, scale: scale)
       }
     }
     try report?(chunk, known)
@@ -129,11 +129,12 @@ package final class CrossEntropy {
     let logits = graph.keep(head.logits(graph, graph.slice(rows, 1, chunk), of: entries))  // [ids, n]
     try graph.compute()
     let values = logits.read()
-    var losses: [Float] = [], coefficients = [Float](repeating: 0, count: values.count)
+    var losses: [Float] = []
+    var coefficients = [Float](repeating: 0, count: values.count)
     for (row, target) in targets.enumerated() {
       let own = rivals[row].map { (id: $0, place: row * ids.count + places[$0, default: 0]) }
-      let most = own.map { values[$0.place] }.max() ?? 0,
-        sum = own.reduce(Float(0)) { $0 + expf(values[$1.place] - most) }
+      let most = own.map { values[$0.place] }.max() ?? 0
+      let sum = own.reduce(Float(0)) { $0 + expf(values[$1.place] - most) }
       for (id, place) in own {
         let probability = expf(values[place] - most) / sum
         coefficients[place] = (probability - (id == target ? 1 : 0)) * head.slope(atLogit: values[place]) * scale

@@ -20,7 +20,8 @@ package final class DenseLoss {
     head = backbone.head
     rowsAtOnce = backbone.engine.isCPU ? 128 : 512
     let tileBytes = tileBytes ?? (backbone.engine.isCPU ? 8 << 20 : 64 << 20)
-    let entries = max(64, tileBytes / (4 * max(head.width, rowsAtOnce)) / 64 * 64), vocabulary = head.vocabulary
+    let vocabulary = head.vocabulary
+    let entries = max(64, tileBytes / (4 * max(head.width, rowsAtOnce)) / 64 * 64)
     tiles = stride(from: 0, to: vocabulary, by: entries).map { $0..<min($0 + entries, vocabulary) }
     graph = try Graph(backbone.engine, nodes: 256 + 36 * tiles.count)
     pool = TensorPool(backbone.engine)
@@ -35,7 +36,7 @@ package final class DenseLoss {
     _ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], gradient: Tensor?, scale: Float, exact: Bool? = nil
   ) throws -> [Float] {
     try pool.reset()
-    let ids = try pool.make(targets), n = targets.count
+    let ids = try pool.make(targets)
     graph.reset()
     let rows = graph.slice(rows, 1, chunk)  // [width, n]
     let own = graph.rows(of: head.weight, ids)  // [width, n]
@@ -50,13 +51,14 @@ package final class DenseLoss {
     let losses = graph.keep(graph.subtract(whole, targetLogits))  // [1, n]
     if let gradient {
       let target = graph.slice(gradient, 1, chunk)  // [width, n]
-      let all = try pool.make(.float32, [1, n])
+      let all = try pool.make(.float32, [1, targets.count])
       graph.store(whole, in: all)
       // −f′(l_target)·W_target, then Wᵀ·(p·f′) tile by tile.
       graph.store(graph.scale(graph.multiply(own, slopes(targetLogits)), -scale), in: target)
       for tile in tiles {
-        let l = logits(tile, rows, exact: true)
-        let shares = graph.multiply(graph.exp(graph.subtract(l, all)), graph.scale(slopes(l), scale))  // [entries, n]
+        let tileLogits = logits(tile, rows, exact: true)  // [entries, n]
+        let probabilities = graph.exp(graph.subtract(tileLogits, all))  // [entries, n]
+        let shares = graph.multiply(probabilities, graph.scale(slopes(tileLogits), scale))  // [entries, n]
         let columns = graph.transposed(graph.dequantised(head.weight, tile))  // [entries, width]
         _ = graph.addInPlace(target, graph.matmul(columns, shares))
       }

@@ -87,7 +87,8 @@ package final class HeadReferences {
   func write(_ samples: [EncodedSample], _ rows: [RowReference]) {
     var first = 0
     for sample in samples {
-      let own = rows[first..<(first + sample.targets.count)], key = SampleKey(withTargets: sample)
+      let own = rows[first..<(first + sample.targets.count)]
+      let key = SampleKey(withTargets: sample)
       first += sample.targets.count
       guard stores else { return }
       if records.holds(key) { continue }
@@ -105,10 +106,12 @@ package final class HeadReferences {
     }
   }
 
-  private static func numbers<N>(_ type: N.Type, _ bytes: UnsafeRawBufferPointer, _ start: Int, _ count: Int) -> [N] {
-    [N](unsafeUninitializedCapacity: count) { buffer, filled in
+  private static func numbers<Number>(
+    _ type: Number.Type, _ bytes: UnsafeRawBufferPointer, _ start: Int, _ count: Int
+  ) -> [Number] {
+    [Number](unsafeUninitializedCapacity: count) { buffer, filled in
       UnsafeMutableRawBufferPointer(buffer).copyMemory(
-        from: UnsafeRawBufferPointer(rebasing: bytes[start..<(start + count * MemoryLayout<N>.size)]))
+        from: UnsafeRawBufferPointer(rebasing: bytes[start..<(start + count * MemoryLayout<Number>.size)]))
       filled = count
     }
   }

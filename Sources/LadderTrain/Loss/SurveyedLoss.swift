@@ -36,7 +36,8 @@ package struct SurveyedLoss {
   ///   - chunk: which of them, at most `VocabularyScan.rowsAtOnce`.
   ///   - seed: of what is drawn.
   package func rows(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], seed: UInt64 = 0) throws -> Rows {
-    let surveys = try scan.survey(rows, chunk, targets: targets, seed: seed), n = targets.count
+    let count = targets.count
+    let surveys = try scan.survey(rows, chunk, targets: targets, seed: seed)
     var result = Rows()
     result.lists = EntryLists(surveys.map { $0.entries.map(\.id) })
     let exact = EntryLists(surveys.map { $0.entries.lazy.filter { !$0.isDrawn }.map(\.id) })
@@ -47,18 +48,22 @@ package struct SurveyedLoss {
     }
     result.logits = [Float](repeating: 0, count: result.lists.ids.count)
     result.probabilities = result.logits
-    result.losses = [Float](repeating: 0, count: n)
-    result.logSumExps = [Double](repeating: 0, count: n)
+    result.losses = [Float](repeating: 0, count: count)
+    result.logSumExps = [Double](repeating: 0, count: count)
     let lists = result.lists
     try result.logits.withUnsafeMutableBufferPointer { logits in
       try result.probabilities.withUnsafeMutableBufferPointer { probabilities in
         try result.losses.withUnsafeMutableBufferPointer { losses in
           try result.logSumExps.withUnsafeMutableBufferPointer { sums in
-            nonisolated(unsafe) let logits = logits, probabilities = probabilities, losses = losses, sums = sums
-            try tasks.run(n) { row in
-              let places = lists[row], own = surveys[row], inexact = exact[row]
+            nonisolated(unsafe) let logits = logits
+            nonisolated(unsafe) let probabilities = probabilities
+            nonisolated(unsafe) let losses = losses
+            nonisolated(unsafe) let sums = sums
+            try tasks.run(count) { row in
+              let places = lists[row]
+              let own = surveys[row]
               let logSumExp = settle(
-                own, products[inexact], UnsafeMutableBufferPointer(rebasing: logits[places]),
+                own, products[exact[row]], UnsafeMutableBufferPointer(rebasing: logits[places]),
                 UnsafeMutableBufferPointer(rebasing: probabilities[places]))
               sums[row] = logSumExp
               for (place, entry) in zip(places, own.entries) where entry.id == own.target {
@@ -79,7 +84,10 @@ package struct SurveyedLoss {
   ) -> Double {
     let most = survey.maximum
     // Mass of the entries that count, as the survey saw it and as it is; and of what was drawn.
-    var surveyed = 0.0, sum = 0.0, drawn = 0.0, next = products.startIndex
+    var surveyed = 0.0
+    var sum = 0.0
+    var drawn = 0.0
+    var next = products.startIndex
     for (place, entry) in survey.entries.enumerated() {
       if entry.isDrawn {
         logits[place] = entry.logit

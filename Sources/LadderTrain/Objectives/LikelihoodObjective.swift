@@ -39,7 +39,7 @@ package final class LikelihoodObjective: TrainingObjective {
   /// - Throws: `usage` on an accelerator.
   func cacheHead(_ samples: [EncodedSample], in cache: ActivationCache) throws {
     guard backbone.engine.isCPU else {
-      throw LadderError(.usage, "--head cached runs on the CPU alone; leave it out, or pass --device CPU")
+      throw LadderError(.usage, "`head` cached runs on the CPU alone; leave it out, or pass `device` CPU")
     }
     cachedHead = try CachedHead(backbone, try cache.references(common: HeadReferences.commonEntries(samples)))
   }

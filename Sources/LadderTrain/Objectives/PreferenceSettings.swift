@@ -26,8 +26,8 @@ public struct PreferenceSettings: Codable, Sendable, Equatable {
 
   package func validate() throws {
     func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }
-    try require(beta > 0 && beta.isFinite, "--beta must be above 0")
-    try require((0..<0.5).contains(labelSmoothing), "--label-smoothing is a share below a half")
+    try require(beta > 0 && beta.isFinite, "`beta` must be above 0")
+    try require((0..<0.5).contains(labelSmoothing), "`labelSmoothing` is a share below a half")
   }
 
   /// Whether the loss compares with the model alone.

@@ -1,0 +1,60 @@
+/// What a run reports as it goes.
+public enum TrainingEvent: Sendable {
+  /// Work that has no loss yet, over in seconds.
+  case stage(String)
+  /// Samples that did not go through whole.
+  case samples(kept: Int, trimmed: Int, dropped: Int)
+  /// The run continues from a checkpoint.
+  case resumed(step: Int)
+  case step(TrainingStep)
+  /// Mean loss over the validation samples.
+  case validation(step: Int, loss: Float, isBest: Bool)
+  case checkpoint(step: Int)
+  /// The activation cache stores no more, and why; training goes on without it.
+  case cacheStopped(String)
+  /// How far the cached head was from the exact one in the steps that were worked both ways: mean difference of the
+  /// loss in nats per loss row, and mean relative difference of the gradient.
+  case headDrift(steps: Int, loss: Double, gradient: Double)
+}
+
+/// One optimiser step: a line of `metrics.jsonl`.
+public struct TrainingStep: Codable, Sendable, Equatable {
+  /// From 1.
+  public var step: Int
+  public var totalSteps: Int
+  /// Epochs done, as a fraction.
+  public var epoch: Double
+  /// Mean loss in nats per loss row of this batch.
+  public var loss: Float
+  public var learningRate: Float
+  /// Sample tokens seen since the run began.
+  public var tokens: Int
+  /// Since this process began to train.
+  public var tokensPerSecond: Double
+  /// The most bytes that this process held.
+  public var peakBytes: Int
+  /// Before clipping.
+  public var gradientNorm: Float
+  public var secondsLeft: Double
+  /// Of a step whose head was worked both ways: the cached head's mean loss less the exact one's, in nats per loss row.
+  public var headDrift: Double? = nil
+  /// ‖cached − exact‖ / ‖exact‖ of the two gradients with respect to the head's input.
+  public var headGradientDrift: Double? = nil
+
+  /// Of training, from the speed: at the last step those of the run.
+  package var seconds: Double { Double(tokens) / max(1e-9, tokensPerSecond) }
+
+  enum CodingKeys: String, CodingKey {
+    case step
+    case totalSteps = "total_steps"
+    case epoch, loss
+    case learningRate = "learning_rate"
+    case tokens
+    case tokensPerSecond = "tokens_per_second"
+    case peakBytes = "peak_bytes"
+    case gradientNorm = "gradient_norm"
+    case secondsLeft = "seconds_left"
+    case headDrift = "head_drift"
+    case headGradientDrift = "head_gradient_drift"
+  }
+}
