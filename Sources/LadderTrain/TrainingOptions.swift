@@ -58,7 +58,7 @@ public struct TrainingOptions: NamedOptions {
 
   /// The settings.
   /// - Throws: `usage` for options that go with another choice than the one made.
-  public func configuration() throws -> TrainingConfiguration {
+  public func configuration() throws(LadderError) -> TrainingConfiguration {
     var settings = TrainingConfiguration()
     settings.method = try method.chosen()
     settings.steps = steps
@@ -86,7 +86,7 @@ public struct TrainingOptions: NamedOptions {
     return settings
   }
 
-  private func preference() throws -> PreferenceSettings? {
+  private func preference() throws(LadderError) -> PreferenceSettings? {
     guard objective == .preference else {
       if let field = Self.preferenceFields.first(where: { $0.value(self) != nil }) {
         throw LadderError(.usage, "`\(field.property)` goes with `objective` preference")
