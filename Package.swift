@@ -61,6 +61,8 @@ let package = Package(
     .testTarget(name: "LadderTrainTests", dependencies: ["LadderTrain", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderEvalTests", dependencies: ["Ladder", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderStudyTests", dependencies: ["LadderStudy", "TestModels"], swiftSettings: settings),
-    .testTarget(name: "LadderCommandTests", dependencies: ["LadderCommand", "TestModels"], swiftSettings: settings),
+    .testTarget(
+      name: "LadderCommandTests", dependencies: ["LadderCommand", "TestModels"], exclude: ["Earlier"],
+      swiftSettings: settings),
   ]
 )

@@ -104,6 +104,9 @@ package final class Engine: @unchecked Sendable {
 
   package var name: String { String(cString: ggml_backend_dev_name(device)) }
 
+  /// The device's name without its number: `CPU`, `CUDA`, `Metal`, `Vulkan`.
+  package var kind: String { String(name.reversed().drop(while: \.isNumber).reversed()) }
+
   /// The version of ggml that is linked.
   package static var version: String { String(cString: ggml_version()) }
 

@@ -102,6 +102,39 @@ package struct Tensor: Hashable, @unchecked Sendable {
     ggml_backend_tensor_set(pointer, copy.baseAddress, offset, count)
   }
 
+  /// Swaps the contents of two tensors of one type and shape, 16 MB at a time.
+  package func exchange(with other: Tensor) {
+    precondition(bytes == other.bytes && pointer.pointee.type == other.pointer.pointee.type)
+    let part = max(1, min(bytes, 1 << 24))
+    let mine = UnsafeMutableRawBufferPointer.allocate(byteCount: part, alignment: 64)
+    let theirs = UnsafeMutableRawBufferPointer.allocate(byteCount: part, alignment: 64)
+    defer {
+      mine.deallocate()
+      theirs.deallocate()
+    }
+    for offset in Swift.stride(from: 0, to: bytes, by: part) {
+      let count = min(part, bytes - offset)
+      ggml_backend_tensor_get(pointer, mine.baseAddress, offset, count)
+      ggml_backend_tensor_get(other.pointer, theirs.baseAddress, offset, count)
+      ggml_backend_tensor_set(pointer, theirs.baseAddress, offset, count)
+      ggml_backend_tensor_set(other.pointer, mine.baseAddress, offset, count)
+    }
+  }
+
+  /// Hands out the bytes in order: the tensor's memory where the host can address it, else copies of 16 MB each.
+  package func forEachPart(_ take: (UnsafeRawBufferPointer) throws -> Void) throws {
+    precondition(ggml_is_contiguous(pointer))
+    if isOnHost { return try withHostBytes { try take(UnsafeRawBufferPointer($0)) } }
+    let part = min(bytes, 1 << 24)
+    let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, part), alignment: 64)
+    defer { copy.deallocate() }
+    for offset in Swift.stride(from: 0, to: bytes, by: max(1, part)) {
+      let count = min(part, bytes - offset)
+      ggml_backend_tensor_get(pointer, copy.baseAddress, offset, count)
+      try take(UnsafeRawBufferPointer(rebasing: copy[..<count]))
+    }
+  }
+
   /// Calls `body` with the tensor's memory where the host can address it, with a copy otherwise; `writeBack` copies the
   /// copy back.
   package func withHostBytes<R>(writeBack: Bool = false, _ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows

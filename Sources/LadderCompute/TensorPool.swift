@@ -13,9 +13,13 @@ package final class TensorPool {
   private var used = 0
   private let alignment: Int
   private let minimumBuffer = 1 << 20
+  /// Tensors that the context has room for, and those that it holds.
+  private let most: Int
+  private var made = 0
 
   package init(_ engine: Engine, tensors: Int = 4096) {
     self.engine = engine
+    most = tensors
     context = ggml_init(ggml_init_params(mem_size: ggml_tensor_overhead() * tensors, mem_buffer: nil, no_alloc: true))
     alignment = max(128, ggml_backend_get_alignment(engine.main))
   }
@@ -34,9 +38,11 @@ package final class TensorPool {
   /// The same for any of ggml's element types.
   package func make(ggmlType type: ggml_type, _ shape: [Int]) throws -> Tensor {
     let dimensions = shape.map(Int64.init)
-    guard let pointer = ggml_new_tensor(context, type, Int32(dimensions.count), dimensions) else {
+    // ggml itself ends the process where a context is full.
+    guard made < most, let pointer = ggml_new_tensor(context, type, Int32(dimensions.count), dimensions) else {
       throw LadderError(.engine, "too many tensors in one step: use a smaller `batchSize`")
     }
+    made += 1
     let size = (engine.bytes(of: pointer) + alignment - 1) / alignment * alignment
     if buffers.isEmpty || used + size > ggml_backend_buffer_get_size(buffers[buffers.count - 1]) {
       buffers.append(try engine.allocate(max(size, minimumBuffer)))
@@ -63,6 +69,7 @@ package final class TensorPool {
   /// Forgets every tensor.
   package func reset() throws {
     ggml_reset(context)
+    made = 0
     used = 0
     if buffers.count > 1 {
       let total = capacity

@@ -5,9 +5,35 @@ package enum DurableFile {
   /// - Throws: `inputOutput` with the system's reason (a full disk, missing permissions); an older file stays as it
   ///   was.
   package static func write(_ path: String, _ parts: [Data]) throws {
-    let temporary = path + ".tmp"
+    try write(path) { file in
+      for part in parts { try part.withUnsafeBytes { try file.append($0) } }
+    }
+  }
+
+  /// A file that is being written.
+  package struct Writer {
+    fileprivate let descriptor: Int32
+    fileprivate let path: String
+
+    package func append(_ bytes: UnsafeRawBufferPointer) throws {
+      var offset = 0
+      while offset < bytes.count {
+        let written = Foundation.write(descriptor, bytes.baseAddress.map { $0 + offset }, bytes.count - offset)
+        if written < 0 {
+          if errno == EINTR { continue }
+          throw failure(path)
+        }
+        offset += written
+      }
+    }
+  }
+
+  /// Writes what `body` appends.
+  package static func write(_ path: String, _ body: (Writer) throws -> Void) throws {
+    // Its own, so that two processes which write the same file do not take each other's away.
+    let temporary = "\(path).\(getpid()).tmp"
     do {
-      try writeSynced(temporary, parts)
+      try writeSynced(temporary, body)
       try move(temporary, to: path)
     } catch {
       unlink(temporary)
@@ -41,7 +67,7 @@ package enum DurableFile {
   package static func syncFolder(_ path: String) {
     let descriptor = open(path.isEmpty ? "." : path, O_RDONLY)
     if descriptor >= 0 {
-      fsync(descriptor)
+      _ = sync(descriptor)
       close(descriptor)
     }
   }
@@ -55,24 +81,28 @@ package enum DurableFile {
     }
   }
 
-  private static func writeSynced(_ path: String, _ parts: [Data]) throws {
+  private static func writeSynced(_ path: String, _ body: (Writer) throws -> Void) throws {
     let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
     guard descriptor >= 0 else { throw failure(path) }
     defer { close(descriptor) }
-    for part in parts {
-      try part.withUnsafeBytes { bytes in
-        var offset = 0
-        while offset < bytes.count {
-          let written = Foundation.write(descriptor, bytes.baseAddress.map { $0 + offset }, bytes.count - offset)
-          if written < 0 {
-            if errno == EINTR { continue }
-            throw failure(path)
-          }
-          offset += written
-        }
-      }
-    }
-    guard fsync(descriptor) == 0 else { throw failure(path) }
+    try body(Writer(descriptor: descriptor, path: path))
+    guard sync(descriptor) else { throw failure(path) }
+  }
+
+  /// Waits until the device holds what was written: on macOS fsync leaves it in the drive's own cache.
+  private static func sync(_ descriptor: Int32) -> Bool {
+    #if canImport(Darwin)
+      if fcntl(descriptor, F_FULLFSYNC) == 0 { return true }
+    #endif
+    return fsync(descriptor) == 0
+  }
+
+  /// Makes a file durable that another library wrote.
+  package static func syncFile(_ path: String) throws {
+    let descriptor = open(path, O_RDONLY)
+    guard descriptor >= 0 else { throw failure(path) }
+    defer { close(descriptor) }
+    guard sync(descriptor) else { throw failure(path) }
   }
 
   private static func failure(_ path: String) -> LadderError {

@@ -1,4 +1,5 @@
 import Foundation
+import LadderBackbone
 import LadderCompute
 import LadderCore
 
@@ -101,17 +102,17 @@ package final class AdamW {
 
   // MARK: - State
 
-  /// First and second moments, group by group.
-  package func state() -> [[Float]] { settings.eightBit ? small.flatMap(\.state) : (first + second).map { $0.read() } }
-
-  package func restore(_ state: [[Float]], step: Int) {
-    for (tensor, values) in zip(first + second, state) { tensor.write(values) }
-    for index in small.indices { small[index].restore(state[(4 * index)..<(4 * index + 4)]) }
-    self.step = step
+  /// First and second moments, group by group, each as it is kept.
+  package var state: [Safetensors.Entry] {
+    settings.eightBit ? small.flatMap(\.state) : (first + second).map { .init($0, shape: [$0.count]) }
   }
 
-  /// Numbers in each array of `state`.
-  package var stateCounts: [Int] { settings.eightBit ? small.flatMap(\.stateCounts) : (first + second).map(\.count) }
+  /// - Parameter state: as many entries as `state` has, of as many numbers each.
+  package func restore(_ state: [Safetensors.Entry], step: Int) throws {
+    for (tensor, entry) in zip(first + second, state) { try entry.copy(to: tensor) }
+    for index in small.indices { try small[index].restore(state[(4 * index)..<(4 * index + 4)]) }
+    self.step = step
+  }
 
   private static func zeros(like tensor: Tensor, _ pool: TensorPool) throws -> Tensor {
     let result = try pool.make(.float32, [tensor[0], tensor[1]])

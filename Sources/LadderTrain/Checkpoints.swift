@@ -28,13 +28,11 @@ extension RunDirectory {
     do {
       try session.learner.export().write(temporary + "/ladder.safetensors")
       var moments = Safetensors()
-      func add(_ name: String, _ state: [[Float]]) {
-        for (index, values) in state.enumerated() {
-          moments.tensors["\(name).\(index)"] = .init(shape: [values.count], values: values)
-        }
+      func add(_ name: String, _ state: [Safetensors.Entry]) {
+        for (index, entry) in state.enumerated() { moments.tensors["\(name).\(index)"] = entry }
       }
-      add("moments", session.optimiser.state())
-      add("average", session.average?.state() ?? [])
+      add("moments", session.optimiser.state)
+      add("average", session.average?.state ?? [])
       try moments.write(temporary + "/optimiser.safetensors")
       try DurableFile.write(temporary + "/state.json", json: state)
     } catch {
@@ -93,17 +91,20 @@ extension RunDirectory {
     try session.learner.restore(
       try Safetensors(path: folder + "/ladder.safetensors"), from: folder + "/ladder.safetensors")
     let moments = try Safetensors(path: folder + "/optimiser.safetensors")
-    func take(_ name: String, _ counts: [Int]) throws -> [[Float]] {
-      try counts.enumerated().map { index, count in
-        guard let entry = moments.tensors["\(name).\(index)"], entry.values.count == count else {
+    /// The entries that take the place of `present`, some of which older checkpoints keep as F32.
+    func take(_ name: String, _ present: [Safetensors.Entry]) throws -> [Safetensors.Entry] {
+      try present.enumerated().map { index, own in
+        guard let entry = moments.tensors["\(name).\(index)"], entry.shape == own.shape,
+          entry.element == own.element || entry.element == .float32
+        else {
           throw LadderError(.data, "\(folder)/optimiser.safetensors was written for other settings")
         }
-        return entry.values
+        return entry
       }
     }
-    session.optimiser.restore(try take("moments", session.optimiser.stateCounts), step: state.step)
+    try session.optimiser.restore(try take("moments", session.optimiser.state), step: state.step)
     if let average = session.average {
-      average.restore(try take("average", average.stateCounts), count: state.averaged ?? 0)
+      try average.restore(try take("average", average.state), count: state.averaged ?? 0)
     }
     return state
   }

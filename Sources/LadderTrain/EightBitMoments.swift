@@ -1,4 +1,5 @@
 import Foundation
+import LadderBackbone
 import LadderCompute
 
 /// AdamW's two moments in 8 bits each, in blocks of 256 numbers with one scale (after Dettmers et al. 2022, "8-bit
@@ -129,7 +130,8 @@ struct EightBitMoments {
       for number in numbers {
         let mean = moments.means[number - numbers.lowerBound]
         let root = moments.roots[number - numbers.lowerBound]
-        first[number] = largest.mean > 0 ? Int8((mean / meanStep).rounded()) : 0
+        // A step may be zero, or far from a 127th, where the largest is next to nothing.
+        first[number] = meanStep > 0 ? Int8(min(127, max(-127, (mean / meanStep).rounded()))) : 0
         second[number] = largest.root > 0 ? EightBitMoments.encode(root / largest.root) : 0
       }
     }
@@ -151,14 +153,22 @@ struct EightBitMoments {
 
   // MARK: - State
 
-  var state: [[Float]] { [first.map(Float.init), firstScale, second.map(Float.init), secondScale] }
-  var stateCounts: [Int] { [first.count, firstScale.count, second.count, secondScale.count] }
+  /// As they are kept, a byte for each number of each moment.
+  var state: [Safetensors.Entry] {
+    [
+      .init(shape: [first.count], element: .int8) { [first] take in try first.withUnsafeBytes { try take($0) } },
+      .init(shape: [firstScale.count], values: firstScale),
+      .init(shape: [second.count], element: .uint8) { [second] take in try second.withUnsafeBytes { try take($0) } },
+      .init(shape: [secondScale.count], values: secondScale),
+    ]
+  }
 
-  mutating func restore(_ state: ArraySlice<[Float]>) {
-    let arrays = Array(state)
-    first = arrays[0].map { Int8($0) }
-    firstScale = arrays[1]
-    second = arrays[2].map { UInt8($0) }
-    secondScale = arrays[3]
+  /// Older checkpoints hold the codes as F32 numbers.
+  mutating func restore(_ state: ArraySlice<Safetensors.Entry>) throws {
+    let entries = Array(state)
+    first = try entries[0].values().map { Int8(exactly: $0) ?? 0 }
+    firstScale = try entries[1].values()
+    second = try entries[2].values().map { UInt8(exactly: $0) ?? 0 }
+    secondScale = try entries[3].values()
   }
 }

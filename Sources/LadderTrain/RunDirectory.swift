@@ -53,7 +53,8 @@ public struct RunDirectory: Sendable {
   public init(_ path: String) { self.path = path }
 
   public var manifestPath: String { path + "/ladder.json" }
-  public var weightsPath: String { path + "/ladder.safetensors" }
+  static let weightsName = "ladder.safetensors"
+  public var weightsPath: String { "\(path)/\(Self.weightsName)" }
   public var metricsPath: String { path + "/metrics.jsonl" }
   var checkpointsPath: String { path + "/checkpoints" }
 
@@ -91,6 +92,20 @@ public struct RunDirectory: Sendable {
     }
   }
 
+  /// Completes or removes what a process that was killed left here. Only where the folder is locked.
+  func sweep() throws {
+    try FileSet.settle(path)
+    for folder in [path, checkpointsPath] {
+      for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] where name.hasSuffix(".tmp") {
+        // A checkpoint that is whole is used under this name too.
+        let left = "\(folder)/\(name)"
+        if !FileManager.default.fileExists(atPath: left + "/state.json") {
+          try? FileManager.default.removeItem(atPath: left)
+        }
+      }
+    }
+  }
+
   package func write(_ manifest: Manifest) throws {
     try DurableFile.write(manifestPath, json: manifest)
   }
@@ -105,9 +120,11 @@ public struct RunDirectory: Sendable {
         "\(path) was trained on \(manifest.backbone.name) (fingerprint \(manifest.backbone.fingerprint)), and \(backbone.path) has fingerprint \(backbone.fingerprint); pass the model that it was trained on"
       )
     }
-    guard FileManager.default.fileExists(atPath: weightsPath) else {
+    let weights = FileSet.current(Self.weightsName, in: path)
+    guard FileManager.default.fileExists(atPath: weights) else {
       throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with `resume`")
     }
-    return try manifest.configuration.method.tuning.predictor(backbone, weights: weightsPath, folder: path)
+    let folder = (weights as NSString).deletingLastPathComponent
+    return try manifest.configuration.method.tuning.predictor(backbone, weights: weights, folder: folder)
   }
 }

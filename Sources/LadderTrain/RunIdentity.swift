@@ -13,7 +13,7 @@ public struct RunIdentity: Codable, Sendable, Equatable {
   /// How the cache stores activations, where there is one.
   public var cacheFormat: String?
 
-  init(_ samples: [EncodedSample], validation: [EncodedSample]?, cacheFormat: ActivationCache.Format?) {
+  init(_ samples: [EncodedSample], validation: [EncodedSample]?, cacheFormat: CacheFormat?) {
     self.samples = Self.checksum(samples)
     self.validation = validation.map(Self.checksum)
     engine = Engine.version
@@ -27,7 +27,7 @@ public struct RunIdentity: Codable, Sendable, Equatable {
     if validation != other.validation { names.append("the validation samples") }
     if engine != other.engine { names.append("the engine (\(other.engine) then, \(engine) now)") }
     // The first epoch rounds what a cache in 8 bits rounds; one in BF16 changes nothing.
-    let rounds = { (format: String?) in format == ActivationCache.Format.q8.rawValue }
+    let rounds = { (format: String?) in format == CacheFormat.q8.rawValue }
     if rounds(cacheFormat) != rounds(other.cacheFormat) { names.append("the cache's format") }
     return names
   }

@@ -94,8 +94,10 @@ package final class TrainingSession {
   /// Writes the weights to use: averaged, where the configuration averages and a step was taken into the mean.
   package func write(to run: RunDirectory) throws {
     func write() throws {
-      try learner.export().write(run.weightsPath)
-      try learner.writeExtras(to: run.path)
+      try FileSet.write(in: run.path) { folder in
+        try learner.export().write("\(folder)/\(RunDirectory.weightsName)")
+        try learner.writeExtras(to: folder)
+      }
     }
     try average?.used(write) ?? write()
   }

@@ -1,3 +1,4 @@
+import LadderBackbone
 import LadderCompute
 
 /// The mean of the parameters over a run's last steps: flatter minima, steadier results (Izmailov et al. 2018,
@@ -33,20 +34,18 @@ package final class WeightAverage {
   /// Runs `body` with the mean in the parameters' place; without a step in the mean, with the parameters themselves.
   package func used<R>(_ body: () throws -> R) rethrows -> R {
     if count == 0 { return try body() }
-    let own = parameters.groups.map { $0.values.read() }
-    for (mean, group) in zip(means, parameters.groups) { group.values.write(mean.read()) }
-    defer { for (values, group) in zip(own, parameters.groups) { group.values.write(values) } }
+    func exchange() { for (mean, group) in zip(means, parameters.groups) { mean.exchange(with: group.values) } }
+    exchange()
+    defer { exchange() }
     return try body()
   }
 
   // MARK: - State
 
-  package func state() -> [[Float]] { means.map { $0.read() } }
+  package var state: [Safetensors.Entry] { means.map { .init($0, shape: [$0.count]) } }
 
-  package var stateCounts: [Int] { means.map(\.count) }
-
-  package func restore(_ state: [[Float]], count: Int) {
-    for (mean, values) in zip(means, state) { mean.write(values) }
+  package func restore(_ state: [Safetensors.Entry], count: Int) throws {
+    for (mean, entry) in zip(means, state) { try entry.copy(to: mean) }
     self.count = count
   }
 }

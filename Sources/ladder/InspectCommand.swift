@@ -25,7 +25,7 @@ struct Inspect: ParsableCommand {
       throw LadderError(.missing, "no file or run at \(path)")
     }
     guard isFolder.boolValue else { return try show(GGUFFile(path: path)) }
-    let caches = ActivationCache.summaries(in: path)
+    let caches = CacheFolder.summaries(in: path)
     if caches.isEmpty { return try show(RunDirectory(path)) }
     for cache in caches {
       let d = cache.description

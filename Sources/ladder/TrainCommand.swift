@@ -34,7 +34,7 @@ struct Train: AsyncParsableCommand {
     completion: .directory)
   var cache: String?
   @Option(help: ArgumentHelp("bf16 (default), or q8_0: half the size, rounded.", valueName: "kind"))
-  var cacheFormat: ActivationCache.Format?
+  var cacheFormat: CacheFormat?
   @Option(help: ArgumentHelp("Size at which the cache stores no more, e.g. 20GB.", valueName: "size"))
   var cacheLimit: ByteCount?
 

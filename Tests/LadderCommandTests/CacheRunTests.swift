@@ -71,6 +71,56 @@ import Testing
     #expect(try folder.weights("killed") == folder.weights("whole"))
   }
 
+  @Test func twoProcessesShareACacheFromItsFirstWrite() throws {
+    #expect(try Command.run(arguments("plain"), in: folder).status == 0)
+    let cache = ["--cache", folder.file("shared")]
+    for round in 0..<3 {
+      try? FileManager.default.removeItem(atPath: folder.file("shared"))
+      let runs = ["one-\(round)", "two-\(round)"]
+      let running = try runs.map { try Command.start(arguments($0, cache), in: folder) }
+      let results = running.map { $0.wait() }
+      for (run, result) in zip(runs, results) {
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(try folder.weights(run) == folder.weights("plain"))
+      }
+      let told = results.filter { $0.errors.contains("another process is writing to it") }
+      #expect(told.count <= 1, "one of the two writes")
+      let shown = try Command.run(["inspect", folder.file("shared")], in: folder)
+      #expect(shown.output.contains("96"), "\(shown.output)")
+    }
+  }
+
+  #if os(Linux)
+    @Test func aReadOnlyCacheIsRead() throws {
+      let disk = folder.file("disk")
+      try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
+      guard BadInputTests.shell("mount -t tmpfs -o size=50m tmpfs '\(disk)'") == 0 else { return }
+      defer { _ = BadInputTests.shell("umount -l '\(disk)'") }
+      #expect(try Command.run(arguments("plain", ["--cache", disk]), in: folder).status == 0)
+      #expect(BadInputTests.shell("mount -o remount,ro '\(disk)'") == 0)
+      let result = try Command.run(arguments("again", ["--cache", disk]), in: folder)
+      #expect(result.status == 0, "\(result.errors)")
+      #expect(result.errors.contains("its folder cannot be written to"), "\(result.errors)")
+      #expect(try folder.weights("again") == folder.weights("plain"))
+    }
+  #endif
+
+  @Test func evaluationKeepsToTheCachesFormatAndLimit() throws {
+    let cache = folder.file("small")
+    let limited = ["--cache", cache, "--cache-format", "q8_0", "--cache-limit", "300KB"]
+    #expect(try Command.run(arguments("q8", limited), in: folder).status == 0)
+    let many = try folder.write("many.jsonl", BadInputTests.lines(400))
+    let evaluation = [
+      "eval", "--model", model, "--data", many, "--adapter", folder.file("q8"), "--cache", cache, "--device", "CPU",
+    ]
+    let result = try Command.run(evaluation, in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    let names = try FileManager.default.contentsOfDirectory(atPath: cache).filter { $0 != "limit.json" }
+    #expect(names.count == 1 && names[0].hasSuffix("q8_0"), "\(names)")
+    let bytes = try FileManager.default.attributesOfItem(atPath: "\(cache)/\(names[0])/activations")[.size] as? Int ?? 0
+    #expect(bytes > 50_000 && bytes <= 300_000, "\(bytes)")
+  }
+
   @Test func wrongCacheOptions() throws {
     let noCache = try Command.run(arguments("x", ["--head", "cached"]), in: folder)
     #expect(noCache.status == 64 && noCache.lastError.contains("--cache"))

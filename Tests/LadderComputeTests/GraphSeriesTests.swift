@@ -1,3 +1,4 @@
+import LadderCore
 import Testing
 
 @testable import LadderCompute
@@ -37,5 +38,15 @@ import Testing
       }
       #expect(series.built == 3 + 2 * (pass - 1), "the first alone is kept")
     }
+  }
+}
+
+@Suite struct TensorPoolTests {
+  @Test func aFullPoolThrows() throws {
+    let pool = TensorPool(try Engine(threads: 1, device: "CPU"), tensors: 4)
+    for _ in 0..<4 { _ = try pool.make(.float32, [8]) }
+    #expect(throws: LadderError.self) { try pool.make(.float32, [8]) }
+    try pool.reset()
+    _ = try pool.make(.float32, [8])
   }
 }

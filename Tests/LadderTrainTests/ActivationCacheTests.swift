@@ -29,7 +29,7 @@ import Testing
     _ change: (inout TrainingConfiguration) -> Void = { _ in }
   ) throws -> (losses: [Float], weights: Data, stopped: String?, loadedBlocks: Bool) {
     let head =
-      known ? ActivationCache.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
+      known ? CacheFolder.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
     if known { #expect(head != nil) }
     let backbone = try Backbone(path: model, threads: 2, device: "CPU", head: head)
     var c = TrainerTests.configuration
@@ -54,7 +54,7 @@ import Testing
     #expect(cold.losses == plain.losses && cold.weights == plain.weights)
     #expect(warm.losses == plain.losses && warm.weights == plain.weights)
     #expect(cold.loadedBlocks && !warm.loadedBlocks, "a warm cache needs no block of the model")
-    let summary = try #require(ActivationCache.summaries(in: folder.file("cache")).first)
+    let summary = try #require(CacheFolder.summaries(in: folder.file("cache")).first)
     #expect(summary.entries == Self.samples.count)
   }
 
@@ -74,7 +74,7 @@ import Testing
     let warm = try train("warm", cache: options, known: true, samples: samples, change)
     #expect(cold.losses == warm.losses && cold.weights == warm.weights && !warm.loadedBlocks)
     #expect(
-      try Safetensors(path: RunDirectory(folder.file("warm")).weightsPath).tensors["up.bias"]?.values.contains {
+      try Safetensors(path: RunDirectory(folder.file("warm")).weightsPath).tensors["up.bias"]?.values().contains {
         $0 != 0
       } == true)
   }
@@ -109,14 +109,14 @@ import Testing
     #expect(few.losses == plain.losses && few.weights == plain.weights)
     #expect(!few.loadedBlocks)
     let own = try #require(
-      ActivationCache.summaries(in: folder.file("cache")).first { $0.description.rungs == [1, 3] })
+      CacheFolder.summaries(in: folder.file("cache")).first { $0.description.rungs == [1, 3] })
     #expect(own.entries == 0, "what the wider one holds is not stored again")
   }
 
   @Test func aTornIndexAndADamagedEntryAreNotRead() throws {
     let plain = try train("plain")
     _ = try train("cold", cache: options)
-    let path = try #require(ActivationCache.summaries(in: folder.file("cache")).first).path
+    let path = try #require(CacheFolder.summaries(in: folder.file("cache")).first).path
     let index = try Data(contentsOf: URL(fileURLWithPath: path + "/index"))
     try index.prefix(index.count - 64 * 3 - 10).write(to: URL(fileURLWithPath: path + "/index"))
     var data = try Data(contentsOf: URL(fileURLWithPath: path + "/activations"))
@@ -134,13 +134,13 @@ import Testing
     let limited = try train("limited", cache: small)
     #expect(limited.stopped?.contains("limit") == true)
     #expect(limited.losses == plain.losses)
-    let bytes = try #require(ActivationCache.summaries(in: folder.file("cache")).first).bytes
+    let bytes = try #require(CacheFolder.summaries(in: folder.file("cache")).first).bytes
     #expect(bytes < 30_000)
   }
 
   @Test func aSecondWriterOnlyReads() throws {
     _ = try train("first", cache: options)
-    let description = try #require(ActivationCache.summaries(in: folder.file("cache")).first).description
+    let description = try #require(CacheFolder.summaries(in: folder.file("cache")).first).description
     let one = try ActivationCache(directory: folder.file("cache"), description: description)
     let two = try ActivationCache(directory: folder.file("cache"), description: description)
     #expect(one.stopped == nil && two.stopped?.contains("another process") == true)

@@ -15,53 +15,13 @@ import LadderData
 /// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any
 /// moment leaves no entry that is read by half. One process writes at a time; others read. What a cache of more rungs
 /// in the same folder holds is read from there: fill one with all rungs, and every choice of them is free.
-public final class ActivationCache: @unchecked Sendable {
-  /// How taps are stored.
-  public enum Format: String, Codable, Sendable, CaseIterable {
-    /// As the side network reads them.
-    case bf16
-    /// Half the size, rounded to 8 bits in blocks of 32 channels.
-    case q8 = "q8_0"
-
-    package var elementType: ElementType { self == .bf16 ? .bfloat16 : .q8 }
-  }
-
-  /// The contents of `cache.json`.
-  public struct Description: Codable, Sendable, Equatable {
-    public var version = 1
-    public var backbone: String
-    public var fingerprint: String
-    public var rungs: [Int]
-    public var width: Int
-    public var format: Format
-    public var head: HeadDescription
-
-    /// - Parameter rungs: the tapped blocks, 1-based.
-    public init(_ backbone: Backbone, rungs: [Int], format: Format = .bf16) {
-      self.backbone = backbone.file.name ?? backbone.file.architecture
-      fingerprint = backbone.fingerprint
-      self.rungs = rungs
-      width = backbone.width
-      self.format = format
-      head = backbone.head.description
-    }
-  }
-
-  /// What one folder holds.
-  public struct Summary: Sendable {
-    public var path: String
-    public var description: Description
-    public var entries: Int
-    public var tokens: Int
-    public var bytes: Int
-  }
-
-  public let path: String
-  public let description: Description
+package final class ActivationCache: @unchecked Sendable {
+  package let path: String
+  package let description: CacheDescription
   /// Bytes that the whole of DIR may take; nil sets no limit.
-  public let limit: Int?
+  package let limit: Int?
   /// Why nothing more is stored, once that is so.
-  public private(set) var stopped: String?
+  package private(set) var stopped: String?
 
   private let records: KeyedRecords
   private var totalBytes = 0
@@ -76,11 +36,11 @@ public final class ActivationCache: @unchecked Sendable {
 
   /// Opens or makes the cache of one backbone, tap set and format in `directory`.
   /// - Throws: `inputOutput` where the folder cannot be made; `data` where it belongs to something else.
-  public convenience init(directory: String, description: Description, limit: Int? = nil) throws {
+  package convenience init(directory: String, description: CacheDescription, limit: Int? = nil) throws {
     try self.init(
-      path: directory + "/" + Self.folderName(description), description: description, limit: limit, writes: true)
-    totalBytes = Self.bytes(of: directory)
-    wider = Self.descriptions(in: directory).compactMap { path, other in
+      path: directory + "/" + description.folderName, description: description, limit: limit, writes: true)
+    totalBytes = CacheFolder.bytes(of: directory)
+    wider = CacheFolder.descriptions(in: directory).compactMap { path, other in
       var narrowed = other
       narrowed.rungs = description.rungs
       let places = description.rungs.compactMap(other.rungs.firstIndex)
@@ -92,14 +52,14 @@ public final class ActivationCache: @unchecked Sendable {
     }
   }
 
-  private init(path: String, description: Description, limit: Int?, writes: Bool) throws {
+  private init(path: String, description: CacheDescription, limit: Int?, writes: Bool) throws {
     self.description = description
     self.limit = limit
     self.path = path
     try DurableFile.makeFolder(path)
     let manifest = path + "/cache.json"
     if FileManager.default.fileExists(atPath: manifest) {
-      guard let found = try? JSONDecoder().decode(Description.self, from: try DurableFile.read(manifest)),
+      guard let found = try? JSONDecoder().decode(CacheDescription.self, from: try DurableFile.read(manifest)),
         found == description
       else {
         throw LadderError(
@@ -109,10 +69,12 @@ public final class ActivationCache: @unchecked Sendable {
       try DurableFile.write(manifest, json: description)
     }
     records = try KeyedRecords(data: path + "/activations", index: path + "/index", writes: writes)
-    if writes, !records.isWritable { stopped = "another process is writing to it" }
+    if writes, !records.isWritable {
+      stopped = records.isReadOnly ? "its folder cannot be written to" : "another process is writing to it"
+    }
   }
 
-  public var entries: Int { records.count }
+  package var entries: Int { records.count }
 
   // MARK: - Entries
 
@@ -227,60 +189,4 @@ public final class ActivationCache: @unchecked Sendable {
     for sample in samples { sum.mix(SampleKey(sample)) }
     return path + "/\(name)-" + String(format: "%016llx", sum.value) + ".json"
   }
-
-  // MARK: - Files
-
-  private static func folderName(_ description: Description) -> String {
-    var sum = Checksum()
-    for rung in description.rungs { sum.mix(UInt64(rung)) }
-    return
-      "\(description.fingerprint)-\(String(format: "%08llx", sum.value & 0xffff_ffff))-\(description.format.rawValue)"
-  }
-
-  // MARK: - Looking from outside
-
-  /// What each folder of `directory` that holds a cache says of itself, by name.
-  private static func descriptions(in directory: String) -> [(path: String, description: Description)] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
-    return names.sorted().compactMap { name in
-      let path = directory + "/" + name
-      guard let json = try? DurableFile.read(path + "/cache.json") else { return nil }
-      return (try? JSONDecoder().decode(Description.self, from: json)).map { (path, $0) }
-    }
-  }
-
-  /// The caches in a folder; empty where it holds none.
-  public static func summaries(in directory: String) -> [Summary] {
-    descriptions(in: directory).compactMap { path, description in
-      guard let index = try? DurableFile.read(path + "/index") else { return nil }
-      var entries = 0, tokens = 0
-      for record in KeyedRecords.records(ofIndex: index) {
-        entries += 1
-        tokens += record.tokens
-      }
-      return Summary(path: path, description: description, entries: entries, tokens: tokens, bytes: bytes(of: path))
-    }
-  }
-
-  /// The head's description that a cache of this backbone holds, so that the backbone need not be run to find it.
-  public static func head(in directory: String, fingerprint: String) -> HeadDescription? {
-    descriptions(in: directory).first { $0.description.fingerprint == fingerprint }?.description.head
-  }
-
-  private static func bytes(of folder: String) -> Int {
-    let files = FileManager.default.enumerator(atPath: folder)
-    var sum = 0
-    while let name = files?.nextObject() as? String {
-      sum +=
-        ((try? FileManager.default.attributesOfItem(atPath: folder + "/" + name))?[.size] as? NSNumber)?.intValue ?? 0
-    }
-    return sum
-  }
-}
-
-/// Numbers for each rung, measured over samples.
-package protocol RungMeasurement: Codable {
-  /// Those of some rungs alone.
-  /// - Parameter rungs: places among the rungs at hand, from 0.
-  func selecting(_ rungs: [Int]) -> Self
 }

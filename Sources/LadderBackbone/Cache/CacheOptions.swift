@@ -1,18 +1,28 @@
 /// Where the backbone's activations are kept for later epochs and runs.
 public struct CacheOptions: Codable, Sendable, Equatable {
   public var directory: String
-  public var format = ActivationCache.Format.bf16
-  /// Bytes that the folder may take; nil sets no limit.
+  /// How taps are stored; nil takes the format in which the folder keeps this backbone's, or BF16.
+  public var format: CacheFormat?
+  /// Bytes that the folder may take, from now on; nil keeps to what the folder was last told, and there is no limit where
+  /// it was told nothing.
   public var limit: Int?
 
-  public init(directory: String, format: ActivationCache.Format = .bf16, limit: Int? = nil) {
+  public init(directory: String, format: CacheFormat? = nil, limit: Int? = nil) {
     self.directory = directory
     self.format = format
     self.limit = limit
   }
 
+  /// The format that `open` takes.
+  package func format(for backbone: Backbone) -> CacheFormat {
+    format ?? CacheFolder.format(in: directory, fingerprint: backbone.fingerprint) ?? .bf16
+  }
+
   /// The cache of these taps.
   package func open(_ backbone: Backbone, rungs: [Int]) throws -> ActivationCache {
-    try ActivationCache(directory: directory, description: .init(backbone, rungs: rungs, format: format), limit: limit)
+    if let limit { try CacheFolder.setLimit(limit, of: directory) }
+    return try ActivationCache(
+      directory: directory, description: .init(backbone, rungs: rungs, format: format(for: backbone)),
+      limit: CacheFolder.limit(of: directory))
   }
 }

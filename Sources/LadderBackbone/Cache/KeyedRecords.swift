@@ -6,7 +6,7 @@ import LadderCore
 /// entry itself.
 ///
 /// An entry counts once its index record is whole, and is used once its checksum holds: a process that is killed at any
-/// moment leaves no entry that is read by half. One process writes at a time; others read.
+/// moment leaves no entry that is read by half. One process writes at a time; others read, what it adds meanwhile too.
 package final class KeyedRecords {
   package struct Record {
     package var offset: Int
@@ -20,6 +20,8 @@ package final class KeyedRecords {
 
   /// Whether this process is the one that writes.
   package let isWritable: Bool
+  /// Whether no process may write, by the files' permissions.
+  package let isReadOnly: Bool
   private var records: [SampleKey: Record] = [:]
   private let data: Int32
   private let index: Int32
@@ -28,14 +30,21 @@ package final class KeyedRecords {
   private var mapping: UnsafeRawBufferPointer?
   static let recordBytes = 64
 
-  /// Opens or makes the two files.
+  /// Opens or makes the two files; those of a folder that cannot be written to are read.
   /// - Throws: `inputOutput` where they cannot be opened.
   package init(data dataPath: String, index indexPath: String, writes: Bool) throws {
-    data = open(dataPath, O_RDWR | O_CREAT, 0o644)
-    index = open(indexPath, O_RDWR | O_CREAT, 0o644)
-    isWritable = writes && index >= 0 && flock(index, LOCK_EX | LOCK_NB) == 0
+    func openFile(_ path: String) -> Int32 {
+      let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+      return descriptor < 0 && (errno == EACCES || errno == EROFS) ? open(path, O_RDONLY | O_CLOEXEC) : descriptor
+    }
+    data = openFile(dataPath)
+    index = openFile(indexPath)
+    let error = errno
+    let mayWrite = index >= 0 && data >= 0 && fcntl(data, F_GETFL) & O_ACCMODE == O_RDWR
+    isReadOnly = !mayWrite
+    isWritable = writes && mayWrite && flock(index, LOCK_EX | LOCK_NB) == 0
     guard data >= 0, index >= 0 else {
-      throw LadderError(.inputOutput, "cannot open the cache in \(dataPath): \(String(cString: strerror(errno)))")
+      throw LadderError(.inputOutput, "cannot open the cache in \(dataPath): \(String(cString: strerror(error)))")
     }
     readIndex()
   }
@@ -48,11 +57,19 @@ package final class KeyedRecords {
 
   package var count: Int { records.count }
 
-  package func holds(_ key: SampleKey) -> Bool { records[key] != nil }
+  package func holds(_ key: SampleKey) -> Bool { record(key) != nil }
+
+  /// What is known of an entry, or of one that another process has added since.
+  private func record(_ key: SampleKey) -> Record? {
+    if let record = records[key] { return record }
+    guard !isWritable, Int(lseek(index, 0, SEEK_END)) >= indexEnd + Self.recordBytes else { return nil }
+    readIndex()
+    return records[key]
+  }
 
   /// The entry's bytes in the file, until the next call that changes it; nil where it is missing or damaged.
   package func read(_ key: SampleKey) -> (record: Record, entry: UnsafeRawBufferPointer)? {
-    guard var record = records[key], let entry = bytes(record) else { return nil }
+    guard var record = record(key), let entry = bytes(record) else { return nil }
     if !record.verified {
       guard Checksum.of(entry) == record.checksum else {
         records[key] = nil
@@ -104,21 +121,24 @@ package final class KeyedRecords {
 
   // MARK: - Files
 
+  /// Reads the records that follow those which are known.
   private func readIndex() {
-    let size = Int(lseek(index, 0, SEEK_END)), dataSize = Int(lseek(data, 0, SEEK_END))
-    var buffer = [UInt8](repeating: 0, count: size)
-    let got = size > 0 ? pread(index, &buffer, size, 0) : 0
+    let size = Int(lseek(index, 0, SEEK_END)) - indexEnd
+    var buffer = [UInt8](repeating: 0, count: max(0, size))
+    let got = size > 0 ? pread(index, &buffer, size, off_t(indexEnd)) : 0
+    // An entry is there before its record: the data's size is asked for second.
+    let dataSize = Int(lseek(data, 0, SEEK_END))
     var position = 0
     while position + Self.recordBytes <= got {
       guard let (key, record) = Self.decode(Array(buffer[position..<(position + Self.recordBytes)])),
-        record.offset + record.bytes <= dataSize
+        record.offset <= dataSize, record.bytes <= dataSize - record.offset
       else { break }
       records[key] = record
       end = max(end, (record.offset + record.bytes + 63) / 64 * 64)
       position += Self.recordBytes
     }
     // What follows the last whole record was cut short by a kill and is written over.
-    indexEnd = position
+    indexEnd += position
     if isWritable { ftruncate(index, off_t(indexEnd)) }
   }
 
@@ -138,7 +158,7 @@ package final class KeyedRecords {
     }
     var sum = Checksum()
     words[..<7].forEach { sum.mix($0) }
-    guard sum.value == words[7] else { return nil }
+    guard sum.value == words[7], words[2..<6].allSatisfy({ $0 < 1 << 60 }) else { return nil }
     return (
       SampleKey(low: words[0], high: words[1]),
       Record(

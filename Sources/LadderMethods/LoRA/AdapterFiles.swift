@@ -15,7 +15,7 @@ package struct AdapterFiles {
 
   package init(_ model: LoRAModel) { self.model = model }
 
-  /// Writes all three files; each is whole or not there.
+  /// Writes all three files.
   package func write(to folder: String, modelName: String) throws {
     try peft().write("\(folder)/\(Self.peftWeights)")
     try DurableFile.write("\(folder)/\(Self.peftConfiguration)", [try peftConfiguration(modelName)])
@@ -30,10 +30,13 @@ package struct AdapterFiles {
       for target in model.configuration.targets {
         for part in ["a", "b"] {
           let tensor = model.parameters[LoRAModel.name(block, target, part)]
-          var values = tensor.read()
-          if part == "b" { values = inHalves(values, target) }
+          let isSplit = part == "b" && model.shape.family == .llama && (target == .q || target == .k)
           let name = "base_model.model.model.layers.\(block).\(target.module).lora_\(part.uppercased()).weight"
-          file.tensors[name] = .init(shape: [tensor[1], tensor[0]], values: values)
+          let shape = [tensor[1], tensor[0]]
+          file.tensors[name] =
+            isSplit
+            ? .init(shape: shape) { take in try inHalves(tensor.read()).withUnsafeBytes { try take($0) } }
+            : .init(tensor, shape: shape)
         }
       }
     }
@@ -42,8 +45,7 @@ package struct AdapterFiles {
 
   /// llama.cpp's llama models have each head's rows in neighbouring pairs; Hugging Face's have the pairs' first halves,
   /// then their second. Shapes: values [rank, rows], fastest first.
-  private func inHalves(_ values: [Float], _ target: LoRAConfiguration.Target) -> [Float] {
-    guard model.shape.family == .llama, target == .q || target == .k else { return values }
+  private func inHalves(_ values: [Float]) -> [Float] {
     let rank = model.configuration.rank, size = model.shape.headSize
     var result = values
     for row in 0..<(values.count / rank) {
@@ -95,9 +97,11 @@ package struct AdapterFiles {
       gguf_add_tensor(file, tensor)
     }
     let temporary = path + ".tmp"
-    guard gguf_write_to_file(file, temporary, false), rename(temporary, path) == 0 else {
+    guard gguf_write_to_file(file, temporary, false) else {
       unlink(temporary)
       throw LadderError(.inputOutput, "cannot write \(path): make room and go on with `resume`")
     }
+    try DurableFile.syncFile(temporary)
+    try DurableFile.move(temporary, to: path)
   }
 }

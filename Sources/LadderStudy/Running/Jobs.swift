@@ -18,7 +18,7 @@ public struct MachineOptions: NamedOptions {
 public struct RunOptions: NamedOptions {
   public var training = TrainingOptions()
   public var machine = MachineOptions()
-  public var cacheFormat: ActivationCache.Format?
+  public var cacheFormat: CacheFormat?
   public var cacheLimit: ByteCount?
 
   public init() {}
@@ -34,7 +34,7 @@ public struct RunOptions: NamedOptions {
   }
 }
 
-extension ActivationCache.Format: OptionValue {}
+extension CacheFormat: OptionValue {}
 
 /// One training, into a run's folder.
 public struct TrainingJob: Codable, Sendable, Equatable {

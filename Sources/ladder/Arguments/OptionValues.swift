@@ -17,7 +17,7 @@ extension PreferenceSettings.Loss: ExpressibleByArgument {}
 extension Schedule: ExpressibleByArgument {}
 extension HeadMode: ExpressibleByArgument {}
 extension TrainingOptions.Optimizer: ExpressibleByArgument {}
-extension ActivationCache.Format: ExpressibleByArgument {}
+extension CacheFormat: ExpressibleByArgument {}
 extension Metric: ExpressibleByArgument {}
 
 extension SideConfiguration.Rungs: ExpressibleByArgument {

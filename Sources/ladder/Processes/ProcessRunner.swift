@@ -7,7 +7,8 @@ struct ProcessRunner: Runner {
   func train(_ job: TrainingJob, progress: (String) -> Void) throws {
     var arguments = ["train", "--model", job.model, "--data", job.data, "--out", job.out, "--resume"]
     if let cache = job.cache {
-      arguments += ["--cache", cache.directory, "--cache-format", cache.format.rawValue]
+      arguments += ["--cache", cache.directory]
+      if let format = cache.format { arguments += ["--cache-format", format.rawValue] }
       if let limit = cache.limit { arguments += ["--cache-limit", String(limit)] }
     }
     _ = try run(arguments + job.options.arguments + job.machine.arguments, progress)
