@@ -68,7 +68,8 @@ public struct Trainer: Sendable {
     let held = try validation.map { try encoder.examples($0, name: "the validation samples").examples }
     let lengths = examples.map(\.tokens)
 
-    let identity = RunIdentity(encoded, validation: held?.flatMap(\.sequences), cacheFormat: cache?.format(for: backbone))
+    let identity = RunIdentity(
+      encoded, validation: held?.flatMap(\.sequences), cacheFormat: cache?.format(for: backbone))
     try refuse(identity.differences(from: earlier?.identity ?? identity))
 
     let longest = (encoded + (held?.flatMap(\.sequences) ?? [])).map(\.tokens.count).max() ?? 1
