@@ -10,6 +10,7 @@ let package = Package(
   platforms: [.macOS(.v14)],
   products: [
     .library(name: "Ladder", targets: ["Ladder"]),
+    .library(name: "LadderStudy", targets: ["LadderStudy"]),
     .executable(name: "ladder", targets: ["LadderCommand"]),
   ],
   dependencies: [
@@ -37,15 +38,16 @@ let package = Package(
     .target(name: "LadderTrain", dependencies: ["LadderMethods"], swiftSettings: settings),
     .target(name: "LadderEval", dependencies: ["LadderTrain"], swiftSettings: settings),
 
+    // Plans, benchmarks and studies, run through jobs: a product of its own.
     .target(name: "LadderStudy", dependencies: ["LadderEval"], swiftSettings: settings),
 
     // What `import Ladder` gives: the modules above under one name.
-    .target(name: "Ladder", dependencies: ["LadderEval", "LadderStudy"], swiftSettings: settings),
+    .target(name: "Ladder", dependencies: ["LadderEval"], swiftSettings: settings),
 
     .executableTarget(
       name: "LadderCommand",
       dependencies: [
-        "Ladder", "Yams",
+        "Ladder", "LadderStudy", "Yams",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

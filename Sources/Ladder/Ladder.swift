@@ -5,5 +5,4 @@
 @_exported import LadderData
 @_exported import LadderEval
 @_exported import LadderMethods
-@_exported import LadderStudy
 @_exported import LadderTrain

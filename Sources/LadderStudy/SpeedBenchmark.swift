@@ -148,6 +148,11 @@ public struct SpeedBenchmark: Sendable {
     public var peakBytes: Int
     public var secondsPerThousandTokens: Double
 
+    public init(peakBytes: Int, secondsPerThousandTokens: Double) {
+      self.peakBytes = peakBytes
+      self.secondsPerThousandTokens = secondsPerThousandTokens
+    }
+
     enum CodingKeys: String, CodingKey {
       case peakBytes = "peak_bytes"
       case secondsPerThousandTokens = "seconds_per_1000_tokens"

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Ladder
+import LadderStudy
 
 struct Bench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -15,7 +16,7 @@ struct Bench: AsyncParsableCommand {
       """)
 
   @OptionGroup var options: ModelOptions
-  @OptionGroup var method: MethodOptions
+  @OptionGroup var method: MethodArguments
   @Option(
     help: ArgumentHelp(
       "Make a model of this shape: \(ModelShape.known.map(\.name).joined(separator: ", ")).", valueName: "name"))
@@ -50,7 +51,7 @@ struct Bench: AsyncParsableCommand {
         .usage, "--max-length must be 2 or more, --steps, --batch-size and --loss-rows 1 or more, --decode 0 or more")
     }
     var settings = TrainingConfiguration()
-    try method.apply(to: &settings)
+    settings.method = try method.options.chosen()
     settings.maxLength = maxLength
     settings.batchSize = batchSize
     settings.microBatchTokens = max(settings.microBatchTokens, maxLength)
@@ -64,7 +65,7 @@ struct Bench: AsyncParsableCommand {
 
     let temporary = try shape.map { try TemporaryModel($0, quantisation, blocks: blocks) }
     defer { temporary?.remove() }
-    if let lengths { return try memoryCurve(lengths, temporary?.path) }
+    if let lengths { return try await memoryCurve(lengths, temporary?.path) }
     let backbone = try options.load(path: temporary?.path, trainsInside: !settings.method.keepsActivations)
     let benchmark = SpeedBenchmark(backbone, settings, measured)
     let result = try await interruptible { try benchmark.run(samples) { Terminal.progress($0) } }
@@ -77,7 +78,7 @@ struct Bench: AsyncParsableCommand {
   }
 
   /// Runs `ladder plan --measure` once for each length.
-  private func memoryCurve(_ text: String, _ temporary: String?) throws {
+  private func memoryCurve(_ text: String, _ temporary: String?) async throws {
     let lengths = text.split(separator: ",").compactMap { Int($0) }.sorted()
     guard lengths.count >= 2, lengths.allSatisfy({ $0 >= 2 }) else {
       throw LadderError(.usage, "--lengths \(text): write two or more lengths, as in 512,1024,2048")
@@ -85,23 +86,18 @@ struct Bench: AsyncParsableCommand {
     guard let model = temporary ?? options.model else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
     }
-    var points: [MemoryCurve.Point] = []
-    for length in lengths {
-      Terminal.progress("measuring at \(length) tokens", always: true)
-      var arguments = ["plan", "--measure", "--json", "--model", model, "--max-length", String(length)]
-      if let lossRows { arguments += ["--loss-share", String(min(1, Double(lossRows) / Double(length)))] }
-      arguments += method.arguments
-      for (name, value) in [
-        ("--device", options.device), ("--threads", options.threads.map { String($0) }),
-      ] { if let value { arguments += [name, value] } }
-      let data = try ChildProcess.run(arguments)
-      guard let result = try? JSONDecoder().decode(SpeedBenchmark.TwoSteps.self, from: data) else {
-        throw LadderError(
-          .engine,
-          "the measurement at \(length) tokens gave no result; run ladder \(arguments.joined(separator: " ")) to see why"
-        )
+    let jobs = lengths.map { length in
+      var job = MemoryJob(model: model, method: method.options, length: length)
+      if let lossRows { job.lossShare = min(1, Double(lossRows) / Double(length)) }
+      job.machine = options.machine
+      return job
+    }
+    let points = try await interruptible {
+      try jobs.map { job in
+        Terminal.progress("measuring at \(job.length) tokens", always: true)
+        let measured = try ProcessRunner().measure(job) { _ in }
+        return MemoryCurve.Point(length: job.length, peakBytes: measured.peakBytes)
       }
-      points.append(.init(length: length, peakBytes: result.peakBytes))
     }
     let curve = MemoryCurve(points)
     if let plot {

@@ -2,55 +2,56 @@ import Foundation
 import Ladder
 import Yams
 
-/// A YAML file of options: `name: value` with the options' long names.
-struct ConfigurationFile {
-  private let entries: [(name: String, value: String)]
-  private let path: String
-
-  /// - Throws: `missing`; `data` where it is no YAML mapping of plain values.
-  init(path: String) throws {
+/// A YAML file that decodes to what a command takes.
+enum ConfigurationFile {
+  /// - Throws: `missing`; `data` where it is no YAML of this kind; what the value's own decoding throws. Each names the
+  ///   file.
+  static func read<Value: Decodable>(_ type: Value.Type, path: String) throws -> Value {
     guard FileManager.default.fileExists(atPath: path) else {
       throw LadderError(.missing, "no configuration file at \(path)")
     }
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
       throw LadderError(.data, "\(path) is not a text file")
     }
-    let node: Node?
     do {
-      node = try Yams.compose(yaml: text)
-    } catch let error as YamlError {
-      throw LadderError(
-        .data, "\(path) is not valid YAML: \(String(describing: error).split(separator: "\n").joined(separator: " "))")
-    }
-    self.path = path
-    guard let node else {
-      entries = []
-      return
-    }
-    guard case .mapping(let mapping) = node else {
-      throw LadderError(.data, "\(path) is not a mapping; write lines of `option: value`")
-    }
-    entries = try mapping.map { key, value in
-      guard let name = key.string else { throw LadderError(.data, "\(path): an option's name is not a text") }
-      switch value {
-      case .scalar(let scalar): return (name.replacingOccurrences(of: "_", with: "-"), scalar.string)
-      case .sequence(let list):
-        return (name.replacingOccurrences(of: "_", with: "-"), list.compactMap(\.string).joined(separator: ","))
-      default: throw LadderError(.data, "\(path): \(name) is not a plain value")
+      // An empty file gives nothing.
+      let node = try Yams.compose(yaml: text) ?? Node([(Node, Node)]())
+      guard case .mapping = node else {
+        throw LadderError(.data, "it is not a mapping; write lines of `name: value`")
       }
+      return try YAMLDecoder().decode(type, from: node)
+    } catch let error as LadderError {
+      throw LadderError(error.kind, "\(path): \(error.message)")
+    } catch let error as DecodingError {
+      if let inner = inner(error) { throw LadderError(inner.kind, "\(path): \(inner.message)") }
+      throw LadderError(.data, "\(path): \(explain(error))")
+    } catch {
+      throw LadderError(.data, "\(path) is not valid YAML: \(oneLine("\(error)"))")
     }
   }
 
-  /// The entries as command-line arguments, less those that `given` already names.
-  func arguments(excluding given: [String]) -> [String] {
-    let open = entries.filter { entry in !given.contains { $0 == "--\(entry.name)" || $0.hasPrefix("--\(entry.name)=") }
+  /// The error that a type's own decoding threw.
+  private static func inner(_ error: DecodingError) -> LadderError? {
+    guard case .dataCorrupted(let context) = error else { return nil }
+    return context.underlyingError as? LadderError ?? (context.underlyingError as? DecodingError).flatMap(inner)
+  }
+
+  private static func explain(_ error: DecodingError) -> String {
+    func place(_ context: DecodingError.Context) -> String {
+      let path = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: ".")
+      return path.isEmpty ? "the file" : path
     }
-    return open.compactMap { name, value in
-      switch value.lowercased() {
-      case "true", "yes": "--\(name)"
-      case "false", "no": nil
-      default: "--\(name)=\(value)"
-      }
+    switch error {
+    case .keyNotFound(let key, let context): return "\(place(context)) has no \(key.stringValue)"
+    case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
+      return "\(place(context)) is not a \(type)"
+    case .dataCorrupted(let context):
+      return "\(place(context)): \(oneLine(context.underlyingError.map { "\($0)" } ?? context.debugDescription))"
+    @unknown default: return "\(error)"
     }
+  }
+
+  private static func oneLine(_ text: String) -> String {
+    text.split(separator: "\n").joined(separator: " ")
   }
 }

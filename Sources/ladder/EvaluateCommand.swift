@@ -18,9 +18,9 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: ArgumentHelp("A run's folder.", valueName: "run"), completion: .directory) var adapter: String?
   @Option(help: ArgumentHelp("Samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data:
     String
-  @Option(help: ArgumentHelp("auto, loss, choice, preference or exact.", valueName: "name")) var metric = "auto"
+  @Option(help: ArgumentHelp("What is measured.", valueName: "name")) var metric = Metric.auto
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 2048
-  @Option(help: ArgumentHelp("What becomes of a longer sample: trim or drop.", valueName: "what")) var overlong = "trim"
+  @Option(help: ArgumentHelp("What becomes of a longer sample.", valueName: "what")) var overlong = Overlong.trim
   @Option(help: ArgumentHelp("Tokens that exact match generates at most.", valueName: "N")) var maxTokens = 256
   @Option(help: ArgumentHelp("Take only the first N samples.", valueName: "N")) var limit: Int?
   @Option(
@@ -40,12 +40,6 @@ struct Evaluate: AsyncParsableCommand {
 
   func run() async throws {
     var settings = EvaluationOptions()
-    guard let metric = Metric(rawValue: metric) else {
-      throw LadderError(.usage, "--metric \(self.metric): take auto, loss, choice, preference or exact")
-    }
-    guard let overlong = Overlong(rawValue: overlong) else {
-      throw LadderError(.usage, "--overlong \(self.overlong): take trim or drop")
-    }
     let most = 1 << 30
     guard (2...most).contains(maxLength), (1...1 << 20).contains(maxTokens), (limit ?? 1) >= 1,
       (1...most).contains(parallel)

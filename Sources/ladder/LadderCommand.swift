@@ -37,11 +37,11 @@ struct LadderCommand: AsyncParsableCommand {
       }
     } catch let error as LadderError {
       fail(error)
-    } catch  where error is ExitCode || error is CleanExit || error is ValidationError {
+    } catch {
+      // Help and wrong usage are ArgumentParser's to show; what it does not know is a failure.
+      if exitCode(for: error) == .failure { fail(LadderError(any: error)) }
       Terminal.finishLine()
       exit(withError: error)
-    } catch {
-      fail(LadderError(any: error))
     }
   }
 

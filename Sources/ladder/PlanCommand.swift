@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Ladder
+import LadderStudy
 
 struct PlanCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -12,13 +13,13 @@ struct PlanCommand: AsyncParsableCommand {
       """)
 
   @OptionGroup var options: ModelOptions
-  @OptionGroup var method: MethodOptions
+  @OptionGroup var method: MethodArguments
   @Option(help: ArgumentHelp("Plan for a model of this shape, before it is fetched.", valueName: "name")) var shape:
     String?
   @Option(help: ArgumentHelp("Longest sample to plan for (default: 512, 2048 and 8192).", valueName: "T"))
   var maxLength: Int?
   @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
-  @Option(help: ArgumentHelp("Memory to fit in, e.g. 12GB.", valueName: "size")) var memory: String?
+  @Option(help: ArgumentHelp("Memory to fit in, e.g. 12GB.", valueName: "size")) var memory: ByteCount?
   @Flag(help: "Predict memory alone, at once.") var noTime = false
   @Flag(help: "Plan only for the side network that the options describe.") var only = false
   @Flag(help: "Load the model and take two real steps with these options.") var measure = false
@@ -34,13 +35,13 @@ struct PlanCommand: AsyncParsableCommand {
     }
     guard lossShare > 0, lossShare <= 1 else { throw LadderError(.usage, "--loss-share must be above 0 and at most 1") }
     planned.lossShare = lossShare
-    planned.memory = try memory.map { try ByteCount.parse($0, option: "--memory") }
+    planned.memory = memory?.bytes
     planned.predictsTime = !noTime
     planned.threads = options.threads
     planned.device = options.device
     planned.onlyOwn = only
     var own = TrainingConfiguration()
-    try method.apply(to: &own)
+    own.method = try method.options.chosen()
     if only || own.method != TrainingConfiguration().method { planned.own = own.method }
 
     let temporary = try shape.map { try TemporaryModel($0, "Q4_0", headerOnly: !measure) }
@@ -91,7 +92,7 @@ struct PlanCommand: AsyncParsableCommand {
     let width = max(20, rows.map(\.options.count).max() ?? 0)
     Terminal.output(
       pad("method", 9) + pad("options", width + 2) + "  tokens  parameters       peak   s/1000 tokens"
-        + (memory == nil ? "" : "  fits \(memory ?? "")"))
+        + (memory.map { "  fits \($0.optionText)" } ?? ""))
     for r in rows {
       let seconds = r.secondsPerThousandTokens.map { String(format: "%.2f", $0) } ?? "–"
       let fits = r.fits.map { $0 ? "  yes" : "  no" } ?? ""

@@ -48,13 +48,14 @@ struct Command {
       return Result(status: process.terminationStatus, output: text(outputPath), errors: text(errorPath))
     }
 
-    /// Sends `signal` once `condition` holds; gives up after a minute, so that a broken command fails the test.
-    func signal(_ signal: Int32, when condition: () -> Bool) {
+    /// Sends `signal` once `condition` holds.
+    func signal(_ signal: Int32, when condition: () -> Bool) { when(condition) { _ = kill($0, signal) } }
+
+    /// Calls `act` with the process once `condition` holds; gives up after a minute, so that a broken command fails the
+    /// test.
+    func when(_ condition: () -> Bool, _ act: (pid_t) -> Void) {
       for _ in 0..<12000 where process.isRunning {
-        if condition() {
-          kill(process.processIdentifier, signal)
-          return
-        }
+        if condition() { return act(process.processIdentifier) }
         usleep(5000)
       }
     }

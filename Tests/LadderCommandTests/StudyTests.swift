@@ -1,5 +1,4 @@
 import Foundation
-import LadderStudy
 import TestModels
 import Testing
 

@@ -1,5 +1,5 @@
 /// Where the backbone's activations are kept for later epochs and runs.
-public struct CacheOptions: Sendable, Equatable {
+public struct CacheOptions: Codable, Sendable, Equatable {
   public var directory: String
   /// How taps are stored; nil takes the format in which the folder keeps this backbone's, or BF16.
   public var format: CacheFormat?

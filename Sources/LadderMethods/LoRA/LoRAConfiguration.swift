@@ -45,19 +45,6 @@ public struct LoRAConfiguration: Codable, Sendable, Equatable {
 
   public init() {}
 
-  /// Reads `all-linear`, `attn`, or a list such as `q,v`; Hugging Face's `q_proj` is `q`.
-  public static func targets(_ text: String) -> [Target]? {
-    switch text {
-    case "all-linear": return Target.allCases
-    case "attn": return [.q, .k, .v, .o]
-    default:
-      let named = text.split(separator: ",").map { name in
-        Target(rawValue: name.trimmingCharacters(in: .whitespaces).replacingOccurrences(of: "_proj", with: ""))
-      }
-      return named.isEmpty || named.contains(nil) ? nil : Target.allCases.filter(named.contains)
-    }
-  }
-
   /// - Throws: `usage` for the first setting that is out of range.
   package func validate() throws {
     func require(_ condition: Bool, _ message: String) throws { if !condition { throw LadderError(.usage, message) } }

@@ -16,9 +16,10 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
     /// These blocks, counted from 1.
     case list([Int])
 
-    /// Reads `middle`, `all`, `N` or `i,j,k`.
+    /// Reads `middle`, `all`, `N`, `i,j,k`, or `i,` for one block alone.
     public init?(_ text: String) {
-      let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map {
+      let isList = text.hasSuffix(","), parts = isList ? text.dropLast() : text[...]
+      let numbers = parts.split(separator: ",", omittingEmptySubsequences: false).map {
         Int($0.trimmingCharacters(in: .whitespaces))
       }
       if text == "middle" {
@@ -27,7 +28,7 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
         self = .all
       } else if numbers.contains(nil) {
         return nil
-      } else if numbers.count == 1, let step = numbers[0] {
+      } else if !isList, numbers.count == 1, let step = numbers[0] {
         self = .every(step)
       } else {
         self = .list(numbers.compactMap { $0 })
@@ -59,7 +60,7 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
     }
   }
 
-  public enum Initialisation: String, Codable, Sendable, Equatable {
+  public enum Initialisation: String, Codable, Sendable, Equatable, CaseIterable {
     case random
     /// Each side layer starts as the matching backbone block, pruned to the rows and columns of largest norm (LST,
     /// §3.3).

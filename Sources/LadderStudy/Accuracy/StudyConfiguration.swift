@@ -2,13 +2,11 @@ import Foundation
 import LadderCompute
 import LadderCore
 import LadderEval
+import LadderMethods
 
 /// What an accuracy study runs: methods × tasks × seeds. It is read from a YAML file; see `ladder study accuracy
 /// --help`.
 public struct StudyConfiguration: Codable, Sendable, Equatable {
-  /// Options of `ladder train` by their long names.
-  public typealias TrainOptions = [String: String]
-
   /// One task: where its samples are and how they are judged.
   public struct Task: Codable, Sendable, Equatable {
     public var name: String
@@ -23,14 +21,14 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     /// Tokens that exact match generates at most.
     public var maxTokens: Int?
     /// For every method.
-    public var options: TrainOptions
+    public var options: RunOptions
     /// For one method on this task, by the method's name; they win over the method's own.
-    public var methodOptions: [String: TrainOptions]
+    public var methodOptions: [String: RunOptions]
 
     public init(
       name: String, train: String, dev: String, metric: Metric = .auto, template: SampleTemplate? = nil,
       trainLimit: Int? = nil, devLimit: Int? = nil,
-      maxTokens: Int? = nil, options: TrainOptions = [:], methodOptions: [String: TrainOptions] = [:]
+      maxTokens: Int? = nil, options: RunOptions = RunOptions(), methodOptions: [String: RunOptions] = [:]
     ) {
       self.name = name
       self.train = train
@@ -45,7 +43,9 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     }
 
     /// The options that are `method`'s own on this task.
-    func options(of method: Method) -> TrainOptions { method.options.merging(methodOptions[method.name] ?? [:]) { $1 } }
+    func options(of method: Method) -> RunOptions {
+      methodOptions[method.name]?.over(method.options) ?? method.options
+    }
 
     /// Whether no run of `methods` would differ: options of other methods do not count.
     func isLike(_ other: Task, for methods: [Method]) -> Bool {
@@ -73,19 +73,25 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
         trainLimit: try c.decodeIfPresent(Int.self, forKey: .trainLimit),
         devLimit: try c.decodeIfPresent(Int.self, forKey: .devLimit),
         maxTokens: try c.decodeIfPresent(Int.self, forKey: .maxTokens),
-        options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:],
-        methodOptions: try c.decodeIfPresent([String: TrainOptions].self, forKey: .methodOptions) ?? [:])
+        options: try c.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions(),
+        methodOptions: try c.decodeIfPresent([String: RunOptions].self, forKey: .methodOptions) ?? [:])
     }
   }
 
   /// One way to train. The model as it is, named `base`, is measured too.
   public struct Method: Codable, Sendable, Equatable {
     public var name: String
-    public var options: TrainOptions
+    public var options: RunOptions
 
-    public init(name: String, options: TrainOptions = [:]) {
+    public init(name: String, options: RunOptions = RunOptions()) {
       self.name = name
       self.options = options
+    }
+
+    /// A method of training under its own name.
+    public init(_ name: MethodOptions.Name) {
+      self.init(name: name.rawValue)
+      options.training.method.method = name
     }
 
     enum CodingKeys: String, CodingKey, CaseIterable { case name, options }
@@ -94,7 +100,7 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
       let c = try decoder.strictContainer(CodingKeys.self)
       self.init(
         name: try c.decode(String.self, forKey: .name),
-        options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:])
+        options: try c.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions())
     }
   }
 
@@ -107,17 +113,15 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
   /// Judge the model as it is too.
   public var measuresBase: Bool
   /// For every training.
-  public var options: TrainOptions
+  public var options: RunOptions
   public var tasks: [Task]
   public var methods: [Method]
 
   public init(
     model: String? = nil, seeds: [Int] = [0], cache: String? = nil, measuresCost: Bool = true,
-    measuresBase: Bool = true, options: TrainOptions = [:],
+    measuresBase: Bool = true, options: RunOptions = RunOptions(),
     tasks: [Task],
-    methods: [Method] = [
-      Method(name: "lst", options: ["method": "lst"]), Method(name: "xladder", options: ["method": "xladder"]),
-    ]
+    methods: [Method] = [Method(.lst), Method(.xladder)]
   ) {
     self.model = model
     self.seeds = seeds
@@ -144,7 +148,7 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
       cache: try c.decodeIfPresent(String.self, forKey: .cache),
       measuresCost: try c.decodeIfPresent(Bool.self, forKey: .measuresCost) ?? true,
       measuresBase: try c.decodeIfPresent(Bool.self, forKey: .measuresBase) ?? true,
-      options: try c.decodeIfPresent(TrainOptions.self, forKey: .options) ?? [:],
+      options: try c.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions(),
       tasks: try c.decode([Task].self, forKey: .tasks))
     if let methods = try c.decodeIfPresent([Method].self, forKey: .methods) { self.methods = methods }
   }
@@ -155,7 +159,7 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
       if !condition { throw LadderError(.usage, "the study: " + message) }
     }
     try require(!tasks.isEmpty, "it names no tasks")
-    try require(!seeds.isEmpty, "it names no seeds")
+    try require(!seeds.isEmpty && seeds.allSatisfy { $0 >= 0 }, "it wants seeds of 0 or more")
     for (what, names) in [("task", tasks.map(\.name)), ("method", methods.map(\.name) + ["base"])] {
       try require(Set(names).count == names.count, "two \(what)s share a name (base is the model as it is)")
       for name in names {
@@ -170,73 +174,14 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
           methods.contains { $0.name == name }, "\(task.name) has options for \(name), which is no method of it")
       }
     }
-    let own = ["model", "data", "valid", "out", "seed", "resume", "config", "cache"]
     for options in [options] + tasks.map(\.options) + methods.map(\.options) + tasks.flatMap(\.methodOptions.values) {
-      for key in options.keys { try require(!own.contains(key), "the option \(key) is the study's own") }
+      try require(options.training.seed == nil, "the option seed is the study's own")
     }
-  }
-}
-
-/// Fills `{field}` places from the fields of a JSON line: samples out of lines of any form.
-public struct SampleTemplate: Codable, Sendable, Equatable {
-  public var prompt: String
-  public var completion: String
-  public var choices: [String]?
-  public var answer: String?
-
-  enum CodingKeys: String, CodingKey, CaseIterable { case prompt, completion, choices, answer }
-
-  public init(prompt: String, completion: String, choices: [String]? = nil, answer: String? = nil) {
-    self.prompt = prompt
-    self.completion = completion
-    self.choices = choices
-    self.answer = answer
+    for task in tasks { for method in methods { _ = try options(task, method).training.configuration() } }
   }
 
-  public init(from decoder: any Decoder) throws {
-    let c = try decoder.strictContainer(CodingKeys.self)
-    self.init(
-      prompt: try c.decode(String.self, forKey: .prompt), completion: try c.decode(String.self, forKey: .completion),
-      choices: try c.decodeIfPresent([String].self, forKey: .choices),
-      answer: try c.decodeIfPresent(String.self, forKey: .answer))
-  }
-
-  /// One line of a JSONL file as a line that `ladder train` reads.
-  func filled(_ line: [String: Any], place: String) throws -> [String: Any] {
-    func fill(_ text: String) throws -> String {
-      var result = "", rest = text[...]
-      while let open = rest.firstIndex(of: "{"), let close = rest[open...].firstIndex(of: "}") {
-        let field = String(rest[rest.index(after: open)..<close])
-        guard let value = line[field] else {
-          throw LadderError(.data, "\(place): no field \(field), which the task's template names")
-        }
-        result += rest[..<open] + ((value as? String) ?? (value as? NSNumber)?.stringValue ?? "\(value)")
-        rest = rest[rest.index(after: close)...]
-      }
-      return result + rest
-    }
-    var sample: [String: Any] = ["prompt": try fill(prompt), "completion": try fill(completion)]
-    if let choices { sample["choices"] = try choices.map(fill) }
-    if let answer { sample["answer"] = try fill(answer) }
-    return sample
-  }
-}
-
-private struct AnyKey: CodingKey {
-  var stringValue: String
-  var intValue: Int? { nil }
-  init?(stringValue: String) { self.stringValue = stringValue }
-  init?(intValue: Int) { nil }
-}
-
-extension Decoder {
-  /// A keyed container all of whose keys are known: a misspelled one is an error, not ignored.
-  fileprivate func strictContainer<K: CodingKey & CaseIterable>(_ keys: K.Type) throws -> KeyedDecodingContainer<K> {
-    let known = K.allCases.map(\.stringValue)
-    for key in try container(keyedBy: AnyKey.self).allKeys where !known.contains(key.stringValue) {
-      throw LadderError(
-        .data, "the study's file: no key \(key.stringValue) here; take \(known.joined(separator: ", "))")
-    }
-    return try container(keyedBy: keys)
+  /// The options of one method's runs on one task.
+  func options(_ task: Task, _ method: Method) -> RunOptions {
+    task.options(of: method).over(task.options).over(options)
   }
 }

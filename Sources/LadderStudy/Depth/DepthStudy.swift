@@ -1,5 +1,4 @@
 import Foundation
-import LadderCompute
 import LadderCore
 import LadderEval
 
@@ -20,11 +19,11 @@ public struct DepthStudy: Sendable {
     public var epochs = 1.0
     public var batchSize = 8
     public var learningRate: Float = 1e-3
-    /// Further options of training.
-    public var trainOptions: StudyConfiguration.TrainOptions = ["max-length": "128"]
+    /// Further options of the runs.
+    public var run = RunOptions()
     public var cache: String?
 
-    public init() {}
+    public init() { run.training.maxLength = 128 }
   }
 
   /// One method with one way of writing: accuracy at each depth.
@@ -69,35 +68,34 @@ public struct DepthStudy: Sendable {
         dev: "\(problems)/\(written.rawValue).dev.jsonl", metric: .exact,
         trainLimit: counts.0, devLimit: counts.1, maxTokens: 6 * options.deepest + 12)
     }
-    let methods =
-      [StudyConfiguration.Method(name: "lst", options: ["method": "lst"])]
-      + options.passes.map {
-        StudyConfiguration.Method(name: "xladder-\($0)", options: ["method": "xladder", "passes": String($0)])
-      }
-    let own = [
-      "epochs": String(options.epochs), "batch-size": String(options.batchSize),
-      "learning-rate": String(options.learningRate),
-    ]
+    let climbs = options.passes.map { passes in
+      var method = StudyConfiguration.Method(.xladder)
+      method.name += "-\(passes)"
+      method.options.training.method.passes = passes
+      return method
+    }
+    var run = options.run
+    run.training.epochs = options.epochs
+    run.training.batchSize = options.batchSize
+    run.training.learningRate = options.learningRate
     study = try AccuracyStudy(
       StudyConfiguration(
         model: model, seeds: options.seeds, cache: options.cache, measuresCost: false, measuresBase: false,
-        options: options.trainOptions.merging(own) { $1 },
-        tasks: tasks, methods: methods),
+        options: run, tasks: tasks, methods: [StudyConfiguration.Method(.lst)] + climbs),
       folder: folder)
   }
 
   /// Runs what is not done yet, and writes `depth.md`, `depth.json` and `depth.html` beside the accuracy study's own
   /// findings.
   @discardableResult
-  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> [Row]
-  {
+  public func run(_ runner: any Runner, report: @escaping (String) -> Void = { _ in }) throws -> [Row] {
     for task in study.configuration.tasks {
       guard let written = StepProblem.Written(rawValue: task.name) else { continue }
       try DurableFile.makeFolder(folder + "/problems")
       try DurableFile.write(task.train, try train.map { try $0.line(written) })
       try DurableFile.write(task.dev, try dev.map { try $0.line(written) })
     }
-    let table = try study.run(launch: launch, report: report)
+    let table = try study.run(runner, report: report)
     let rows = try study.configuration.tasks.flatMap { task in
       try study.configuration.methods.compactMap { method in try row(task.name, method.name, table) }
     }
@@ -109,7 +107,7 @@ public struct DepthStudy: Sendable {
     guard let written = StepProblem.Written(rawValue: task) else { return nil }
     var right = [Int](repeating: 0, count: options.deepest), asked = right, tokens = 0
     for seed in options.seeds {
-      let lines = try DurableFile.read(study.predictionsPath(task, method, "seed-\(seed)")).split(
+      let lines = try DurableFile.read(study.folder.predictions(task, method, "seed-\(seed)")).split(
         separator: UInt8(ascii: "\n"))
       for (problem, line) in zip(dev, lines) {
         let prediction = try JSONDecoder().decode(Evaluation.Prediction.self, from: Data(line))

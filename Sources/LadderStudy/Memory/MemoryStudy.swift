@@ -1,6 +1,5 @@
 import Foundation
 import LadderBackbone
-import LadderCompute
 import LadderCore
 import LadderMethods
 import LadderTrain
@@ -22,10 +21,9 @@ public struct MemoryStudy: Sendable {
     public var lossShare = 1.0
     /// Bytes to fit in.
     public var memory = 12_000_000_000
-    /// Options of the side networks.
-    public var sideOptions: [String] = []
-    public var device: String?
-    public var threads: Int?
+    /// Of the side networks, whatever its `method`.
+    public var side = MethodOptions()
+    public var machine = MachineOptions()
 
     public init() {}
   }
@@ -51,99 +49,98 @@ public struct MemoryStudy: Sendable {
   }
 
   /// What is compared.
-  private struct Method: Sendable {
+  private struct Column: Sendable {
     var name: String
-    var arguments: [String]
-    /// Bytes at a length and a batch.
-    var plan: @Sendable (Int, Int) throws -> Int
+    var options: MethodOptions
+    let method: Method
+
+    init(_ name: String, _ options: MethodOptions) throws {
+      self.name = name
+      self.options = options
+      method = try options.chosen()
+    }
   }
 
   public let options: Options
   private let model: String
-  private let methods: [Method]
+  private let dimensions: ModelDimensions
+  private let columns: [Column]
 
-  /// - Parameters:
-  ///   - model: the GGUF's path.
-  ///   - side: what `options.sideOptions` describe.
-  public init(model: String, side: SideConfiguration, _ options: Options = Options()) throws {
+  /// - Parameter model: the GGUF's path.
+  public init(model: String, _ options: Options = Options()) throws {
     guard options.lengths.allSatisfy({ $0 >= 2 }), options.batches.allSatisfy({ $0 >= 1 }), options.batchLength >= 2,
       options.lossShare > 0,
       options.lossShare <= 1
     else {
       throw LadderError(
         .usage,
-        "the memory study wants lengths of 2 or more, batches of 1 or more, and a --loss-share above 0 and at most 1")
+        "the memory study wants lengths of 2 or more, batches of 1 or more, and a `lossShare` above 0 and at most 1")
     }
     self.model = model
     self.options = options
-    let dimensions = try ModelDimensions(GGUFFile(path: model)), share = options.lossShare
-    var one = side, more = side, checkpointing = LoRAConfiguration()
-    one.passes = 1
-    one.cross = .reclimb
-    more.passes = max(2, side.passes)
-    checkpointing.checkpointing = true
-    func column(_ name: String, _ arguments: [String], _ method: LadderMethods.Method) throws -> Method {
-      _ = try method.rungs(of: dimensions.outline)
-      return Method(name: name, arguments: arguments) { length, batch in
-        let tokens = length * batch
-        let load = TrainingLoad(length: length, tokens: tokens, lossRows: max(1, Int(Double(tokens) * share)))
-        return try method.tuning.memory(dimensions, load).total
-      }
-    }
+    dimensions = try ModelDimensions(GGUFFile(path: model))
+    var once = options.side, climbing = options.side, adapter = MethodOptions()
+    once.method = .lst
+    once.passes = nil
+    once.cross = nil
+    climbing.method = .xladder
+    climbing.passes = max(2, options.side.passes ?? 2)
+    adapter.method = .qlora
+    var checkpointing = adapter
+    checkpointing.checkpointing = .on
     let known = [
-      try column("lst", ["--method", "lst"] + options.sideOptions, .ladder(one)),
-      try column(
-        "xladder", ["--method", "xladder", "--passes", String(more.passes)] + options.sideOptions, .ladder(more)),
-      try column("qlora", ["--method", "qlora"], .lora(LoRAConfiguration())),
-      try column("qlora+checkpointing", ["--method", "qlora", "--checkpointing", "on"], .lora(checkpointing)),
+      try Column("lst", once), try Column("xladder", climbing), try Column("qlora", adapter),
+      try Column("qlora+checkpointing", checkpointing),
     ]
+    for column in known { _ = try column.method.rungs(of: dimensions.outline) }
     if let name = options.methods.first(where: { name in !known.contains { $0.name == name } }) {
       throw LadderError(
         .usage, "the memory study has no method \(name); take \(known.map(\.name).joined(separator: ", "))")
     }
-    methods = known.filter { options.methods.isEmpty || options.methods.contains($0.name) }
+    columns = known.filter { options.methods.isEmpty || options.methods.contains($0.name) }
   }
 
-  /// - Parameter launch: runs `ladder` in a process of its own.
-  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws -> [Row]
-  {
+  public func run(_ runner: any Runner, report: (String) -> Void = { _ in }) throws -> [Row] {
     var rows: [Row] = []
-    for method in methods {
+    for column in columns {
       var correction = 1.0
       for (length, batch) in options.lengths.sorted().map({ ($0, 1) })
         + options.batches.sorted().map({ (options.batchLength, $0) })
       {
         try Cancellation.check()
-        let place = "\(method.name), \(batch) × \(length) tokens"
-        let predicted = Int(correction * Double(try method.plan(length, batch)))
+        let place = "\(column.name), \(batch) × \(length) tokens"
+        let predicted = Int(correction * Double(try planned(column, length, batch)))
         guard predicted <= options.memory else {
           report("\(place): not run, \(predicted / 1_000_000) MB expected")
           rows.append(
             Row(
-              method: method.name, length: length, batch: batch, peakBytes: nil, secondsPerThousandTokens: nil,
+              method: column.name, length: length, batch: batch, peakBytes: nil, secondsPerThousandTokens: nil,
               predictedBytes: predicted, fits: false))
           continue
         }
         report(place)
-        var arguments =
-          [
-            "plan", "--measure", "--json", "--model", model, "--max-length", String(length), "--sequences",
-            String(batch),
-          ] + method.arguments
-        arguments += ["--loss-share", String(options.lossShare)]
-        if let device = options.device { arguments += ["--device", device] }
-        if let threads = options.threads { arguments += ["--threads", String(threads)] }
-        let measured = try JSONDecoder().decode(
-          SpeedBenchmark.TwoSteps.self, from: try launch(arguments) { report("\(place): \($0)") })
-        correction = Double(measured.peakBytes) / Double(try method.plan(length, batch))
+        var job = MemoryJob(model: model, method: column.options, length: length)
+        job.sequences = batch
+        job.lossShare = options.lossShare
+        job.machine = options.machine
+        let measured = try runner.measure(job) { report("\(place): \($0)") }
+        correction = Double(measured.peakBytes) / Double(try planned(column, length, batch))
         rows.append(
           Row(
-            method: method.name, length: length, batch: batch, peakBytes: measured.peakBytes,
+            method: column.name, length: length, batch: batch, peakBytes: measured.peakBytes,
             secondsPerThousandTokens: measured.secondsPerThousandTokens,
             predictedBytes: predicted, fits: measured.peakBytes <= options.memory))
       }
     }
     return rows
+  }
+
+  /// Bytes at a length and a batch, from shapes alone.
+  private func planned(_ column: Column, _ length: Int, _ batch: Int) throws -> Int {
+    let tokens = length * batch
+    let load = TrainingLoad(
+      length: length, tokens: tokens, lossRows: max(1, Int(Double(tokens) * options.lossShare)))
+    return try column.method.tuning.memory(dimensions, load).total
   }
 
   // MARK: - Findings
@@ -189,10 +186,10 @@ public struct MemoryStudy: Sendable {
   }
 
   private func chart(_ title: String, _ x: String, _ rows: [Row], _ place: (Row) -> Int) -> LineChart {
-    let series = methods.map { method in
+    let series = columns.map { column in
       LineChart.Series(
-        method.name,
-        rows.filter { $0.method == method.name && $0.peakBytes != nil }.map {
+        column.name,
+        rows.filter { $0.method == column.name && $0.peakBytes != nil }.map {
           (x: Double(place($0)), y: Double($0.peakBytes ?? 0) / 1e9)
         })
     }

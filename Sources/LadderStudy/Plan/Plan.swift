@@ -50,7 +50,8 @@ public struct Plan: Sendable {
     if options.predictsTime { report("measuring three blocks of the model's shape on this machine") }
     let speed = options.predictsTime ? try SpeedModel(model, threads: options.threads, device: options.device) : nil
     var rows: [Row] = []
-    for (text, method) in candidates(options) {
+    let candidates = try candidates(options)
+    for (text, method) in candidates {
       let tuning = method.tuning
       // A shape that this model is too small for, or a family that a method does not know, is no candidate.
       guard
@@ -72,7 +73,7 @@ public struct Plan: Sendable {
       }
     }
     // Those that leave the model's activations alone come first.
-    let order = Dictionary(candidates(options).map { ($1.name, $1.keepsActivations ? 0 : 1) }) { $1 }
+    let order = Dictionary(candidates.map { ($1.name, $1.keepsActivations ? 0 : 1) }) { $1 }
     return rows.sorted { a, b in
       let keys = { (r: Row) in (r.fits == false ? 1 : 0, -r.length, order[r.method] ?? 0, -r.parameters, r.peakBytes) }
       return keys(a) < keys(b)
@@ -83,26 +84,32 @@ public struct Plan: Sendable {
     isOwn ? try parameters() : try? parameters()
   }
 
-  private static func candidates(_ options: Options) -> [(text: String, method: Method)] {
+  private static func candidates(_ options: Options) throws -> [(text: String, method: Method)] {
     let own = options.own.map { [("as given", $0)] } ?? []
     if options.onlyOwn, !own.isEmpty { return own }
-    func ladder(_ change: (inout SideConfiguration) -> Void) -> Method {
-      var configuration = SideConfiguration()
-      change(&configuration)
-      return .ladder(configuration)
+    func candidate(_ name: MethodOptions.Name, _ change: (inout MethodOptions) -> Void) throws -> (String, Method) {
+      var method = MethodOptions()
+      change(&method)
+      // The method stands in a column of its own.
+      let text = method.description
+      method.method = name
+      return (text.isEmpty ? "(defaults)" : text, try method.chosen())
     }
-    func few(_ reduction: Double, _ rungs: SideConfiguration.Rungs) -> Method {
-      ladder {
+    func few(_ reduction: Double, _ rungs: SideConfiguration.Rungs) throws -> (String, Method) {
+      try candidate(.lst) {
         $0.rungs = rungs
         $0.reduction = reduction
-        $0.downsampler = .lowRank(16)
+        $0.downsample = .lowRank(16)
       }
     }
-    var checkpointing = LoRAConfiguration()
-    checkpointing.checkpointing = true
-    return own + [("(defaults)", ladder { _ in }), ("--passes 2", ladder { $0.passes = 2 })]
-      + [4.0, 8, 16].map { ("--rungs 4 --reduction \(Int($0)) --downsample lowrank:16", few($0, .every(4))) }
-      + [("--rungs all --reduction 16 --downsample lowrank:16", few(16, .all))]
-      + [("--rank 16", .lora(LoRAConfiguration())), ("--rank 16 --checkpointing on", .lora(checkpointing))]
+    return try own + [candidate(.lst) { _ in }, candidate(.xladder) { $0.passes = 2 }]
+      + [4.0, 8, 16].map { try few($0, .every(4)) } + [few(16, .all)]
+      + [
+        candidate(.qlora) { $0.rank = 16 },
+        candidate(.qlora) {
+          $0.rank = 16
+          $0.checkpointing = .on
+        },
+      ]
   }
 }

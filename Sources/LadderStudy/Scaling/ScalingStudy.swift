@@ -1,6 +1,5 @@
 import Foundation
 import LadderBackbone
-import LadderCompute
 import LadderCore
 import LadderData
 import LadderEval
@@ -24,8 +23,7 @@ public struct ScalingStudy: Sendable {
     public var batchSize = 4
     public var learningRates = (lst: Float(3e-4), qlora: Float(3e-4))
     public var cache: String?
-    public var device: String?
-    public var threads: Int?
+    public var machine = MachineOptions()
 
     public init(train: String, dev: String) {
       self.train = train
@@ -73,38 +71,46 @@ public struct ScalingStudy: Sendable {
     dimensions = try ModelDimensions(GGUFFile(path: model))
   }
 
-  /// Runs what is not done yet.
-  public func run(launch: @escaping AccuracyStudy.Launch, report: @escaping (String) -> Void = { _ in }) throws
-    -> Findings
-  {
-    let sizes: [(method: String, name: String, arguments: [String], tuning: Method)] =
-      options.reductions.map { reduction in
-        var ladder = SideConfiguration()
-        ladder.reduction = reduction
-        return (
-          "lst", "reduction \(reduction.formatted())",
-          ["--method", "lst", "--reduction", "\(reduction)", "--learning-rate", "\(options.learningRates.lst)"],
-          .ladder(ladder)
-        )
-      }
+  /// A method in one size.
+  private struct Size {
+    var name: String
+    var options: TrainingOptions
+    let method: Method
+
+    init(_ name: String, _ options: TrainingOptions) throws {
+      self.name = name
+      self.options = options
+      method = try options.method.chosen()
+    }
+  }
+
+  private func sizes() throws -> [Size] {
+    let ladders = try options.reductions.map { reduction in
+      var training = TrainingOptions()
+      training.method.method = .lst
+      training.method.reduction = reduction
+      training.learningRate = options.learningRates.lst
+      return try Size("reduction \(reduction.formatted())", training)
+    }
+    return try ladders
       + options.ranks.map { rank in
-        var lora = LoRAConfiguration()
-        lora.rank = rank
-        lora.alpha = Float(2 * rank)
-        return (
-          "qlora", "rank \(rank)",
-          [
-            "--method", "qlora", "--rank", "\(rank)", "--alpha", "\(2 * rank)", "--learning-rate",
-            "\(options.learningRates.qlora)",
-          ],
-          .lora(lora)
-        )
+        var training = TrainingOptions()
+        training.method.method = .qlora
+        training.method.rank = rank
+        training.method.alpha = Float(2 * rank)
+        training.learningRate = options.learningRates.qlora
+        return try Size("rank \(rank)", training)
       }
+  }
+
+  /// Runs what is not done yet.
+  public func run(_ runner: any Runner, report: (String) -> Void = { _ in }) throws -> Findings {
+    let sizes = try sizes()
     let samples = try Sample.load(options.train)
     guard let most = options.budgets.max(), most <= samples.count else {
-      throw LadderError(.usage, "\(options.train) has \(samples.count) samples; take smaller --budgets")
+      throw LadderError(.usage, "\(options.train) has \(samples.count) samples; take smaller `budgets`")
     }
-    let backbone = try Backbone(path: model, threads: options.threads, device: options.device)
+    let backbone = try Backbone(path: model, threads: options.machine.threads, device: options.machine.device)
     let encoded = try SampleEncoder(backbone, maxLength: options.maxLength).encode(samples, name: options.train).samples
     try DurableFile.makeFolder(folder + "/data")
     try writeFirst(options.devLimit, of: options.dev, to: folder + "/data/dev.jsonl")
@@ -117,19 +123,18 @@ public struct ScalingStudy: Sendable {
       for size in sizes {
         try Cancellation.check()
         done += 1
-        let place = "[\(done)/\(sizes.count * options.budgets.count)] \(size.method), \(size.name), \(budget) samples"
+        let place =
+          "[\(done)/\(sizes.count * options.budgets.count)] \(size.method.name), \(size.name), \(budget) samples"
         report(place)
-        let (loss, seconds) = try measure(size.method, size.name, size.arguments, data, budget, launch) {
-          report("\(place): \($0)")
-        }
+        let (loss, seconds) = try measure(size, data, budget, runner) { report("\(place): \($0)") }
         let load = TrainingLoad(length: tokens / max(1, part.count), tokens: tokens, lossRows: rows)
         // The head's gradient is worked over the few entries that matter, and left out.
         let flops =
-          try size.tuning.tuning.operations(dimensions, load) + 2 * Double(dimensions.width * dimensions.vocabulary)
+          try size.method.tuning.operations(dimensions, load) + 2 * Double(dimensions.width * dimensions.vocabulary)
           * Double(rows)
         points.append(
           Point(
-            method: size.method, size: size.name, samples: budget, tokens: tokens, compute: flops, loss: loss,
+            method: size.method.name, size: size.name, samples: budget, tokens: tokens, compute: flops, loss: loss,
             seconds: seconds))
       }
     }
@@ -139,35 +144,35 @@ public struct ScalingStudy: Sendable {
   }
 
   private func measure(
-    _ method: String, _ name: String, _ arguments: [String], _ data: String, _ budget: Int,
-    _ launch: @escaping AccuracyStudy.Launch,
-    _ progress: @escaping (String) -> Void
+    _ size: Size, _ data: String, _ budget: Int, _ runner: any Runner, _ progress: (String) -> Void
   ) throws -> (loss: Double, seconds: Double) {
     struct Result: Codable {
       var loss: Double
       var seconds: Double
     }
-    let place = "\(folder)/runs/\(method)-\(name.replacingOccurrences(of: " ", with: "-"))-\(budget)",
-      result = place + ".json"
+    let name = "\(size.method.name)-\(size.name.replacingOccurrences(of: " ", with: "-"))-\(budget)"
+    let place = "\(folder)/runs/\(name)", result = place + ".json"
     if FileManager.default.fileExists(atPath: result),
       let known = try? JSONDecoder().decode(Result.self, from: try DurableFile.read(result))
     {
       return (known.loss, known.seconds)
     }
-    var common = ["--model", model, "--max-length", String(options.maxLength)]
-    if let device = options.device { common += ["--device", device] }
-    if let threads = options.threads { common += ["--threads", String(threads)] }
-    let cache = method == "lst" ? options.cache.map { ["--cache", $0] } ?? [] : []
-    _ = try launch(
-      ["train", "--data", data, "--out", place, "--batch-size", String(options.batchSize), "--resume"] + common + cache
-        + arguments, progress)
-    let run = RunDirectory(place)
-    guard let last = try run.metrics().last else { throw LadderError(.engine, "\(place) has no metrics") }
-    let evaluation = try JSONDecoder().decode(
-      Evaluation.self,
-      from: try launch(
-        ["eval", "--json", "--metric", "loss", "--data", folder + "/data/dev.jsonl", "--adapter", place] + common
-          + cache, progress))
+    let cache = size.method.keepsActivations ? options.cache : nil
+    var training = TrainingJob(model: model, data: data, out: place, options: size.options)
+    training.options.maxLength = options.maxLength
+    training.options.batchSize = options.batchSize
+    training.cache = cache.map { CacheOptions(directory: $0) }
+    training.machine = options.machine
+    try runner.train(training, progress: progress)
+    guard let last = try RunDirectory(place).metrics().last else {
+      throw LadderError(.engine, "\(place) has no metrics")
+    }
+    var judging = EvaluationJob(model: model, run: place, data: folder + "/data/dev.jsonl")
+    judging.metric = .loss
+    judging.maxLength = options.maxLength
+    judging.cache = cache
+    judging.machine = options.machine
+    let evaluation = try runner.evaluate(judging, progress: progress)
     let found = Result(loss: evaluation.loss, seconds: last.seconds)
     try DurableFile.write(result, json: found)
     return (found.loss, found.seconds)
@@ -182,12 +187,22 @@ public struct ScalingStudy: Sendable {
 
   static func findings(_ points: [Point]) -> Findings {
     var fits: [String: PowerLaw] = [:]
-    for method in Set(points.map(\.method)) {
+    let methods = Self.methods(points)
+    for method in methods {
       let own = points.filter { $0.method == method }
       if let law = PowerLaw(own.map { ($0.compute, $0.loss) }) { fits[method] = law }
     }
-    let overlap = fits["lst"].flatMap { lst in fits["qlora"].map { lst.low <= $0.high && $0.low <= lst.high } }
-    return Findings(points: points, fits: fits, slopesOverlap: overlap)
+    // Intervals overlap where the highest begins before the lowest ends.
+    let lows = fits.values.map(\.low), highs = fits.values.map(\.high)
+    let isWhole = methods.count > 1 && fits.count == methods.count
+    return Findings(
+      points: points, fits: fits,
+      slopesOverlap: isWhole ? (lows.max() ?? 0) <= (highs.min() ?? 0) : nil)
+  }
+
+  /// In the order of their points.
+  private static func methods(_ points: [Point]) -> [String] {
+    points.map(\.method).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
   }
 
   /// The points as text, a heading first.
@@ -234,7 +249,7 @@ public struct ScalingStudy: Sendable {
 
   static func chart(_ findings: Findings) -> LineChart {
     var series: [LineChart.Series] = []
-    for method in ["lst", "qlora"] {
+    for method in methods(findings.points) {
       let own = findings.points.filter { $0.method == method }.sorted { $0.compute < $1.compute }
       if own.isEmpty { continue }
       series.append(.init(method, own.map { (x: $0.compute, y: $0.loss) }, line: false))

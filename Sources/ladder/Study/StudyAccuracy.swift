@@ -1,7 +1,6 @@
 import ArgumentParser
-import Foundation
 import Ladder
-import Yams
+import LadderStudy
 
 struct StudyAccuracy: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -49,39 +48,13 @@ struct StudyAccuracy: AsyncParsableCommand {
   @Flag(help: "Print the table as one JSON object, not as Markdown.") var json = false
 
   func run() async throws {
-    guard FileManager.default.fileExists(atPath: config) else { throw LadderError(.missing, "no study at \(config)") }
-    guard let text = try? String(contentsOfFile: config, encoding: .utf8) else {
-      throw LadderError(.data, "\(config) is not a text file")
-    }
-    var configuration: StudyConfiguration
-    do {
-      configuration = try YAMLDecoder().decode(StudyConfiguration.self, from: text)
-    } catch let error as DecodingError {
-      throw LadderError(.data, "\(config): \(Self.explain(error))")
-    }
+    var configuration = try ConfigurationFile.read(StudyConfiguration.self, path: config)
     if let cache { configuration.cache = cache }
     let study = try AccuracyStudy(configuration, folder: out, model: model)
-    let table = try await interruptible { try study.run(launch: ChildProcess.run) { Terminal.progress($0) } }
+    let table = try await interruptible { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     if json { return Terminal.output(try Terminal.json(table)) }
     Terminal.output(table.markdown)
     Terminal.note("\(out)/report.html has the plots")
-  }
-
-  private static func explain(_ error: DecodingError) -> String {
-    func place(_ context: DecodingError.Context) -> String {
-      let path = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: ".")
-      return path.isEmpty ? "the file" : path
-    }
-    switch error {
-    case .keyNotFound(let key, let context): return "\(place(context)) has no \(key.stringValue)"
-    case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
-      return "\(place(context)) is not a \(type)"
-    case .dataCorrupted(let context):
-      if let inner = context.underlyingError as? LadderError { return inner.message }
-      return
-        "\(place(context)): \((context.underlyingError.map { "\($0)" } ?? context.debugDescription).split(separator: "\n").joined(separator: " "))"
-    @unknown default: return "\(error)"
-    }
   }
 }

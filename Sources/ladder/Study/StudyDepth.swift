@@ -1,6 +1,6 @@
 import ArgumentParser
-import Foundation
 import Ladder
+import LadderStudy
 
 struct StudyDepth: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -32,7 +32,7 @@ struct StudyDepth: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Samples of a step.", valueName: "N")) var batchSize = Self.defaults.batchSize
   @Option(help: ArgumentHelp("Results are digits below this prime: 3, 5 or 7.", valueName: "M")) var modulus = Self
     .defaults.modulus
-  @Option(help: ArgumentHelp("Rungs, as in training.", valueName: "rungs")) var rungs: String?
+  @Option(help: ArgumentHelp("Rungs, as in training.", valueName: "rungs")) var rungs: SideConfiguration.Rungs?
   @Option(help: ArgumentHelp("Device to run on.", valueName: "name")) var device: String?
   @Flag(help: "Print the numbers as JSON, not as Markdown.") var json = false
 
@@ -48,10 +48,10 @@ struct StudyDepth: AsyncParsableCommand {
     options.learningRate = learningRate
     options.batchSize = batchSize
     options.modulus = modulus
-    if let rungs { options.trainOptions["rungs"] = rungs }
-    if let device { options.trainOptions["device"] = device }
+    options.run.training.method.rungs = rungs
+    options.run.machine.device = device
     let study = try DepthStudy(options, folder: out, model: model)
-    let rows = try await interruptible { try study.run(launch: ChildProcess.run) { Terminal.progress($0) } }
+    let rows = try await interruptible { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     Terminal.output(json ? "{\"rows\":\(try Terminal.json(rows))}" : DepthStudy.markdown(rows))
     Terminal.note("\(out)/depth.html has the plots")

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Ladder
+import LadderStudy
 
 struct StudyMemory: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -15,7 +16,7 @@ struct StudyMemory: AsyncParsableCommand {
       """)
 
   @OptionGroup var options: ModelOptions
-  @OptionGroup var method: MethodOptions
+  @OptionGroup var method: MethodArguments
   @Option(
     help: ArgumentHelp(
       "Make a model of this shape, with random weights: \(ModelShape.known.map(\.name).joined(separator: ", ")).",
@@ -32,7 +33,7 @@ struct StudyMemory: AsyncParsableCommand {
     help: ArgumentHelp("Methods to measure (default: lst, xladder, qlora, qlora+checkpointing).", valueName: "M,M,…"))
   var methods = ""
   @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
-  @Option(help: ArgumentHelp("Memory to fit in.", valueName: "size")) var memory = "12GB"
+  @Option(help: ArgumentHelp("Memory to fit in.", valueName: "size")) var memory = ByteCount(12_000_000_000)
   @Flag(help: "Print the rows as JSON, not as Markdown.") var json = false
 
   func run() async throws {
@@ -42,20 +43,19 @@ struct StudyMemory: AsyncParsableCommand {
     study.batchLength = batchLength
     study.methods = methods.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
     study.lossShare = lossShare
-    study.memory = try ByteCount.parse(memory, option: "--memory")
-    study.device = options.device
-    study.threads = options.threads
+    study.memory = memory.bytes
+    study.machine = options.machine
     guard method.method == nil else {
       throw LadderError(.usage, "the memory study compares all methods; leave --method out")
     }
-    study.sideOptions = method.arguments
+    study.side = method.options
     let temporary = try shape.map { try TemporaryModel($0, "Q4_0", blocks: blocks) }
     defer { temporary?.remove() }
     guard let path = temporary?.path ?? options.model else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
     }
-    let memory = try MemoryStudy(model: path, side: try method.side(), study)
-    let rows = try await interruptible { try memory.run(launch: ChildProcess.run) { Terminal.progress($0) } }
+    let memory = try MemoryStudy(model: path, study)
+    let rows = try await interruptible { try memory.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     try memory.write(rows, to: out)
     Terminal.output(json ? "{\"rows\":\(try Terminal.json(rows))}" : memory.markdown(rows))

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Foundation
 import Ladder
+import LadderStudy
 
 struct StudyScaling: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -52,10 +52,10 @@ struct StudyScaling: AsyncParsableCommand {
     options.batchSize = batchSize
     options.learningRates = (lstLearningRate, qloraLearningRate)
     options.cache = cache
-    options.threads = threads
-    options.device = device
+    options.machine.threads = threads
+    options.machine.device = device
     let study = try ScalingStudy(model: model, folder: out, options)
-    let findings = try await interruptible { try study.run(launch: ChildProcess.run) { Terminal.progress($0) } }
+    let findings = try await interruptible { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     Terminal.output(json ? try Terminal.json(findings) : ScalingStudy.markdown(findings))
     Terminal.note("\(out)/scaling.html has the plot")

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Ladder
+import LadderStudy
 
 /// What every command that loads a model takes.
 struct ModelOptions: ParsableArguments {
@@ -20,6 +21,19 @@ struct ModelOptions: ParsableArguments {
 
   @Flag(help: "Show llama.cpp's own log.")
   var verbose = false
+
+  var machine: MachineOptions {
+    get {
+      var machine = MachineOptions()
+      machine.device = device
+      machine.threads = threads
+      return machine
+    }
+    set {
+      device = newValue.device
+      threads = newValue.threads
+    }
+  }
 
   /// - Parameters:
   ///   - path: the model, where the command made one itself.

@@ -2,7 +2,8 @@ import Foundation
 import Ladder
 
 /// Runs long work so that the signals by which a terminal, a session or a scheduler ends a program cancel it and let it
-/// save; a second one ends the process at once.
+/// save; a second one ends the process and its children at once. The end of the parent that watches over this process,
+/// where there is one, counts as a signal.
 func interruptible<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
   let task = Task.detached { try work() }
   let sources = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU].compactMap { number -> (any DispatchSourceSignal)? in
@@ -13,14 +14,19 @@ func interruptible<Result: Sendable>(_ work: @escaping @Sendable () throws -> Re
     signal(number, SIG_IGN)
     let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
     source.setEventHandler {
-      if task.isCancelled { _exit(130) }
+      if task.isCancelled {
+        ChildProcess.killAll()
+        _exit(130)
+      }
       Terminal.note("stopping; saving the state (again to stop at once)")
       task.cancel()
     }
     source.resume()
     return source
   }
+  let watch = ParentWatch.start { task.cancel() }
   defer {
+    watch?.cancel()
     for source in sources {
       source.cancel()
       signal(Int32(source.handle), SIG_DFL)

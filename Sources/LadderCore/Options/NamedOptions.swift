@@ -1,0 +1,152 @@
+import Foundation
+
+/// Options by their long names, each given or left open. One list of fields makes them readable from any file and
+/// writable to it, as a flat mapping of name to value, and tells what was given.
+public protocol NamedOptions: Codable, Sendable, Equatable, CustomStringConvertible {
+  /// Nothing given.
+  init()
+  static var fields: [OptionField<Self>] { get }
+}
+
+/// One option of `Root`: its long name, and the property that holds it.
+public struct OptionField<Root> {
+  package let name: String
+  package let value: (Root) -> (any OptionValue)?
+  fileprivate let read: (inout Root, String) throws -> Void
+  fileprivate let fill: (inout Root, Root) -> Void
+
+  package init<Value: OptionValue>(_ name: String, _ path: WritableKeyPath<Root, Value?>) {
+    self.name = name
+    value = { $0[keyPath: path] }
+    read = { root, text in
+      guard let value = Value(optionText: text) else {
+        throw LadderError(.usage, "`\(Self.property(name))` \(text): take \(Value.optionWords)")
+      }
+      root[keyPath: path] = value
+    }
+    fill = { root, other in root[keyPath: path] = root[keyPath: path] ?? other[keyPath: path] }
+  }
+
+  /// The options of a part of `Root`, as its own.
+  package static func all<Part: NamedOptions>(of path: WritableKeyPath<Root, Part>) -> [OptionField] {
+    Part.fields.map { field in
+      OptionField(
+        name: field.name, value: { field.value($0[keyPath: path]) },
+        read: { try field.read(&$0[keyPath: path], $1) },
+        fill: { field.fill(&$0[keyPath: path], $1[keyPath: path]) })
+    }
+  }
+
+  private init(
+    name: String, value: @escaping (Root) -> (any OptionValue)?, read: @escaping (inout Root, String) throws -> Void,
+    fill: @escaping (inout Root, Root) -> Void
+  ) {
+    self.name = name
+    self.value = value
+    self.read = read
+    self.fill = fill
+  }
+
+  /// The name as Swift writes it: `learningRate`.
+  package var property: String { Self.property(name) }
+
+  private static func property(_ name: String) -> String {
+    let parts = name.split(separator: "-")
+    return parts.prefix(1).joined() + parts.dropFirst().map(\.capitalized).joined()
+  }
+}
+
+extension NamedOptions {
+  /// What is given, by name.
+  package var given: [(name: String, value: any OptionValue)] {
+    Self.fields.compactMap { field in field.value(self).map { (field.name, $0) } }.sorted { $0.0 < $1.0 }
+  }
+
+  /// These options, and what they leave open from others.
+  public func over(_ others: Self) -> Self {
+    var result = self
+    for field in Self.fields { field.fill(&result, others) }
+    return result
+  }
+
+  /// As they stand on a command line: `--epochs 2 --rungs 1,3`.
+  public var description: String {
+    given.compactMap { name, value in
+      switch value as? Bool {
+      case true?: "--\(name)"
+      case false?: nil
+      case nil: "--\(name) \(value.optionText)"
+      }
+    }.joined(separator: " ")
+  }
+
+  // MARK: - Codable
+
+  /// Takes values that are texts, numbers, truth values or lists, under names with hyphens or underscores.
+  /// - Throws: `usage` for an unknown name and for a value that cannot be read; `data` for what is no plain value.
+  public init(from decoder: any Decoder) throws {
+    self.init()
+    let container = try decoder.container(keyedBy: OptionName.self), fields = Self.fields
+    for key in container.allKeys.sorted(by: { $0.stringValue < $1.stringValue }) {
+      let name = key.stringValue.replacingOccurrences(of: "_", with: "-")
+      guard let field = fields.first(where: { $0.name == name }) else {
+        throw LadderError(
+          .usage, "no option is called \(name); take \(fields.map(\.name).sorted().joined(separator: ", "))")
+      }
+      guard let scalar = try? container.decode(PlainValue.self, forKey: key) else {
+        throw LadderError(.data, "\(name) is not a plain value")
+      }
+      try field.read(&self, scalar.text)
+    }
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: OptionName.self)
+    for (name, value) in given {
+      let key = OptionName(stringValue: name)
+      switch value {
+      case let flag as Bool: try container.encode(flag, forKey: key)
+      case let number as any OptionValue & Numeric & Encodable: try container.encode(number, forKey: key)
+      default: try container.encode(value.optionText, forKey: key)
+      }
+    }
+  }
+}
+
+/// Sets what is given.
+package func assign<Value>(_ setting: inout Value, _ value: Value?) {
+  if let value { setting = value }
+}
+
+private struct OptionName: CodingKey {
+  let stringValue: String
+  var intValue: Int? { nil }
+  init(stringValue: String) { self.stringValue = stringValue }
+  init?(intValue: Int) { nil }
+}
+
+/// A value of a file as text: a list's parts are joined by commas.
+private struct PlainValue: Decodable {
+  let text: String
+
+  init(from decoder: any Decoder) throws {
+    if var list = try? decoder.unkeyedContainer() {
+      var parts: [String] = []
+      while !list.isAtEnd { parts.append(try list.decode(PlainValue.self).text) }
+      text = parts.joined(separator: ",")
+      return
+    }
+    let value = try decoder.singleValueContainer()
+    if let string = try? value.decode(String.self) {
+      text = string
+    } else if let flag = try? value.decode(Bool.self) {
+      text = flag.optionText
+    } else if let number = try? value.decode(Int.self) {
+      text = number.optionText
+    } else if let number = try? value.decode(UInt64.self) {
+      text = number.optionText
+    } else {
+      text = try value.decode(Double.self).optionText
+    }
+  }
+}

@@ -1,0 +1,164 @@
+import Foundation
+import LadderCore
+
+/// What is trained, as users choose it: a side network's shape, or an adapter's. What is left open has its default.
+public struct MethodOptions: NamedOptions {
+  public enum Name: String, OptionValue, Codable, CaseIterable { case lst, xladder, qlora }
+
+  public var method: Name?
+  public var reduction: Double?
+  public var rungs: SideConfiguration.Rungs?
+  public var passes: Int?
+  public var cross: SideConfiguration.CrossConnection?
+  public var tapNorm: SideConfiguration.TapNorm?
+  public var tapStatistics: SideConfiguration.StatisticsRows?
+  public var outputBias: Switch?
+  public var headSize: Int?
+  public var downsample: SideConfiguration.Downsampler?
+  public var initialisation: SideConfiguration.Initialisation?
+  public var tapDropout: Float?
+  public var precision: SideConfiguration.Precision?
+  public var gateTemperature: Float?
+  public var rank: Int?
+  public var alpha: Float?
+  public var dropout: Float?
+  public var targets: LoRAConfiguration.Targets?
+  public var checkpointing: Switch?
+
+  public init() {}
+
+  public static var fields: [OptionField<MethodOptions>] {
+    [
+      .init("method", \.method), .init("reduction", \.reduction), .init("rungs", \.rungs), .init("passes", \.passes),
+      .init("cross", \.cross), .init("tap-norm", \.tapNorm), .init("tap-statistics", \.tapStatistics),
+      .init("output-bias", \.outputBias), .init("head-size", \.headSize), .init("downsample", \.downsample),
+      .init("init", \.initialisation), .init("tap-dropout", \.tapDropout), .init("precision", \.precision),
+      .init("gate-temperature", \.gateTemperature),
+    ] + loraFields
+  }
+
+  private static var loraFields: [OptionField<MethodOptions>] {
+    [
+      .init("rank", \.rank), .init("alpha", \.alpha), .init("dropout", \.dropout), .init("targets", \.targets),
+      .init("checkpointing", \.checkpointing),
+    ]
+  }
+
+  /// The method with its settings.
+  /// - Throws: `usage` for options of one method with another.
+  public func chosen() throws(LadderError) -> Method {
+    var side = side
+    if method != .qlora, let field = Self.loraFields.first(where: { $0.value(self) != nil }) {
+      throw LadderError(.usage, "`\(field.property)` goes with `method` qlora")
+    }
+    switch method {
+    case nil: return .ladder(side)
+    case .lst:
+      guard side.passes == 1 else {
+        throw LadderError(.usage, "`method` lst climbs once; for `passes` \(side.passes) take `method` xladder")
+      }
+      return .ladder(side)
+    case .xladder:
+      if passes == nil { side.passes = 2 }
+      guard side.passes > 1 else {
+        throw LadderError(.usage, "`method` xladder climbs more than once; take `passes` 2 or more")
+      }
+      return .ladder(side)
+    case .qlora:
+      guard side == SideConfiguration() else {
+        throw LadderError(.usage, "`method` qlora trains no side network; leave its options out")
+      }
+      return .lora(lora)
+    }
+  }
+
+  private var side: SideConfiguration {
+    var side = SideConfiguration()
+    side.reduction = reduction
+    side.statisticsRows = tapStatistics
+    side.outputBias = outputBias?.isOn
+    assign(&side.rungs, rungs)
+    assign(&side.passes, passes)
+    assign(&side.cross, cross)
+    assign(&side.tapNorm, tapNorm)
+    assign(&side.headSize, headSize)
+    assign(&side.downsampler, downsample)
+    assign(&side.initialisation, initialisation)
+    assign(&side.tapDropout, tapDropout)
+    assign(&side.precision, precision)
+    assign(&side.gateTemperature, gateTemperature)
+    return side
+  }
+
+  private var lora: LoRAConfiguration {
+    var lora = LoRAConfiguration()
+    assign(&lora.rank, rank)
+    assign(&lora.alpha, alpha)
+    assign(&lora.dropout, dropout)
+    assign(&lora.targets, targets?.list)
+    assign(&lora.checkpointing, checkpointing?.isOn)
+    return lora
+  }
+}
+
+extension SideConfiguration.CrossConnection: OptionValue {}
+extension SideConfiguration.TapNorm: OptionValue {}
+extension SideConfiguration.StatisticsRows: OptionValue {}
+extension SideConfiguration.Initialisation: OptionValue {}
+extension SideConfiguration.Precision: OptionValue {}
+
+extension SideConfiguration.Rungs: OptionValue {
+  public init?(optionText: String) { self.init(optionText) }
+  public static var optionWords: String { "middle, all, a number, or a list i,j,k" }
+
+  public var optionText: String {
+    switch self {
+    case .middle: "middle"
+    case .all: "all"
+    case .every(let step): String(step)
+    case .list(let blocks): blocks.map(String.init).joined(separator: ",") + (blocks.count == 1 ? "," : "")
+    }
+  }
+}
+
+extension SideConfiguration.Downsampler: OptionValue {
+  public init?(optionText: String) { self.init(optionText) }
+  public static var optionWords: String { "linear, lowrank:K or pool" }
+
+  public var optionText: String {
+    switch self {
+    case .linear: "linear"
+    case .lowRank(let rank): "lowrank:\(rank)"
+    case .pool: "pool"
+    }
+  }
+}
+
+extension LoRAConfiguration {
+  /// The matrices to train, as users name them.
+  public struct Targets: OptionValue {
+    public var list: [Target]
+
+    public init(_ list: [Target]) { self.list = list }
+
+    /// Reads `all-linear`, `attn`, or a list such as `q,v`; Hugging Face's `q_proj` is `q`.
+    public init?(optionText: String) {
+      switch optionText {
+      case "all-linear": list = Target.allCases
+      case "attn": list = [.q, .k, .v, .o]
+      default:
+        let named = optionText.split(separator: ",").map { name in
+          Target(rawValue: name.trimmingCharacters(in: .whitespaces).replacingOccurrences(of: "_proj", with: ""))
+        }
+        guard !named.isEmpty, !named.contains(nil) else { return nil }
+        list = Target.allCases.filter(named.contains)
+      }
+    }
+
+    public static var optionWords: String { "all-linear, attn, or a list of q,k,v,o,gate,up,down" }
+
+    public var optionText: String {
+      list == Target.allCases ? "all-linear" : list.map(\.rawValue).joined(separator: ",")
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import Foundation
+import LadderCore
+import LadderTrain
+
+/// An accuracy study's folder:
+///
+///     OUT/study.json                            what is run
+///     OUT/data/TASK.train.jsonl, .dev.jsonl     the samples, once limited and put into form
+///     OUT/runs/TASK/METHOD/seed-S/              the runs' folders
+///     OUT/results/TASK/METHOD/…                 one file a finished measurement: none is made twice
+///     OUT/table.md, table.json, report.html     the findings
+struct StudyFolder: Sendable {
+  let path: String
+
+  func data(_ task: StudyConfiguration.Task, _ split: String) -> String { "\(path)/data/\(task.name).\(split).jsonl" }
+
+  func run(_ task: String, _ method: String, _ name: String) -> RunDirectory {
+    RunDirectory("\(path)/runs/\(task)/\(method)/\(name)")
+  }
+
+  func result(_ task: String, _ method: String, _ name: String) -> String {
+    "\(path)/results/\(task)/\(method)/\(name).json"
+  }
+
+  func hasResult(_ task: String, _ method: String, _ name: String) -> Bool {
+    FileManager.default.fileExists(atPath: result(task, method, name))
+  }
+
+  func predictions(_ task: String, _ method: String, _ name: String) -> String {
+    "\(path)/results/\(task)/\(method)/\(name).predictions.jsonl"
+  }
+
+  // MARK: - The study that it holds
+
+  /// More seeds, tasks or methods go on with what is there; a changed one would mix two studies. What has not begun may
+  /// change, and what has is remembered even where this configuration leaves it out.
+  func claim(for configuration: StudyConfiguration) throws {
+    try DurableFile.makeFolder(path + "/data")
+    var claim = configuration
+    if let old = try held() {
+      let begun = old.methods.filter { method in old.tasks.contains { hasBegun("\($0.name)/\(method.name)") } }
+      for before in begun {
+        guard let now = configuration.methods.first(where: { $0.name == before.name }) else {
+          claim.methods.append(before)
+          continue
+        }
+        if now != before { throw changed(before.name) }
+      }
+      let kept = configuration.methods.filter(begun.contains)
+      for before in old.tasks where hasBegun(before.name) {
+        guard old.options == configuration.options else { throw changed(before.name) }
+        guard let index = configuration.tasks.firstIndex(where: { $0.name == before.name }) else {
+          claim.tasks.append(before)
+          continue
+        }
+        guard before.isLike(configuration.tasks[index], for: kept) else { throw changed(before.name) }
+        let absent = before.methodOptions.filter { name, _ in !configuration.methods.contains { $0.name == name } }
+        claim.tasks[index].methodOptions.merge(absent) { now, _ in now }
+      }
+    }
+    for task in configuration.tasks where !hasBegun(task.name) {
+      for split in ["train", "dev"] { try? FileManager.default.removeItem(atPath: data(task, split)) }
+    }
+    try write(claim, to: studyPath)
+  }
+
+  private var studyPath: String { path + "/study.json" }
+
+  /// - Throws: `data` where something was run and what cannot be told.
+  private func held() throws -> StudyConfiguration? {
+    guard FileManager.default.fileExists(atPath: studyPath) else { return nil }
+    do {
+      return try JSONDecoder().decode(StudyConfiguration.self, from: try DurableFile.read(studyPath))
+    } catch {
+      guard hasBegun("") else { return nil }
+      let reason = (error as? LadderError)?.message ?? "it is not a study's settings"
+      throw LadderError(.data, "\(studyPath) cannot be read: \(reason); take another `out`")
+    }
+  }
+
+  /// Whether anything of a task, or of `task/method`, was run in the folder.
+  private func hasBegun(_ name: String) -> Bool {
+    ["runs", "results"].contains { FileManager.default.fileExists(atPath: "\(path)/\($0)/\(name)") }
+  }
+
+  private func changed(_ name: String) -> LadderError {
+    LadderError(
+      .usage, "\(path) holds a study in which \(name) had other settings; take another `out`, or another name")
+  }
+
+  // MARK: - Files
+
+  /// Writes a task's samples, limited and in form, unless they are there.
+  func writeData(_ task: StudyConfiguration.Task) throws {
+    for (split, source, limit) in [("train", task.train, task.trainLimit), ("dev", task.dev, task.devLimit)] {
+      let target = data(task, split)
+      if FileManager.default.fileExists(atPath: target) { continue }
+      var lines: [Data] = []
+      for (index, line) in try DurableFile.read(source).split(separator: UInt8(ascii: "\n")).enumerated() {
+        if lines.count >= limit ?? .max { break }
+        guard let template = task.template else {
+          lines.append(Data(line) + Data("\n".utf8))
+          continue
+        }
+        guard let object = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any] else {
+          throw LadderError(.data, "\(source):\(index + 1): this line is not a JSON object")
+        }
+        let filled = try template.filled(object, place: "\(source):\(index + 1)")
+        lines.append(
+          try JSONSerialization.data(withJSONObject: filled, options: [.sortedKeys, .withoutEscapingSlashes])
+            + Data("\n".utf8))
+      }
+      try DurableFile.write(target, lines)
+    }
+  }
+
+  /// Nil where there is no such file.
+  func read<T: Decodable>(_ path: String) -> T? {
+    guard FileManager.default.fileExists(atPath: path), let data = try? DurableFile.read(path) else { return nil }
+    return try? JSONDecoder().decode(T.self, from: data)
+  }
+
+  func write(_ value: some Encodable, to path: String) throws {
+    try DurableFile.makeFolder((path as NSString).deletingLastPathComponent)
+    try DurableFile.write(path, json: value)
+  }
+}

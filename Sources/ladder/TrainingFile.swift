@@ -1,0 +1,28 @@
+import Ladder
+import LadderStudy
+
+/// All that `ladder train` can be given, by the names of its options: what `--config` reads.
+struct TrainingFile: NamedOptions {
+  var model: String?
+  var data: String?
+  var valid: String?
+  var out: String?
+  var cache: String?
+  var resume: Bool?
+  var verbose: Bool?
+  var run = RunOptions()
+
+  static var fields: [OptionField<TrainingFile>] {
+    [
+      .init("model", \.model), .init("data", \.data), .init("valid", \.valid), .init("out", \.out),
+      .init("cache", \.cache), .init("resume", \.resume), .init("verbose", \.verbose),
+    ] + OptionField.all(of: \.run)
+  }
+
+  func cacheOptions() throws -> CacheOptions? {
+    if cache == nil, run.cacheFormat != nil || run.cacheLimit != nil {
+      throw LadderError(.usage, "--cache-format and --cache-limit go with --cache")
+    }
+    return cache.map(run.cache)
+  }
+}
