@@ -9,9 +9,9 @@ import LadderCore
 /// generate on one backbone: their computations take turns.
 public final class Backbone: @unchecked Sendable {
   public let path: String
-  public let file: GGUFFile
+  package let file: GGUFFile
   /// Tells this model's file from others; see `GGUFFile.fingerprint`.
-  public let fingerprint: String
+  package let fingerprint: String
   /// Blocks L.
   public let blocks: Int
   /// Width d of the hidden states.
@@ -20,7 +20,7 @@ public final class Backbone: @unchecked Sendable {
   public let vocabulary: Int
   /// The longest text that the model was trained on, in tokens.
   public let contextLength: Int
-  public let tokenizer: Tokenizer
+  package let tokenizer: Tokenizer
   /// Bytes of the weights.
   public let weightsBytes: Int
   package let engine: Engine
@@ -67,7 +67,7 @@ public final class Backbone: @unchecked Sendable {
   public var peakBytes: Int { ProcessMemory.peak + engine.deviceBytesInUse }
 
   /// Whether the blocks are in memory: false where only the head and the tokenizer were needed so far.
-  public var holdsBlocks: Bool { lock.withLock { whole != nil } }
+  package var holdsBlocks: Bool { lock.withLock { whole != nil } }
 
   /// llama.cpp's own model, for what Ladder does not offer.
   package func enginePointer() throws -> OpaquePointer { try model() }

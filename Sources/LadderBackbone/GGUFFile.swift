@@ -4,27 +4,27 @@ import LadderCompute
 import LadderCore
 
 /// The header of a GGUF file: its metadata and its table of tensors, without the tensors' data.
-public struct GGUFFile: Sendable {
-  public struct TensorInfo: Sendable {
-    public let name: String
+package struct GGUFFile: Sendable {
+  package struct TensorInfo: Sendable {
+    package let name: String
     /// ggml's order, fastest first.
-    public let shape: [Int]
+    package let shape: [Int]
     /// ggml's name of the element type: `F32`, `Q4_K`.
-    public let type: String
+    package let type: String
     /// Bytes from the start of the file.
-    public let offset: Int
-    public let bytes: Int
+    package let offset: Int
+    package let bytes: Int
     let ggmlType: ggml_type
   }
 
-  public enum Value: Sendable, CustomStringConvertible {
+  package enum Value: Sendable, CustomStringConvertible {
     case string(String)
     case integer(Int)
     case number(Double)
     case flag(Bool)
     case array(type: String, count: Int)
 
-    public var description: String {
+    package var description: String {
       switch self {
       case .string(let value): value
       case .integer(let value): String(value)
@@ -35,18 +35,18 @@ public struct GGUFFile: Sendable {
     }
   }
 
-  public let path: String
-  public let bytes: Int
-  public let version: Int
-  public let metadata: [String: Value]
-  public let tensors: [TensorInfo]
+  package let path: String
+  package let bytes: Int
+  package let version: Int
+  package let metadata: [String: Value]
+  package let tensors: [TensorInfo]
 
   /// Reads the header.
   /// - Throws: `missing` where there is no file; `data` where it is no GGUF, is cut short, or its header is broken.
-  public init(path: String) throws { try self.init(path: path, headerOnly: false) }
+  package init(path: String) throws { try self.init(path: path, headerOnly: false) }
 
   /// - Parameter headerOnly: accept a file whose tensors' data is not there.
-  public init(path: String, headerOnly: Bool) throws {
+  package init(path: String, headerOnly: Bool) throws {
     var isDirectory: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), !isDirectory.boolValue else {
       throw LadderError(.missing, "no model file at \(path)")
@@ -105,15 +105,15 @@ public struct GGUFFile: Sendable {
 
   // MARK: - Metadata
 
-  public var architecture: String { string("general.architecture") ?? "unknown" }
-  public var name: String? { string("general.name") }
+  package var architecture: String { string("general.architecture") ?? "unknown" }
+  package var name: String? { string("general.name") }
 
-  public func string(_ key: String) -> String? { if case .string(let value)? = metadata[key] { value } else { nil } }
-  public func integer(_ key: String) -> Int? { if case .integer(let value)? = metadata[key] { value } else { nil } }
-  public func flag(_ key: String) -> Bool? { if case .flag(let value)? = metadata[key] { value } else { nil } }
+  package func string(_ key: String) -> String? { if case .string(let value)? = metadata[key] { value } else { nil } }
+  package func integer(_ key: String) -> Int? { if case .integer(let value)? = metadata[key] { value } else { nil } }
+  package func flag(_ key: String) -> Bool? { if case .flag(let value)? = metadata[key] { value } else { nil } }
 
   /// A value under the architecture's own prefix: `block_count`, `embedding_length`.
-  public func own(_ key: String) -> Int? { integer("\(architecture).\(key)") }
+  package func own(_ key: String) -> Int? { integer("\(architecture).\(key)") }
 
   /// A size under the architecture's own prefix; nil where there is none.
   /// - Throws: `data` where no model can have it.

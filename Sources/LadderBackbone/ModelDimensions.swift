@@ -2,30 +2,30 @@ import LadderCompute
 import LadderCore
 
 /// What decides a backbone's memory and time, read from the header of its file alone.
-public struct ModelDimensions: Sendable, Equatable {
-  public var blocks: Int
-  public var width: Int
-  public var feedForward: Int
-  public var heads: Int
-  public var keyHeads: Int
-  public var headSize: Int
-  public var vocabulary: Int
+package struct ModelDimensions: Sendable, Equatable {
+  package var blocks: Int
+  package var width: Int
+  package var feedForward: Int
+  package var heads: Int
+  package var keyHeads: Int
+  package var headSize: Int
+  package var vocabulary: Int
   /// Bytes of all weights, and of the output head among them.
-  public var weightsBytes: Int
-  public var headBytes: Int
+  package var weightsBytes: Int
+  package var headBytes: Int
   /// The head is the embedding too.
-  public var tied: Bool
+  package var tied: Bool
   /// ggml's name of the type that most of the blocks' bytes have, and the head's.
-  public var blockType: String
-  public var headType: String
+  package var blockType: String
+  package var headType: String
   /// Numbers in the blocks' matrices.
-  public var blockParameters: Int
+  package var blockParameters: Int
   /// Keys and values that a windowed block keeps; nil where every block keeps all.
-  public var window: Int?
-  public var contextLength: Int
+  package var window: Int?
+  package var contextLength: Int
 
   /// - Throws: `data` where the header lacks a number that a decoder-only model has.
-  public init(_ file: GGUFFile) throws {
+  package init(_ file: GGUFFile) throws {
     try file.requireDecoder()
     func need(_ key: String, atLeast least: Int = 1) throws -> Int {
       guard let value = try file.size(key, atLeast: least) else {

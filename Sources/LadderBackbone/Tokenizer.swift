@@ -2,7 +2,7 @@ import CLlama
 import LadderData
 
 /// The tokenizer that the model's file carries, run by llama.cpp.
-public struct Tokenizer: @unchecked Sendable {
+package struct Tokenizer: @unchecked Sendable {
   let vocabulary: OpaquePointer
   /// Keeps the model, and with it the vocabulary, alive.
   private let owner: AnyObject
@@ -13,18 +13,18 @@ public struct Tokenizer: @unchecked Sendable {
   }
 
   /// Entries of the vocabulary.
-  public var count: Int { Int(llama_vocab_n_tokens(vocabulary)) }
-  public var addsBeginning: Bool { llama_vocab_get_add_bos(vocabulary) }
-  public var beginning: Int32? { token(llama_vocab_bos(vocabulary)) }
+  package var count: Int { Int(llama_vocab_n_tokens(vocabulary)) }
+  package var addsBeginning: Bool { llama_vocab_get_add_bos(vocabulary) }
+  package var beginning: Int32? { token(llama_vocab_bos(vocabulary)) }
   /// The token that ends a text; the end-of-turn token where there is none.
-  public var end: Int32? { token(llama_vocab_eos(vocabulary)) ?? token(llama_vocab_eot(vocabulary)) }
+  package var end: Int32? { token(llama_vocab_eos(vocabulary)) ?? token(llama_vocab_eot(vocabulary)) }
 
-  public func endsGeneration(_ token: Int32) -> Bool { llama_vocab_is_eog(vocabulary, token) }
+  package func endsGeneration(_ token: Int32) -> Bool { llama_vocab_is_eog(vocabulary, token) }
 
   /// - Parameters:
   ///   - beginning: put the beginning-of-text token first, where the model wants one.
   ///   - special: read control tokens' names as those tokens, as chat templates need; false treats them as text.
-  public func tokens(_ text: String, beginning: Bool = false, special: Bool = false) -> [Int32] {
+  package func tokens(_ text: String, beginning: Bool = false, special: Bool = false) -> [Int32] {
     var text = text
     return text.withUTF8 { utf8 in
       utf8.withMemoryRebound(to: CChar.self) { bytes in
@@ -45,7 +45,7 @@ public struct Tokenizer: @unchecked Sendable {
   }
 
   /// The text of a token, which may be a part of a character, as UTF-8 bytes.
-  public func bytes(of token: Int32, special: Bool = false) -> [UInt8] {
+  package func bytes(of token: Int32, special: Bool = false) -> [UInt8] {
     var buffer = [CChar](repeating: 0, count: 64)
     var length = llama_token_to_piece(vocabulary, token, &buffer, Int32(buffer.count), 0, special)
     if length < 0 {
@@ -55,7 +55,7 @@ public struct Tokenizer: @unchecked Sendable {
     return buffer.prefix(Int(max(0, length))).map { UInt8(bitPattern: $0) }
   }
 
-  public func text(_ tokens: [Int32], special: Bool = false) -> String {
+  package func text(_ tokens: [Int32], special: Bool = false) -> String {
     String(decoding: tokens.flatMap { bytes(of: $0, special: special) }, as: UTF8.self)
   }
 

@@ -2,22 +2,22 @@ import LadderBackbone
 import LadderCompute
 
 /// The peak memory of training, in bytes, from shapes alone: each part as the code that allocates it sizes it.
-public struct MemoryBreakdown: Codable, Sendable, Equatable {
+package struct MemoryBreakdown: Codable, Sendable, Equatable {
   /// The program, the tokenizer's tables and the graphs' own tables.
-  public var process = 0
-  public var weights = 0
+  package var process = 0
+  package var weights = 0
   /// The engine's keys and values, activations and output rows.
-  public var engine = 0
+  package var engine = 0
   /// Taps, final rows and the side layers' outputs; for QLoRA the activations that its backward pass keeps.
-  public var activations = 0
+  package var activations = 0
   /// Trained parameters, their gradients and the optimiser's state.
-  public var parameters = 0
+  package var parameters = 0
   /// What one layer's backward pass needs at a time.
-  public var workspace = 0
+  package var workspace = 0
   /// The head's chunk of logits, its gradient, and its packed copy.
-  public var head = 0
+  package var head = 0
 
-  public var total: Int { process + weights + engine + activations + parameters + workspace + head }
+  package var total: Int { process + weights + engine + activations + parameters + workspace + head }
 }
 
 extension ModelDimensions {

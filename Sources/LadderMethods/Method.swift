@@ -22,7 +22,7 @@ public enum Method: Sendable, Equatable {
 
   /// What is trained on a model, and its shape in words.
   /// - Throws: `usage` for settings that do not fit the model.
-  public func described(on model: ModelOutline) throws -> (noun: String, text: String) {
+  package func described(on model: ModelOutline) throws -> (noun: String, text: String) {
     let outline = try tuning.outline(on: model)
     return (outline.noun, outline.text)
   }
@@ -33,7 +33,7 @@ public enum Method: Sendable, Equatable {
 
   /// The tapped blocks on a model, 1-based; none for a method that reads no hidden states.
   /// - Throws: `usage` for settings that do not fit the model.
-  public func rungs(of model: ModelOutline) throws -> [Int] { try tuning.outline(on: model).rungs }
+  package func rungs(of model: ModelOutline) throws -> [Int] { try tuning.outline(on: model).rungs }
 }
 
 extension Method: Codable {

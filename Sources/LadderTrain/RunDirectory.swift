@@ -16,50 +16,50 @@ import LadderMethods
 /// Every file is written whole or not at all.
 public struct RunDirectory: Sendable {
   /// The contents of `ladder.json`.
-  public struct Manifest: Codable, Sendable {
+  package struct Manifest: Codable, Sendable {
     static let currentFormat = 2
-    public var format = Self.currentFormat
+    package var format = Self.currentFormat
     /// The method's name.
-    public var method: String
-    public var backbone: BackboneReference
-    public var configuration: TrainingConfiguration
+    package var method: String
+    package var backbone: BackboneReference
+    package var configuration: TrainingConfiguration
     /// Trainable numbers.
-    public var parameters: Int
+    package var parameters: Int
     /// Of a side network: its width, its layers (as many as rungs for each climb), and its rungs.
-    public var width: Int?
-    public var layers: Int?
-    public var rungs: [Int]?
+    package var width: Int?
+    package var layers: Int?
+    package var rungs: [Int]?
     /// The step whose weights `ladder.safetensors` holds, and its validation loss where there is one.
-    public var step: Int
-    public var validationLoss: Float?
-    public var finished: Bool
+    package var step: Int
+    package var validationLoss: Float?
+    package var finished: Bool
     /// What the run was made from; nil in runs of the first format.
-    public var identity: RunIdentity? = nil
+    package var identity: RunIdentity? = nil
     /// With a cached head: whether every sample had its references when the run began, so that its first epoch uses
     /// them too.
-    public var beginsFromReferences: Bool? = nil
+    package var beginsFromReferences: Bool? = nil
   }
 
-  public struct BackboneReference: Codable, Sendable, Equatable {
-    public var name: String
-    public var fingerprint: String
-    public var architecture: String
-    public var blocks: Int
-    public var width: Int
+  package struct BackboneReference: Codable, Sendable, Equatable {
+    package var name: String
+    package var fingerprint: String
+    package var architecture: String
+    package var blocks: Int
+    package var width: Int
   }
 
   public let path: String
 
   public init(_ path: String) { self.path = path }
 
-  public var manifestPath: String { path + "/ladder.json" }
+  package var manifestPath: String { path + "/ladder.json" }
   static let weightsName = "ladder.safetensors"
-  public var weightsPath: String { "\(path)/\(Self.weightsName)" }
-  public var metricsPath: String { path + "/metrics.jsonl" }
+  package var weightsPath: String { "\(path)/\(Self.weightsName)" }
+  package var metricsPath: String { path + "/metrics.jsonl" }
   var checkpointsPath: String { path + "/checkpoints" }
 
   /// - Throws: `missing` where this is no run.
-  public func manifest() throws -> Manifest {
+  package func manifest() throws -> Manifest {
     guard FileManager.default.fileExists(atPath: manifestPath) else {
       throw LadderError(.missing, "\(path) is not a run: it has no ladder.json")
     }

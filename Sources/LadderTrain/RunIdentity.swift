@@ -4,14 +4,14 @@ import LadderCore
 import LadderData
 
 /// What a run is made from besides its settings and the backbone: with another of these, going on would end elsewhere.
-public struct RunIdentity: Codable, Sendable, Equatable {
+package struct RunIdentity: Codable, Sendable, Equatable {
   /// Checksums over the samples' tokens and loss rows, in their order.
-  public var samples: String
-  public var validation: String?
+  package var samples: String
+  package var validation: String?
   /// The version of ggml.
-  public var engine: String
+  package var engine: String
   /// How the cache stores activations, where there is one.
-  public var cacheFormat: String?
+  package var cacheFormat: String?
 
   init(_ samples: [EncodedSample], validation: [EncodedSample]?, cacheFormat: CacheFormat?) {
     self.samples = Self.checksum(samples)

@@ -4,12 +4,12 @@ import LadderCompute
 import LadderCore
 
 /// What a head is, apart from its weights: enough to read it from the file without running the model.
-public struct HeadDescription: Codable, Sendable, Equatable {
+package struct HeadDescription: Codable, Sendable, Equatable {
   /// The weight's name in the file.
-  public var tensor: String
-  public var inner: Float
-  public var outer: Float
-  public var capped: Bool
+  package var tensor: String
+  package var inner: Float
+  package var outer: Float
+  package var capped: Bool
 
   init(tensor: String, inner: Float, outer: Float, capped: Bool) {
     self.tensor = tensor

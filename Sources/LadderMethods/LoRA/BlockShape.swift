@@ -117,7 +117,7 @@ package struct BlockShape: Sendable, Equatable {
 extension HeadDescription {
   /// The head of a model whose family is known, so that the model need not be run to find it.
   /// - Throws: `data` for another family.
-  public init(of file: GGUFFile) throws {
+  package init(of file: GGUFFile) throws {
     _ = try BlockShape(file)
     let own = file.tensors.contains { $0.name == "output.weight" }
     self.init(tensor: own ? "output.weight" : "token_embd.weight")

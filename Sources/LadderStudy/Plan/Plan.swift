@@ -13,7 +13,7 @@ public struct Plan: Sendable {
     public var length: Int
     public var parameters: Int
     public var peakBytes: Int
-    public var parts: MemoryBreakdown
+    package var parts: MemoryBreakdown
     /// Nil where no time was measured.
     public var secondsPerThousandTokens: Double?
     public var fits: Bool?
@@ -45,7 +45,7 @@ public struct Plan: Sendable {
   }
 
   /// The rows, best first: what fits before what does not, longer samples before shorter, then the larger side network.
-  public static func rows(_ file: GGUFFile, _ options: Options, report: (String) -> Void = { _ in }) throws -> [Row] {
+  package static func rows(_ file: GGUFFile, _ options: Options, report: (String) -> Void = { _ in }) throws -> [Row] {
     let model = try ModelDimensions(file)
     if options.predictsTime { report("measuring three blocks of the model's shape on this machine") }
     let speed = options.predictsTime ? try SpeedModel(model, threads: options.threads, device: options.device) : nil

@@ -39,7 +39,7 @@ public final class SpeedModel: MeasuredMachine {
   private let folder: TemporaryFile
 
   /// Measures the model's blocks and head.
-  public init(_ model: ModelDimensions, threads: Int? = nil, device: String? = nil) throws {
+  package init(_ model: ModelDimensions, threads: Int? = nil, device: String? = nil) throws {
     self.model = model
     let shape = ModelShape(
       name: "proxy", architecture: "llama", blocks: Self.blocks, width: model.width, feedForward: model.feedForward,
