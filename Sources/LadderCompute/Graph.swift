@@ -52,7 +52,7 @@ package final class Graph {
     ggml_backend_sched_reset(scheduler)
     guard ggml_backend_sched_alloc_graph(scheduler, graph) else {
       throw LadderError(
-        .engine, "no memory for the side network's graph on \(engine.name): use a smaller `microBatchTokens`")
+        .engine, "no memory for a graph on \(engine.name): use a smaller `microBatchTokens`")
     }
     try check(engine.inTurn { ggml_backend_sched_graph_compute(scheduler, graph) })
     place = memory.place
@@ -72,7 +72,7 @@ package final class Graph {
   private func check(_ status: ggml_status) throws(LadderError) {
     guard status == GGML_STATUS_SUCCESS else {
       throw LadderError(
-        .engine, "the side network's graph failed on \(engine.name): \(String(cString: ggml_status_to_string(status)))")
+        .engine, "a graph failed on \(engine.name): \(String(cString: ggml_status_to_string(status)))")
     }
   }
 

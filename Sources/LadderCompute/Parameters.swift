@@ -87,7 +87,7 @@ package final class Parameters {
   package func gradient(_ name: String) -> Tensor? { gradientTensors[name] }
 
   /// Trainable numbers, padding not counted.
-  package var count: Int { specifications.reduce(0) { $0 + $1.count } }
+  package var count: Int { specifications.numbers }
 
   package func zeroGradients() { for group in groups { group.gradients?.zero() } }
 
@@ -111,4 +111,9 @@ package final class Parameters {
     ggml_backend_tensor_alloc(buffer, pointer, data + offset * ggml_type_size(type))
     return Tensor(pointer)
   }
+}
+
+extension Sequence<Parameters.Specification> {
+  /// Numbers in all of them together.
+  package var numbers: Int { reduce(0) { $0 + $1.count } }
 }

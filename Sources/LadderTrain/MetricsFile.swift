@@ -36,4 +36,19 @@ struct MetricsFile {
       throw LadderError(.inputOutput, "cannot write \(path): the disk may be full; make room and go on with `resume`")
     }
   }
+
+  /// Writes the last step's line anew, over itself: it may only grow.
+  func amendLast(_ change: (inout TrainingStep) -> Void) throws {
+    let contents = try DurableFile.read(path)
+    let start = contents.dropLast().lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+    // Where the file was cut short meanwhile there is no line to amend.
+    guard contents.last == UInt8(ascii: "\n"),
+      var step = try? JSONDecoder().decode(TrainingStep.self, from: contents[start...])
+    else { return }
+    change(&step)
+    do { try handle.seek(toOffset: UInt64(start)) } catch {
+      throw LadderError(.inputOutput, "cannot write \(path): check its permissions")
+    }
+    try append(step)
+  }
 }

@@ -139,6 +139,8 @@ public struct Trainer: Sendable {
         try session.write(to: run)
       }
       state.validated = state.step
+      try metrics.amendLast { $0.validationLoss = validated }
+      state.metricsBytes = metrics.bytes
       try run.update(state)
       report(.validation(step: state.step, loss: validated, isBest: isBest))
     }
@@ -256,7 +258,7 @@ public struct Trainer: Sendable {
       backbone: .init(
         name: backbone.file.name ?? (backbone.path as NSString).lastPathComponent, fingerprint: backbone.fingerprint,
         architecture: backbone.file.architecture, blocks: backbone.blocks, width: backbone.width),
-      configuration: configuration, parameters: try tuning.parameters(on: backbone.file).reduce(0) { $0 + $1.count },
+      configuration: configuration, parameters: try tuning.parameters(on: backbone.file).numbers,
       width: outline.width,
       layers: outline.layers, rungs: outline.rungs.isEmpty ? nil : outline.rungs, step: state.bestStep ?? state.step,
       validationLoss: state.bestLoss, finished: finished)

@@ -40,6 +40,8 @@ public struct TrainingStep: Codable, Sendable, Equatable {
   public var headDrift: Double? = nil
   /// ‖cached − exact‖ / ‖exact‖ of the two gradients with respect to the head's input.
   public var headGradientDrift: Double? = nil
+  /// Mean loss over the validation samples after this step, where they were read then.
+  public var validationLoss: Float? = nil
 
   /// Of training, from the speed: at the last step those of the run.
   package var seconds: Double { Double(tokens) / max(1e-9, tokensPerSecond) }
@@ -56,5 +58,6 @@ public struct TrainingStep: Codable, Sendable, Equatable {
     case secondsLeft = "seconds_left"
     case headDrift = "head_drift"
     case headGradientDrift = "head_gradient_drift"
+    case validationLoss = "validation_loss"
   }
 }

@@ -10,9 +10,18 @@ import Testing
   static let lines = (0..<20).map { "{\"prompt\": \"p\($0)\", \"completion\": \" a\", \"choices\": [\" a\", \" b\"]}" }
     .joined(separator: "\n")
 
-  @Test func theReadmesExampleRuns() throws {
-    let data = try folder.write("d.jsonl", Self.lines)
-    try readmeExample(model: try folder.model(), train: data, dev: data, out: folder.file("run"))
+  @Test func theReadmesExampleRuns() async throws {
+    let data = try folder.write("d.jsonl", Array(repeating: Self.lines, count: 8).joined(separator: "\n"))
+    let pairs = try folder.write(
+      "p.jsonl",
+      (0..<96).map { "{\"prompt\": \"which of \($0)?\", \"chosen\": \" a\", \"rejected\": \" b\"}" }
+        .joined(separator: "\n"))
+    let model = try folder.model()
+    let (result, judged) = try await readmeExample(
+      model: model, train: data, dev: data, pairs: pairs, out: folder.file("run"))
+    let base = try LadderModel(try Backbone(path: model)).evaluate(try Sample.load(data))
+    #expect(result.metric == .choice && result.loss < base.loss, "\(result.loss) of \(base.loss)")
+    #expect(judged.metric == .preference && (judged.margin ?? 0) > 0, "\(judged)")
   }
 
   @Test func theReadmeShowsTheExample() throws {

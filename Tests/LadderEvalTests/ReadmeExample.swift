@@ -2,27 +2,27 @@
 // word.
 import Ladder
 
-func readmeExample(model path: String, train: String, dev: String, out: String) throws {
+func readmeExample(
+  model: String, train: String, dev: String, pairs: String, out: String
+) async throws -> (result: Evaluation, judged: Evaluation) {
   // README
-  let backbone = try Backbone(path: path)
-  let samples = try Sample.load(train)
-
-  var settings = TrainingConfiguration()
-  settings.epochs = 2
-  var side = SideConfiguration()
-  side.rungs = .every(2)
-  settings.method = .ladder(side)
-
+  let backbone = try Backbone(path: model)
   let run = RunDirectory(out)
-  try Trainer(backbone, settings).train(samples, into: run) { event in
+  var settings = TrainingConfiguration()
+  settings.learningRate = 1e-3
+  for try await event in Trainer(backbone, settings).progress(try Sample.load(train), into: run) {
     if case .step(let step) = event { print(step.step, step.loss, step.tokensPerSecond) }
   }
-
   let tuned = try LadderModel(backbone, adapter: run)
   let result = try tuned.evaluate(try Sample.load(dev))
-  print(result.metric, result.value, result.loss)
+  print(result.metric, result.value, try tuned.generate("Message: Your parcel is on its way.\nFolder:").text)
 
-  let answer = try tuned.generate("Message: Your parcel is on its way.\nFolder:")
-  print(answer.text)
+  // Pairs of answers, whose reference is the model itself.
+  settings.objective = .preference
+  let preferred = RunDirectory(out + "-preferred")
+  try Trainer(backbone, settings).train(try Sample.load(pairs), into: preferred)
+  let judged = try LadderModel(backbone, adapter: preferred).evaluate(try Sample.load(pairs))
+  print(judged.value, judged.margin ?? 0)
   // README
+  return (result, judged)
 }

@@ -67,11 +67,12 @@ import Testing
       try learner.read(samples)
       let output = try learner.forward(dropout: SeededRandom(seed: 1))
       let rows = output.read()
-      let gradient = try TensorPool(backbone.engine).make(.float32, [backbone.width, output[1]])
+      let pool = TensorPool(backbone.engine)
+      let gradient = try pool.make(.float32, [backbone.width, output[1]])
       var random = SeededRandom(seed: 10)
       gradient.write((0..<gradient.count).map { _ in random.normal() })
       learner.parameters.zeroGradients()
-      try learner.backward(gradient)
+      try withExtendedLifetime(pool) { try learner.backward(gradient) }
       return (rows, learner.parameters.groups.compactMap { $0.gradients?.read() }.flatMap { $0 })
     }
     let expected = try work(one), found = try work(joined)

@@ -293,6 +293,8 @@ import Testing
     #expect(manifest.step == best.step)
     #expect(manifest.validationLoss == best.loss)
     #expect(manifest.finished)
+    let logged = try run.metrics().filter { $0.validationLoss != nil }
+    #expect(logged.map(\.step) == validated.map(\.step) && logged.compactMap(\.validationLoss) == validated.map(\.loss))
   }
 
   @Test func anotherBackboneIsRefusedByName() throws {

@@ -240,11 +240,11 @@ package struct SideGeometry: Sendable, Equatable {
   /// enough; of the pairs within 1% the one nearest to the usual 8/3 is taken.
   private func matched(_ configuration: SideConfiguration) throws -> SideGeometry {
     func count(_ geometry: SideGeometry) -> Int {
-      SideNetwork.specifications(configuration, geometry).reduce(0) { $0 + $1.count }
+      SideNetwork.specifications(configuration, geometry).numbers
     }
     var single = configuration
     single.cross = .reclimb
-    let target = SideNetwork.specifications(single, self).reduce(0) { $0 + $1.count }
+    let target = SideNetwork.specifications(single, self).numbers
     let layers = configuration.passes * rungs.count
     var best: (geometry: SideGeometry, distortion: Double)?
     let widths = configuration.downsampler == .pool ? [width] : Array(stride(from: 16, through: width, by: 16))

@@ -50,7 +50,7 @@ extension SideConfiguration: FineTuning {
     let wide = model.width, narrow = geometry.width
     let rows = AttentionBlocks.rounded(load.tokens)
     var bytes = model.shared(load)
-    let count = SideNetwork.specifications(self, geometry).reduce(0) { $0 + $1.count }
+    let count = SideNetwork.specifications(self, geometry).numbers
     // Value, gradient and two moments in F32, and the rounded twin.
     bytes.parameters = count * (16 + (precision == .float32 ? 0 : 2))
     // The graphs' own tables: some 60 nodes for each block of attention's rows, in the scheduler and, kept for the next
@@ -97,7 +97,7 @@ extension SideConfiguration: FineTuning {
     one.cross = .reclimb
     one.reduction = Double(model.width) / Double(geometry.width)
     let measured = try machine.trainedPart(.ladder(one), length: load.length)
-    let parameters = SideNetwork.specifications(self, geometry).reduce(0) { $0 + $1.count }
+    let parameters = SideNetwork.specifications(self, geometry).numbers
     return Double(load.tokens) * (machine.forward(length: load.length) + Double(geometry.layers) * measured.perToken)
       + Double(parameters) * measured.optimiserPerParameter
   }

@@ -56,7 +56,7 @@ public struct Plan: Sendable {
       // A shape that this model is too small for, or a family that a method does not know, is no candidate.
       guard
         let parameters = try candidate(
-          { try tuning.parameters(on: file).reduce(0) { $0 + $1.count } }, isOwn: method == options.own)
+          { try tuning.parameters(on: file).numbers }, isOwn: method == options.own)
       else { continue }
       report("measuring \(tuning.name)")
       for length in options.lengths {
