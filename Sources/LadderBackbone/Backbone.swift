@@ -8,6 +8,7 @@ import LadderCore
 /// Nothing of it is ever trained. Its weights are held once, as the file has them. Several tasks may train, evaluate and
 /// generate on one backbone: their computations take turns.
 public final class Backbone: @unchecked Sendable {
+  /// The model's file.
   public let path: String
   package let file: GGUFFile
   /// Tells this model's file from others; see `GGUFFile.fingerprint`.

@@ -6,6 +6,7 @@ import LadderCore
 public struct Device: Sendable {
   /// ggml's name, as `--device` takes it: `CPU`, `CUDA0`, `Metal`, `Vulkan0`.
   public let name: String
+  /// The hardware's own name.
   public let description: String
   /// Bytes of the device's own memory; 0 where it does not say.
   public let memory: Int

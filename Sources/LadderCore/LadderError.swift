@@ -16,9 +16,12 @@ public struct LadderError: Error, Sendable, Equatable, CustomStringConvertible {
     case interrupted = 130
   }
 
+  /// What went wrong, by class.
   public var kind: Kind
+  /// One line; settings stand in it by their names in backquotes.
   public var message: String
 
+  /// - Parameter message: one line: what is wrong, where, and what to do about it.
   public init(_ kind: Kind, _ message: String) {
     self.kind = kind
     self.message = message

@@ -3,6 +3,7 @@ import LadderCore
 
 /// One line of a JSONL file.
 public struct Sample: Sendable, Equatable {
+  /// What a sample holds, by the format it was written in.
   public indirect enum Form: Sendable, Equatable {
     /// Loss on the completion.
     case completion(prompt: String, completion: String)
@@ -16,18 +17,23 @@ public struct Sample: Sendable, Equatable {
     case preference(chosen: Form, rejected: Form)
   }
 
+  /// The texts to learn from.
   public var form: Form
   /// Completions to choose among; the sample's own is one of them.
   public var choices: [String]
   /// What the generated text's final number or text is compared with.
   public var answer: String?
 
+  /// - Parameters:
+  ///   - choices: the answers that `choice` judges between.
+  ///   - answer: what `exact` compares a generated text with.
   public init(_ form: Form, choices: [String] = [], answer: String? = nil) {
     self.form = form
     self.choices = choices
     self.answer = answer
   }
 
+  /// A prompt and the completion to learn.
   public init(prompt: String, completion: String, choices: [String] = [], answer: String? = nil) {
     self.init(.completion(prompt: prompt, completion: completion), choices: choices, answer: answer)
   }

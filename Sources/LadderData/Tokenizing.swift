@@ -1,8 +1,11 @@
 /// One message of a conversation.
 public struct ChatMessage: Sendable, Equatable {
+  /// `system`, `user` or `assistant`, as the model's template knows them.
   public var role: String
+  /// The turn's text.
   public var content: String
 
+  /// One turn.
   public init(role: String, content: String) {
     self.role = role
     self.content = content

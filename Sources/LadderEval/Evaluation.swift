@@ -8,9 +8,11 @@ import LadderTrain
 
 /// How an evaluation reads its samples.
 public struct EvaluationOptions: Sendable {
+  /// What is measured.
   public var metric: Metric = .auto
   /// Tokens of the longest sample.
   public var maxLength = 2048
+  /// What becomes of a longer sample.
   public var overlong: Overlong = .trim
   /// Tokens that go through the model at once.
   public var microBatchTokens = 2048
@@ -28,10 +30,13 @@ public struct EvaluationOptions: Sendable {
 
 /// What an evaluation found.
 public struct Evaluation: Sendable, Codable, Equatable {
+  /// The samples' name.
   public var task: String
+  /// What was measured.
   public var metric: Metric
   /// The metric itself: a share, or for `loss` nats per loss row.
   public var value: Double
+  /// Samples that were judged.
   public var examples: Int
   /// Mean nats per loss row of the samples' own completions.
   public var loss: Double
@@ -40,18 +45,24 @@ public struct Evaluation: Sendable, Codable, Equatable {
   /// For `preference`: how much more, in nats, chosen answers have gained on the model alone than rejected ones, on the
   /// mean; and the share of pairs of which that is above 0.
   public var margin: Double?
+  /// For `preference`: the share of pairs with a margin above 0.
   public var rewardAccuracy: Double?
+  /// Tokens through the model in a second, generated ones among them.
   public var tokensPerSecond: Double
+  /// Samples that lost their prompt's start.
   public var trimmed: Int
+  /// Samples that were left out as too long.
   public var dropped: Int
   /// What was predicted for each example, in their order; for `choice` and `exact`. Not part of the JSON.
   public var predictions: [Prediction] = []
 
   /// One example's outcome.
   public struct Prediction: Sendable, Codable, Equatable {
+    /// The choice, or the generated text.
     public var text: String
     /// Generated tokens; 0 for a choice.
     public var tokens: Int
+    /// Whether it is the sample's own.
     public var isRight: Bool
 
     enum CodingKeys: String, CodingKey {

@@ -11,6 +11,7 @@ public struct GenerationOptions: Sendable {
   public var temperature: Float = 0
   /// Keeps the likeliest tokens that together reach this probability.
   public var topP: Float = 1
+  /// Of the draws, where the temperature is above 0.
   public var seed: UInt32 = 0
   /// Read control tokens' names in the prompt as those tokens.
   public var parsesSpecial = false
@@ -20,14 +21,20 @@ public struct GenerationOptions: Sendable {
 
 /// Generated text, and what it took.
 public struct Generation: Sendable {
+  /// What was generated, without the prompt.
   public var text: String
+  /// Tokens generated.
   public var tokens: Int
+  /// Tokens of the prompt.
   public var promptTokens: Int
+  /// What reading the prompt took.
   public var promptSeconds: Double
+  /// What generating took.
   public var decodeSeconds: Double
   /// The model ended the text itself.
   public var ended: Bool
 
+  /// Generated tokens in a second.
   public var tokensPerSecond: Double { Double(tokens) / max(1e-9, decodeSeconds) }
 }
 

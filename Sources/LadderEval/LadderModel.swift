@@ -7,6 +7,7 @@ import LadderTrain
 ///
 /// What it holds is never changed: several tasks may use it, and their computations take turns.
 public final class LadderModel: @unchecked Sendable {
+  /// The model that it builds on.
   public let backbone: Backbone
   package let predictor: any Predictor
 

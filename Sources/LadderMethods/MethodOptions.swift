@@ -3,6 +3,7 @@ import LadderCore
 
 /// What is trained, as users choose it: a side network's shape, or an adapter's. What is left open has its default.
 public struct MethodOptions: NamedOptions {
+  /// What is trained, by its name.
   public enum Name: String, OptionValue, Codable, CaseIterable { case lst, xladder, qlora }
 
   public var method: Name?
@@ -137,6 +138,7 @@ extension SideConfiguration.Downsampler: OptionValue {
 extension LoRAConfiguration {
   /// The matrices to train, as users name them.
   public struct Targets: OptionValue {
+    /// In the order of a block.
     public var list: [Target]
 
     public init(_ list: [Target]) { self.list = list }

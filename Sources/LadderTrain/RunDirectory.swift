@@ -48,8 +48,10 @@ public struct RunDirectory: Sendable {
     package var width: Int
   }
 
+  /// The folder.
   public let path: String
 
+  /// - Parameter path: made by the training that writes it.
   public init(_ path: String) { self.path = path }
 
   package var manifestPath: String { path + "/ladder.json" }

@@ -9,10 +9,14 @@ import LadderMethods
 ///
 /// The loop reads as the algorithm; the work of one step is `TrainingSession.take`.
 public struct Trainer: Sendable {
+  /// The frozen model.
   public let backbone: Backbone
+  /// What is trained, and how.
   public let configuration: TrainingConfiguration
+  /// Where the model's activations are kept; nil keeps none.
   public let cache: CacheOptions?
 
+  /// - Parameter cache: where the model's activations are kept; only for methods that leave them as they are.
   public init(
     _ backbone: Backbone, _ configuration: TrainingConfiguration = TrainingConfiguration(), cache: CacheOptions? = nil
   ) {

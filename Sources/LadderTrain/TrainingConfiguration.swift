@@ -15,12 +15,15 @@ public enum HeadMode: String, Codable, Sendable, CaseIterable {
 
 /// Everything that decides what a run's weights become, given the backbone and the samples.
 public struct TrainingConfiguration: Codable, Sendable, Equatable {
+  /// What is trained.
   public var method = Method.ladder(SideConfiguration())
+  /// Passes over the samples, where `steps` is nil.
   public var epochs: Double = 1
   /// Optimiser steps; overrides `epochs`.
   public var steps: Int? = nil
   /// Tokens of the longest sample.
   public var maxLength = 1024
+  /// What becomes of a longer sample.
   public var overlong: Overlong = .trim
   /// What samples with choices are trained on; nil is `tokens`.
   public var objective: Objective? = nil
@@ -30,11 +33,15 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var batchSize = 16
   /// Tokens that go through the side network at once; a batch of more is accumulated.
   public var microBatchTokens = 2048
+  /// The highest of the schedule.
   public var learningRate: Float = 3e-4
+  /// How the learning rate falls.
   public var schedule: Schedule = .cosine
   /// The share of the steps over which the learning rate rises.
   public var warmup: Float = 0.05
+  /// AdamW's, decoupled, on matrices alone.
   public var weightDecay: Float = 0.01
+  /// The largest norm of a gradient; 0 never clips.
   public var clip: Float = 1
   /// The share of the run, at its end, over whose steps the weights are averaged; 0 takes the last step's.
   public var averaging: Float = 0
@@ -46,6 +53,7 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var filtersGradient = true
   /// How the head's loss is worked; nil is `exact`.
   public var head: HeadMode? = nil
+  /// Of initialisation, order and dropout.
   public var seed: UInt64 = 0
   /// Steps between checkpoints.
   public var checkpointEvery = 100

@@ -21,11 +21,13 @@ public enum TrainingEvent: Sendable {
 public struct TrainingStep: Codable, Sendable, Equatable {
   /// From 1.
   public var step: Int
+  /// Of the whole run.
   public var totalSteps: Int
   /// Epochs done, as a fraction.
   public var epoch: Double
   /// Mean loss in nats per loss row of this batch.
   public var loss: Float
+  /// Of this step.
   public var learningRate: Float
   /// Sample tokens seen since the run began.
   public var tokens: Int
@@ -35,6 +37,7 @@ public struct TrainingStep: Codable, Sendable, Equatable {
   public var peakBytes: Int
   /// Before clipping.
   public var gradientNorm: Float
+  /// Until the last step, by the speed so far.
   public var secondsLeft: Double
   /// Of a step whose head was worked both ways: the cached head's mean loss less the exact one's, in nats per loss row.
   public var headDrift: Double? = nil

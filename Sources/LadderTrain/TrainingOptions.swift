@@ -4,12 +4,14 @@ import LadderMethods
 
 /// How a run is trained, as users choose it. What is left open has its default.
 public struct TrainingOptions: NamedOptions {
+  /// The optimiser's name: AdamW, or with its state in 8 bits.
   public enum Optimizer: String, OptionValue, Codable, CaseIterable {
     case adamw
     /// With its state in 8 bits.
     case adamw8bit
   }
 
+  /// Those of the method.
   public var method = MethodOptions()
   public var epochs: Double?
   public var steps: Int?

@@ -11,7 +11,9 @@ import LadderData
 /// and only then the iteration ends, with `interrupted`; `cancel` does the same from elsewhere. Events wait until they
 /// are read.
 public struct TrainingProgress: AsyncSequence, Sendable {
+  /// What a run reports.
   public typealias Element = TrainingEvent
+  /// What a run throws.
   public typealias Failure = LadderError
 
   private let events: AsyncStream<TrainingEvent>
@@ -46,12 +48,15 @@ public struct TrainingProgress: AsyncSequence, Sendable {
     return try outcome.get()
   }
 
+  /// The events, from the first that nobody has read.
   public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(events: events.makeAsyncIterator(), progress: self) }
 
+  /// Waits for one event after another.
   public struct AsyncIterator: AsyncIteratorProtocol {
     fileprivate var events: AsyncStream<TrainingEvent>.AsyncIterator
     fileprivate let progress: TrainingProgress
 
+    /// - Throws: what `Trainer.train` throws, once it has ended.
     public mutating func next() async throws(LadderError) -> TrainingEvent? {
       if let event = await events.next() { return event }
       _ = try await progress.finish()

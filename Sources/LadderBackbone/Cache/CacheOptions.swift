@@ -1,5 +1,6 @@
 /// Where the backbone's activations are kept for later epochs and runs.
 public struct CacheOptions: Codable, Sendable, Equatable {
+  /// The folder; one may hold the caches of many models.
   public var directory: String
   /// How taps are stored; nil takes the format in which the folder keeps this backbone's, or BF16.
   public var format: CacheFormat?
@@ -7,6 +8,7 @@ public struct CacheOptions: Codable, Sendable, Equatable {
   /// it was told nothing.
   public var limit: Int?
 
+  /// - Parameter directory: made where it is not there.
   public init(directory: String, format: CacheFormat? = nil, limit: Int? = nil) {
     self.directory = directory
     self.format = format

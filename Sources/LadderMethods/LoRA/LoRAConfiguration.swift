@@ -37,6 +37,7 @@ public struct LoRAConfiguration: Codable, Sendable, Equatable {
   public var alpha: Float = 32
   /// The share of its input's channels that training sets to zero.
   public var dropout: Float = 0
+  /// The matrices of each block that get an addition.
   public var targets: [Target] = Target.allCases
   /// Keep only each block's input, and compute its inside again in the backward pass.
   public var checkpointing = false

@@ -60,6 +60,7 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
     }
   }
 
+  /// How the side layers begin.
   public enum Initialisation: String, Codable, Sendable, Equatable, CaseIterable {
     case random
     /// Each side layer starts as the matching backbone block, pruned to the rows and columns of largest norm (LST,
@@ -106,14 +107,19 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   /// Width of the backbone over width of the side network; nil takes a width of 256, or an eighth of the backbone's if
   /// that is more.
   public var reduction: Double? = nil
+  /// The blocks that are read.
   public var rungs: Rungs = .middle
   /// P: how often the ladder is climbed. 1 is LST; more is xLadder, whose width is solved for LST's parameter count.
   public var passes = 1
+  /// How xLadder's layers meet the rungs.
   public var cross: CrossConnection = .reclimb
+  /// How a block's output is brought to the side network's width.
   public var downsampler: Downsampler = .linear
+  /// How what is read is scaled.
   public var tapNorm: TapNorm = .standardised
   /// Nil is `tokens`.
   public var statisticsRows: StatisticsRows? = nil
+  /// How the side layers begin.
   public var initialisation: Initialisation = .random
   /// τ of the gates σ(a / τ).
   public var gateTemperature: Float = 0.1
@@ -123,8 +129,11 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   public var headSize: Int = 64
   /// A trained bias behind the up-projection; nil is none.
   public var outputBias: Bool? = nil
+  /// Base of the rotary positions (Su et al. 2021).
   public var ropeBase: Float = 10000
+  /// Of the side network's products.
   public var precision: Precision = .bfloat16
+  /// Added to the mean square in RMS norms.
   public var normEpsilon: Float = 1e-6
 
   public init() {}

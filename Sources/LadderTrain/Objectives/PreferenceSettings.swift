@@ -3,6 +3,7 @@ import LadderCore
 
 /// How preferences between two answers are learned.
 public struct PreferenceSettings: Codable, Sendable, Equatable {
+  /// How a pair is judged; p is what is trained.
   public enum Loss: String, Codable, Sendable, CaseIterable {
     /// −ln σ(z) of z = β·h, for h = ln p(chosen)/p₀(chosen) − ln p(rejected)/p₀(rejected), p₀ the model alone (Rafailov
     /// et al. 2023, "Direct Preference Optimization", eq. 7).
@@ -15,7 +16,9 @@ public struct PreferenceSettings: Codable, Sendable, Equatable {
     case simpo
   }
 
+  /// How a pair is judged.
   public var loss = Loss.sigmoid
+  /// β: a smaller one pulls further from the model alone.
   public var beta: Double = 0.1
   /// The share of pairs that are taken to be the wrong way round; for `sigmoid` (Mitchell 2023, cDPO).
   public var labelSmoothing: Double = 0
