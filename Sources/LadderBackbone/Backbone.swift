@@ -5,8 +5,8 @@ import LadderCore
 
 /// A frozen language model: any decoder-only GGUF that llama.cpp loads.
 ///
-/// Nothing of it is ever trained. Its weights are held once, as the file has them. Several tasks may train, evaluate and
-/// generate on one backbone: their computations take turns.
+/// Nothing of it is ever trained. Its weights are held once, as the file has them. Several tasks may train, evaluate
+/// and generate on one backbone: their computations take turns.
 public final class Backbone: @unchecked Sendable {
   /// The model's file.
   public let path: String

@@ -6,8 +6,8 @@ package struct PackedSample: Sendable, Equatable {
   /// Where the sample holds two texts that begin alike; nil for one text.
   package var fork: Fork?
 
-  /// Two texts, their common beginning first and once: the second goes on from row `second` where it left the first, and
-  /// sees the beginning and itself.
+  /// Two texts, their common beginning first and once: the second goes on from row `second` where it left the first,
+  /// and sees the beginning and itself.
   package struct Fork: Sendable, Equatable {
     /// Tokens of the common beginning.
     package var shared: Int

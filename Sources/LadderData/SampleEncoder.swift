@@ -217,7 +217,8 @@ package struct SampleEncoder: Sendable {
       guard asked.hasPrefix(done), answered.hasPrefix(asked) else {
         throw LadderError(
           .data,
-          "the model's chat template rewrites earlier turns, so the assistant's turns cannot be told apart; write prompt and completion"
+          "the model's chat template rewrites earlier turns, so the assistant's turns cannot be told apart; "
+            + "write prompt and completion"
         )
       }
       result.append(tokenizer.tokens(String(asked.dropFirst(done.count)), beginning: false, special: true), false)

@@ -119,7 +119,8 @@ public struct RunDirectory: Sendable {
     guard manifest.backbone.fingerprint == backbone.fingerprint else {
       throw LadderError(
         .data,
-        "\(path) was trained on \(manifest.backbone.name) (fingerprint \(manifest.backbone.fingerprint)), and \(backbone.path) has fingerprint \(backbone.fingerprint); pass the model that it was trained on"
+        "\(path) was trained on \(manifest.backbone.name) (fingerprint \(manifest.backbone.fingerprint)), and "
+          + "\(backbone.path) has fingerprint \(backbone.fingerprint); pass the model that it was trained on"
       )
     }
     let weights = FileSet.current(Self.weightsName, in: path)

@@ -237,7 +237,8 @@ public struct Trainer: Sendable {
       if !hasBegun { return nil }
       throw LadderError(
         .data,
-        "\(run.path) was trained on \(old.backbone.name) (fingerprint \(old.backbone.fingerprint)), and \(backbone.path) has fingerprint \(backbone.fingerprint)"
+        "\(run.path) was trained on \(old.backbone.name) (fingerprint \(old.backbone.fingerprint)), and "
+          + "\(backbone.path) has fingerprint \(backbone.fingerprint)"
       )
     }
     var changed = configuration.differences(from: old.configuration)

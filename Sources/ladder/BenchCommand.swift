@@ -7,8 +7,8 @@ struct Bench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Measure training and decoding against the engine's own speed, in one run.",
     discussion: """
-      Without --data, sequences of --max-length tokens are made up. Without a model, --shape makes one of a known shape with random
-      weights in a temporary file: its speed and memory can be known before a download.
+      Without --data, sequences of --max-length tokens are made up. Without a model, --shape makes one of a known shape
+      with random weights in a temporary file: its speed and memory can be known before a download.
 
         ladder bench --model model.gguf --data train.jsonl
         ladder bench --shape qwen2.5-0.5b --lengths 512,1024,2048,4096,8192,16384 --plot memory.svg
@@ -139,7 +139,8 @@ struct Bench: AsyncParsableCommand {
         100 * r.backboneShare, 100 * r.sideShare,
         100 * r.headShare, 100 * r.optimiserShare))
     Terminal.output(
-      "peak memory \(Terminal.bytes(r.peakBytes)), of which weights \(Terminal.bytes(r.weightsBytes)); \(Terminal.count(r.parameters)) trained parameters; \(r.device)"
+      "peak memory \(Terminal.bytes(r.peakBytes)), of which weights \(Terminal.bytes(r.weightsBytes)); "
+        + "\(Terminal.count(r.parameters)) trained parameters; \(r.device)"
     )
   }
 }

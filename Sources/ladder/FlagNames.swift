@@ -8,8 +8,8 @@ enum FlagNames {
     "preference.loss": "preference-loss", "statisticsRows": "tap-statistics",
   ]
 
-  /// `text` with each name in backquotes as a flag: "lower `learningRate`" becomes "lower --learning-rate". Other texts in
-  /// backquotes, which a user may have written, stay.
+  /// `text` with each name in backquotes as a flag: "lower `learningRate`" becomes "lower --learning-rate". Other texts
+  /// in backquotes, which a user may have written, stay.
   static func flags(in text: String) -> String {
     let parts = text.split(separator: "`", omittingEmptySubsequences: false)
     var result = "", index = 0

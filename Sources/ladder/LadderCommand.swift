@@ -18,8 +18,9 @@ struct LadderCommand: AsyncParsableCommand {
       Data is one JSON object a line: {"prompt", "completion"}, with "choices" or "answer" where there are any;
       {"messages": [{"role", "content"}, …]}; {"text"}; or {"instruction", "input", "output"}.
 
-      Results go to standard output, progress to standard error. Exit status: 0 done, 64 wrong usage, 65 bad data or model,
-      66 a file that is not there, 70 the engine failed, 74 a read or write failed, 130 interrupted (state saved).
+      Results go to standard output, progress to standard error. Exit status: 0 done, 64 wrong usage, 65 bad data or
+      model, 66 a file that is not there, 70 the engine failed, 74 a read or write failed, 130 interrupted (state
+      saved).
       """,
     version: "0.1.0",
     subcommands: [

@@ -7,11 +7,13 @@ struct Train: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Train a side network on a frozen model, or low-rank matrices inside it.",
     discussion: """
-      Every option can stand in a YAML file given by --config, by its long name (`learning-rate: 5e-4`); the command line wins.
+      Every option can stand in a YAML file given by --config, by its long name (`learning-rate: 5e-4`); the command
+      line wins.
 
-      The run's folder holds ladder.json, ladder.safetensors (the best state by --valid, else the last), metrics.jsonl and the
-      last checkpoint. With --method qlora it also holds the adapter for llama.cpp (adapter.gguf) and for PEFT
-      (adapter_model.safetensors, adapter_config.json). Stop with Ctrl-C and go on with --resume: the weights end bit for bit as if never stopped.
+      The run's folder holds ladder.json, ladder.safetensors (the best state by --valid, else the last), metrics.jsonl
+      and the last checkpoint. With --method qlora it also holds the adapter for llama.cpp (adapter.gguf) and for PEFT
+      (adapter_model.safetensors, adapter_config.json). Stop with Ctrl-C and go on with --resume: the weights end bit
+      for bit as if never stopped.
       """)
 
   @OptionGroup var options: ModelOptions
@@ -70,7 +72,8 @@ struct Train: AsyncParsableCommand {
     options.machine = asked.run.machine
     let backbone = try options.load(cache: cacheOptions?.directory, trainsInside: !settings.method.keepsActivations)
     Terminal.note(
-      "\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), \(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"
+      "\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), "
+        + "\(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"
     )
     let resume = asked.resume ?? false
     let last = try await interruptible {
@@ -80,7 +83,8 @@ struct Train: AsyncParsableCommand {
     Terminal.finishLine()
     if let last {
       Terminal.note(
-        "done: \(last.step) steps, \(Terminal.count(last.tokens)) tokens at \(Int(last.tokensPerSecond)) tok/s, peak \(Terminal.bytes(last.peakBytes))"
+        "done: \(last.step) steps, \(Terminal.count(last.tokens)) tokens at \(Int(last.tokensPerSecond)) "
+          + "tok/s, peak \(Terminal.bytes(last.peakBytes))"
       )
     }
     Terminal.output(out)

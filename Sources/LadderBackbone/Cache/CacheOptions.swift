@@ -4,8 +4,8 @@ public struct CacheOptions: Codable, Sendable, Equatable {
   public var directory: String
   /// How taps are stored; nil takes the format in which the folder keeps this backbone's, or BF16.
   public var format: CacheFormat?
-  /// Bytes that the folder may take, from now on; nil keeps to what the folder was last told, and there is no limit where
-  /// it was told nothing.
+  /// Bytes that the folder may take, from now on; nil keeps to what the folder was last told, and there is no limit
+  /// where it was told nothing.
   public var limit: Int?
 
   /// - Parameter directory: made where it is not there.

@@ -19,8 +19,8 @@ package struct AttentionBlocks {
   /// The next multiple of `step`.
   package static func rounded(_ count: Int) -> Int { (count + step - 1) / step * step }
 
-  /// Where a sample's rows lie: all of one text, or two texts whose first `shared` rows are common, the second text's own
-  /// rows beginning at row `second`.
+  /// Where a sample's rows lie: all of one text, or two texts whose first `shared` rows are common, the second text's
+  /// own rows beginning at row `second`.
   package struct Span: Equatable, Sendable {
     package var length: Int
     package var shared: Int

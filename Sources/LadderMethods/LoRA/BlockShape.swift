@@ -55,7 +55,8 @@ package struct BlockShape: Sendable, Equatable {
       let names = Family.allCases.map(\.rawValue).joined(separator: ", ")
       return LadderError(
         .data,
-        "\(file.path): `method` qlora back-propagates through \(names) models, and \(what); `method` lst takes any model"
+        "\(file.path): `method` qlora back-propagates through \(names) models, and \(what); `method` lst takes "
+          + "any model"
       )
     }
     guard let family = Family(rawValue: architecture) else { throw refuse("this is \(architecture)") }

@@ -45,7 +45,8 @@ extension SideNetwork {
         guard let info = byName["blk.\(block).\(name).weight"], info.shape.count == 2 else {
           throw LadderError(
             .usage,
-            "`initialisation` backbone: \(backbone.path) has no matrix blk.\(block).\(name).weight; take `initialisation` random"
+            "`initialisation` backbone: \(backbone.path) has no matrix blk.\(block).\(name).weight; take "
+              + "`initialisation` random"
           )
         }
         return Matrix(columns: info.shape[0], rows: info.shape[1], values: try backbone.file.values(of: info))

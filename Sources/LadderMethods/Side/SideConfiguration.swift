@@ -280,7 +280,8 @@ package struct SideGeometry: Sendable, Equatable {
     guard let best else {
       throw LadderError(
         .usage,
-        "`passes` \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a smaller `reduction`"
+        "`passes` \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a "
+          + "smaller `reduction`"
       )
     }
     return best.geometry

@@ -221,7 +221,8 @@ public struct ScalingStudy: Sendable {
     findings.fits.sorted { $0.key < $1.key }.map { method, law in
       String(
         format:
-          "%@: L = %.3g · C^(−%.3f) + %.3f; slope b %.3f, the middle 90%% of resampled fits from %.3f to %.3f; residual %.4f",
+          "%@: L = %.3g · C^(−%.3f) + %.3f; slope b %.3f, the middle 90%% of resampled fits from %.3f to %.3f; "
+          + "residual %.4f",
         method, law.a, law.b,
         law.c,
         law.b, law.low, law.high, law.residual)

@@ -5,7 +5,8 @@ import Ladder
 struct MethodArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "lst (default); xladder: --passes climbs (default 2); or qlora: low-rank matrices inside the model, through which it is back-propagated.",
+      "lst (default); xladder: --passes climbs (default 2); or qlora: low-rank matrices inside the model, "
+        + "through which it is back-propagated.",
       valueName: "name"))
   var method: MethodOptions.Name?
 
@@ -28,7 +29,8 @@ struct MethodArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "How xLadder's layers meet the rungs: reclimb (in order, again; default), or mixture (each a learned mixture of all).",
+      "How xLadder's layers meet the rungs: reclimb (in order, again; default), or mixture (each a learned "
+        + "mixture of all).",
       valueName: "kind"))
   var cross: SideConfiguration.CrossConnection?
 
@@ -39,13 +41,15 @@ struct MethodArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Standardise taps over all tokens (default), or over answers: the rows that carry loss; for samples with choices.",
+      "Standardise taps over all tokens (default), or over answers: the rows that carry loss; for samples with "
+        + "choices.",
       valueName: "rows"))
   var tapStatistics: SideConfiguration.StatisticsRows?
 
   @Option(
     help: ArgumentHelp(
-      "on: a bias behind the side network, with --objective choices started where answers are as frequent as the samples'; off (default).",
+      "on: a bias behind the side network, with --objective choices started where answers are as frequent as "
+        + "the samples'; off (default).",
       valueName: "switch"))
   var outputBias: Switch?
 

@@ -52,7 +52,8 @@ struct TrainingArguments: ParsableArguments {
   @Option(help: ArgumentHelp("Largest gradient norm; 0 never clips (default 1).", valueName: "F")) var clip: Float?
   @Option(
     help: ArgumentHelp(
-      "exact (default): the loss over the whole vocabulary in every step; cached: once for each sample, then over its likeliest entries and one for the rest (with --cache).",
+      "exact (default): the loss over the whole vocabulary in every step; cached: once for each sample, then "
+        + "over its likeliest entries and one for the rest (with --cache).",
       valueName: "kind"))
   var head: HeadMode?
   @Flag(help: "Work every vocabulary entry's part of the head's gradient, without drawing among the smallest: slow.")

@@ -31,8 +31,8 @@ struct StudyAccuracy: AsyncParsableCommand {
           - {name: lst, options: {method: lst}}
           - {name: xladder, options: {method: xladder, passes: 3}}
 
-      Every run is a process of its own. What is finished is never run again: stop with Ctrl-C, and run the same command to go on.
-      OUT/table.md, table.json and report.html are written after each task.
+      Every run is a process of its own. What is finished is never run again: stop with Ctrl-C, and run the same command
+      to go on. OUT/table.md, table.json and report.html are written after each task.
       """)
 
   @Option(help: ArgumentHelp("The study.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"]))

@@ -7,9 +7,9 @@ struct StudyDepth: AsyncParsableCommand {
     commandName: "depth",
     abstract: "Does depth in the side network replace written-out reasoning?",
     discussion: """
-      Problems of 1 to --deepest arithmetic steps, each on the result of the one before, learned with none, half or all of the
-      results written out: LST against xLadders of equal parameters. What is finished is never run again. OUT/depth.html has the
-      plots; depth.md and depth.json the numbers.
+      Problems of 1 to --deepest arithmetic steps, each on the result of the one before, learned with none, half or all
+      of the results written out: LST against xLadders of equal parameters. What is finished is never run again.
+      OUT/depth.html has the plots; depth.md and depth.json the numbers.
       """)
 
   private static let defaults = DepthStudy.Options()

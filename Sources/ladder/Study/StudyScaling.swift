@@ -7,8 +7,8 @@ struct StudyScaling: AsyncParsableCommand {
     commandName: "scaling",
     abstract: "Loss over training compute for LST and QLoRA, with fitted slopes.",
     discussion: """
-      Trains every size on every budget, judges each on --dev, and fits L = a·C^(-b) + c to each method's points, with intervals for
-      b by resampling. What is finished is never run again. OUT/scaling.html has the plot.
+      Trains every size on every budget, judges each on --dev, and fits L = a·C^(-b) + c to each method's points, with
+      intervals for b by resampling. What is finished is never run again. OUT/scaling.html has the plot.
       """)
 
   private static let defaults = ScalingStudy.Options(train: "", dev: "")
