@@ -24,7 +24,7 @@ package struct MicroBatch {
     tokens = own.reduce(0) { $0 + $1.length }
     rows = AttentionBlocks.rounded(tokens)
     spans = own + [.init(length: rows - tokens)]
-    positions = try pool.make(spans.flatMap { $0.positions.map(Int32.init) })
+    positions = try pool.make((samples.flatMap(\.positions) + Array(0..<(rows - tokens))).map(Int32.init))
     var start: Int32 = 0
     var ids: [Int32] = []
     for sample in samples {

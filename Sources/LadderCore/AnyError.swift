@@ -26,5 +26,6 @@ extension LadderError {
 }
 
 extension String {
-  fileprivate var oneLine: String { split(whereSeparator: \.isNewline).joined(separator: " ") }
+  /// Its lines as one.
+  package var oneLine: String { split(whereSeparator: \.isNewline).joined(separator: " ") }
 }

@@ -26,12 +26,12 @@ package enum FileSet {
   /// Puts in place what was whole, and removes what was not.
   package static func settle(_ folder: String) throws {
     let whole = "\(folder)/\(finished)"
+    let left = [whole, "\(folder)/\(unfinished)"].filter { FileManager.default.fileExists(atPath: $0) }
+    if left.isEmpty { return }
     for name in (try? FileManager.default.contentsOfDirectory(atPath: whole)) ?? [] {
       try DurableFile.move("\(whole)/\(name)", to: "\(folder)/\(name)")
     }
-    for place in [whole, "\(folder)/\(unfinished)"] where FileManager.default.fileExists(atPath: place) {
-      try? FileManager.default.removeItem(atPath: place)
-    }
+    for place in left { try? FileManager.default.removeItem(atPath: place) }
     DurableFile.syncFolder(folder)
   }
 

@@ -160,7 +160,7 @@ extension LadderModel {
     let prompts = shared.map { questions[$0].choices[questions[$0].gold] }
     let answers = shared.map { [questions[$0].choices.map { $0.targets[0] }] }
     for (question, rows) in zip(
-      shared, try score(prompts, options, wanted: answers, of: predictor) { done, _ in report(done, total) })
+      shared, try score(prompts, options, wanted: answers) { done, _ in report(done, total) })
     {
       scores[question] = rows[0].map(Double.init)
     }
@@ -228,19 +228,17 @@ extension LadderModel {
   }
 
   /// The losses of each sample's rows.
-  /// - Parameter predictor: nil takes the model's own.
   package func losses(
-    _ samples: [EncodedSample], _ options: EvaluationOptions, of predictor: (any Predictor)? = nil,
-    _ report: (Int, Int) -> Void = { _, _ in }
+    _ samples: [EncodedSample], _ options: EvaluationOptions, _ report: (Int, Int) -> Void = { _, _ in }
   ) throws -> [[Float]] {
-    try score(
-      samples, options, wanted: samples.map { $0.targets.map { [$0] } }, of: predictor ?? self.predictor, report
-    ).map { rows in rows.map { -$0[0] } }
+    try score(samples, options, wanted: samples.map { $0.targets.map { [$0] } }, report).map { rows in
+      rows.map { -$0[0] }
+    }
   }
 
   private func score(
-    _ samples: [EncodedSample], _ options: EvaluationOptions, wanted: [[[Int32]]], of predictor: any Predictor,
-    _ report: (Int, Int) -> Void = { _, _ in }
+    _ samples: [EncodedSample], _ options: EvaluationOptions, wanted: [[[Int32]]],
+    _ report: (Int, Int) -> Void
   ) throws -> [[[Float]]] {
     try score(samples.map(\.packed), options, wanted: wanted, of: predictor, report).own
   }

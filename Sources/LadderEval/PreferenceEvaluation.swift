@@ -25,19 +25,22 @@ extension LadderModel {
         return rows.prefix(sequence.targets.count).reduce(0, +)
       }
     }
-    let passes = predictor.readsAlone ? 1 : 2
-    let scores = try score(packed, options, wanted: wanted, of: predictor, alone: predictor.readsAlone) { done, all in
+    let passes = predictor.alone == .apart ? 2 : 1
+    let scores = try score(packed, options, wanted: wanted, of: predictor, alone: predictor.alone == .beside) {
+      done, all in
       report(done * total / all / passes, total)
     }
     let own = logLikelihoods(scores.own)
-    // Of the model alone: from the same pass, or with additions inside the model from one without them.
     let base =
-      predictor.readsAlone
-      ? logLikelihoods(scores.alone)
-      : logLikelihoods(
-        try score(packed, options, wanted: wanted, of: BackbonePredictor(backbone)) { done, all in
-          report((all + done) * total / all / 2, total)
-        }.own)
+      switch predictor.alone {
+      case .same: own
+      case .beside: logLikelihoods(scores.alone)
+      case .apart:
+        logLikelihoods(
+          try score(packed, options, wanted: wanted, of: BackbonePredictor(backbone)) { done, all in
+            report((all + done) * total / all / 2, total)
+          }.own)
+      }
     let pairs = examples.indices.map { i in
       PreferencePair(
         chosen: own[2 * i], rejected: own[2 * i + 1],

@@ -3,6 +3,16 @@ import LadderCompute
 import LadderCore
 import LadderData
 
+/// The rows of the model without what was trained, beside a predictor's own.
+package enum AloneRows {
+  /// The predictor's own are those.
+  case same
+  /// They come with its own: its readers hand them out.
+  case beside
+  /// Only from a pass of the model itself.
+  case apart
+}
+
 /// What predicts: the head's input for whole samples, and for texts that are decoded step by step.
 package protocol Predictor: AnyObject {
   var backbone: Backbone { get }
@@ -10,8 +20,8 @@ package protocol Predictor: AnyObject {
   var rungs: [Int] { get }
   /// Whether the model's own activations are what it reads: an activation cache may hold them.
   var keepsActivations: Bool { get }
-  /// Whether the model's own rows come with its own: there is no second pass for them.
-  var readsAlone: Bool { get }
+  /// Where the rows of the model alone come from.
+  var alone: AloneRows { get }
   /// - Parameters:
   ///   - maxTokens: the longest sample.
   ///   - cache: of these rungs; only where `keepsActivations`.
@@ -25,7 +35,7 @@ package protocol Predictor: AnyObject {
 /// Reads whole samples.
 package protocol RowReader: AnyObject {
   /// The head's input at the samples' loss rows, [d, rows]; valid until the next call.
-  /// - Parameter alone: called first with the same of the model alone, where the predictor `readsAlone`.
+  /// - Parameter alone: called first with the same of the model alone, where the predictor has them `beside` its own.
   func rows(_ samples: [PackedSample], alone: ((Tensor) throws -> Void)?) throws -> Tensor
 }
 
@@ -38,7 +48,7 @@ package final class BackbonePredictor: Predictor {
   package let backbone: Backbone
   package let rungs: [Int] = []
   package var keepsActivations: Bool { adapter == nil }
-  package var readsAlone: Bool { adapter == nil }
+  package var alone: AloneRows { adapter == nil ? .same : .apart }
   private let adapter: EngineAdapter?
 
   package init(_ backbone: Backbone, adapter: EngineAdapter? = nil) {
@@ -72,7 +82,6 @@ package final class BackboneRows: RowReader {
     try pool.reset()
     let final = try pool.make(.float32, [width, samples.reduce(0) { $0 + $1.lossRows.count }])
     try source.run(samples, taps: [], final: final)
-    try alone?(final)
     return final
   }
 }

@@ -26,7 +26,7 @@ enum ConfigurationFile {
       if let inner = inner(error) { throw LadderError(inner.kind, "\(path): \(inner.message)") }
       throw LadderError(.data, "\(path): \(explain(error))")
     } catch {
-      throw LadderError(.data, "\(path) is not valid YAML: \(oneLine("\(error)"))")
+      throw LadderError(.data, "\(path) is not valid YAML: \("\(error)".oneLine)")
     }
   }
 
@@ -46,12 +46,8 @@ enum ConfigurationFile {
     case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
       return "\(place(context)) is not a \(type)"
     case .dataCorrupted(let context):
-      return "\(place(context)): \(oneLine(context.underlyingError.map { "\($0)" } ?? context.debugDescription))"
+      return "\(place(context)): \((context.underlyingError.map { "\($0)" } ?? context.debugDescription).oneLine)"
     @unknown default: return "\(error)"
     }
-  }
-
-  private static func oneLine(_ text: String) -> String {
-    text.split(separator: "\n").joined(separator: " ")
   }
 }

@@ -31,9 +31,6 @@ package struct AttentionBlocks {
       self.shared = shared
       self.second = second ?? length
     }
-
-    /// Each row's place in its own text.
-    package var positions: [Int] { (0..<length).map { $0 < second ? $0 : shared + $0 - second } }
   }
 
   /// What a query row sees: itself and all rows from `earliest` on but those of `hidden`.

@@ -70,14 +70,17 @@ extension NamedOptions {
   }
 
   /// As they stand on a command line: `--epochs 2 --rungs 1,3`.
-  public var description: String {
+  public var description: String { flags(" ").joined(separator: " ") }
+
+  /// What is given, each option with its value behind `separator`; a flag that is off is left out.
+  package func flags(_ separator: String) -> [String] {
     given.compactMap { name, value in
       switch value as? Bool {
       case true?: "--\(name)"
       case false?: nil
-      case nil: "--\(name) \(value.optionText)"
+      case nil: "--\(name)\(separator)\(value.optionText)"
       }
-    }.joined(separator: " ")
+    }
   }
 
   // MARK: - Codable

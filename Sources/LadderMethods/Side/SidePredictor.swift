@@ -8,7 +8,7 @@ package final class SidePredictor: Predictor {
   package let backbone: Backbone
   package var rungs: [Int] { network.geometry.rungs }
   package let keepsActivations = true
-  package let readsAlone = true
+  package let alone = AloneRows.beside
 
   package init(_ network: SideNetwork, _ backbone: Backbone) {
     self.network = network

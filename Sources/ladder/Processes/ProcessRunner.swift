@@ -71,13 +71,5 @@ struct ProcessRunner: Runner {
 
 extension NamedOptions {
   /// What is given, as a command line of its own.
-  var arguments: [String] {
-    given.compactMap { name, value in
-      switch value as? Bool {
-      case true?: "--\(name)"
-      case false?: nil
-      case nil: "--\(name)=\(value.optionText)"
-      }
-    }
-  }
+  var arguments: [String] { flags("=") }
 }
