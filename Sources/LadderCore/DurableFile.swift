@@ -42,6 +42,18 @@ package enum DurableFile {
     syncFolder((path as NSString).deletingLastPathComponent)
   }
 
+  /// Removes what processes that run no more left of `write` to this path.
+  package static func sweep(_ path: String) {
+    let folder = (path as NSString).deletingLastPathComponent, prefix = (path as NSString).lastPathComponent + "."
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    where name.hasPrefix(prefix) && name.hasSuffix(".tmp") {
+      guard let process = pid_t(name.dropFirst(prefix.count).dropLast(4)), kill(process, 0) != 0, errno == ESRCH else {
+        continue
+      }
+      unlink(folder + "/" + name)
+    }
+  }
+
   /// Writes a value as JSON, its keys in order.
   package static func write(_ path: String, json value: some Encodable) throws {
     let encoder = JSONEncoder()

@@ -24,20 +24,21 @@ extension ModelDimensions {
   /// What every method takes: the process, the weights, the engine and the head.
   package func shared(_ load: TrainingLoad) -> MemoryBreakdown {
     let model = self, length = load.length, lossRows = load.lossRows
-    var b = MemoryBreakdown()
-    let d = model.width, f = model.feedForward, unit = 512, context = (max(unit, length) + 255) / 256 * 256
-    b.process = (36 << 20) + 150 * model.vocabulary
-    b.weights = model.weightsBytes
+    var breakdown = MemoryBreakdown()
+    let width = model.width, unit = 512, context = (max(unit, length) + 255) / 256 * 256
+    breakdown.process = (36 << 20) + 150 * model.vocabulary
+    breakdown.weights = model.weightsBytes
     let perBlock = 2 * 2 * model.keyHeads * model.headSize
     // A windowed model keeps one block in six whole (Gemma 3's pattern); the others a window and a call's tokens.
     let windowed = min(context, ((model.window ?? context) + unit + 255) / 256 * 256)
     let whole = model.window == nil ? model.blocks : (model.blocks + 5) / 6
     let cache = perBlock * (whole * context + (model.blocks - whole) * windowed)
     let rowsPerCall = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
-    let activations = 4 * unit * (4 * d + 2 * f + 2 * model.heads * model.headSize) + 6 * unit * context
-    b.engine = cache + activations + 4 * model.vocabulary * rowsPerCall
-    b.head = VocabularyScan.bytes(width: d, vocabulary: model.vocabulary, rows: lossRows)
-    if VocabularyScan.packs(bytes: model.headBytes, type: model.headType) { b.head += model.headBytes }
-    return b
+    let activations =
+      4 * unit * (4 * width + 2 * model.feedForward + 2 * model.heads * model.headSize) + 6 * unit * context
+    breakdown.engine = cache + activations + 4 * model.vocabulary * rowsPerCall
+    breakdown.head = VocabularyScan.bytes(width: width, vocabulary: model.vocabulary, rows: lossRows)
+    if VocabularyScan.packs(bytes: model.headBytes, type: model.headType) { breakdown.head += model.headBytes }
+    return breakdown
   }
 }

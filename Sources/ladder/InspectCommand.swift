@@ -28,10 +28,10 @@ struct Inspect: ParsableCommand {
     let caches = CacheFolder.summaries(in: path)
     if caches.isEmpty { return try show(RunDirectory(path)) }
     for cache in caches {
-      let d = cache.description
+      let description = cache.description
       table([
-        ("cache", cache.path), ("backbone", "\(d.backbone) (fingerprint \(d.fingerprint))"),
-        ("taps", "\(d.rungs.map(String.init).joined(separator: ", ")) in \(d.format.rawValue)"),
+        ("cache", cache.path), ("backbone", "\(description.backbone) (fingerprint \(description.fingerprint))"),
+        ("taps", "\(description.rungs.map(String.init).joined(separator: ", ")) in \(description.format.rawValue)"),
         ("samples", String(cache.entries)), ("tokens", Terminal.count(cache.tokens)),
         ("size", Terminal.bytes(cache.bytes)),
       ])
@@ -39,25 +39,33 @@ struct Inspect: ParsableCommand {
   }
 
   private func show(_ run: RunDirectory) throws {
-    let m = try run.manifest()
+    let manifest = try run.manifest()
     var rows: [(String, String)] = [
-      ("method", m.method),
-      ("backbone", "\(m.backbone.name) (\(m.backbone.architecture), fingerprint \(m.backbone.fingerprint))"),
-      try m.configuration.method.described(on: ModelOutline(blocks: m.backbone.blocks, width: m.backbone.width)),
-      ("parameters", Terminal.count(m.parameters)),
-      ("finished", m.finished ? "yes" : "no; go on with ladder train --resume"),
-      ("weights of step", String(m.step)),
+      ("method", manifest.method),
+      (
+        "backbone",
+        "\(manifest.backbone.name) (\(manifest.backbone.architecture), fingerprint \(manifest.backbone.fingerprint))"
+      ),
+      try manifest.configuration.method.described(
+        on: ModelOutline(blocks: manifest.backbone.blocks, width: manifest.backbone.width)),
+      ("parameters", Terminal.count(manifest.parameters)),
+      ("finished", manifest.finished ? "yes" : "no; go on with ladder train --resume"),
+      ("weights of step", String(manifest.step)),
     ]
-    if let loss = m.validationLoss { rows.append(("validation loss", String(format: "%.4f", loss))) }
-    let c = m.configuration
+    if let loss = manifest.validationLoss { rows.append(("validation loss", String(format: "%.4f", loss))) }
+    let configuration = manifest.configuration
     rows += [
-      ("learning rate", "\(c.learningRate) (\(c.schedule.rawValue), warm-up \(c.warmup))"),
-      ("batch size", String(c.batchSize)),
-      ("epochs", c.steps.map { "\($0) steps" } ?? String(c.epochs)), ("max length", String(c.maxLength)),
-      ("seed", String(c.seed)),
+      (
+        "learning rate",
+        "\(configuration.learningRate) (\(configuration.schedule.rawValue), warm-up \(configuration.warmup))"
+      ),
+      ("batch size", String(configuration.batchSize)),
+      ("epochs", configuration.steps.map { "\($0) steps" } ?? String(configuration.epochs)),
+      ("max length", String(configuration.maxLength)),
+      ("seed", String(configuration.seed)),
     ]
-    if c.head == .cached { rows.append(("head", "cached")) }
-    if !c.filtersGradient { rows.append(("head's gradient", "exact")) }
+    if configuration.head == .cached { rows.append(("head", "cached")) }
+    if !configuration.filtersGradient { rows.append(("head's gradient", "exact")) }
     table(rows)
   }
 

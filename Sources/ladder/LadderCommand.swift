@@ -29,7 +29,7 @@ struct LadderCommand: AsyncParsableCommand {
 
   static func main() async {
     var command: any ParsableCommand
-    do { command = try parseAsRoot() } catch { exit(withError: error) }
+    do { command = try parseAsRoot() } catch { leave(with: error) }
     do {
       if var asynchronous = command as? AsyncParsableCommand {
         try await asynchronous.run()
@@ -39,11 +39,20 @@ struct LadderCommand: AsyncParsableCommand {
     } catch let error as LadderError {
       fail(error)
     } catch {
-      // Help and wrong usage are ArgumentParser's to show; what it does not know is a failure.
+      // What ArgumentParser does not know is a failure.
       if exitCode(for: error) == .failure { fail(LadderError(any: error)) }
-      Terminal.finishLine()
-      exit(withError: error)
+      leave(with: error)
     }
+  }
+
+  /// Wrong usage is told in one line, the place of the help included; help and version are ArgumentParser's to show.
+  private static func leave(with error: any Error) -> Never {
+    Terminal.finishLine()
+    guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+    let help = fullMessage(for: error).split(separator: "\n").last { $0.contains("See '") }
+    let lines = message(for: error).split(separator: "\n") + (help.map { [$0] } ?? [])
+    Terminal.error("ladder: " + lines.map { $0.trimmingCharacters(in: .whitespaces) }.joined(separator: " "))
+    Foundation.exit(ExitCode.validationFailure.rawValue)
   }
 
   private static func fail(_ error: LadderError) -> Never {

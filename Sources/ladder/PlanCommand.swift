@@ -93,13 +93,13 @@ struct PlanCommand: AsyncParsableCommand {
     Terminal.output(
       pad("method", 9) + pad("options", width + 2) + "  tokens  parameters       peak   s/1000 tokens"
         + (memory.map { "  fits \($0.optionText)" } ?? ""))
-    for r in rows {
-      let seconds = r.secondsPerThousandTokens.map { String(format: "%.2f", $0) } ?? "–"
-      let fits = r.fits.map { $0 ? "  yes" : "  no" } ?? ""
-      let cells = [String(r.length), Terminal.count(r.parameters), Terminal.bytes(r.peakBytes), seconds]
+    for row in rows {
+      let seconds = row.secondsPerThousandTokens.map { String(format: "%.2f", $0) } ?? "–"
+      let fits = row.fits.map { $0 ? "  yes" : "  no" } ?? ""
+      let cells = [String(row.length), Terminal.count(row.parameters), Terminal.bytes(row.peakBytes), seconds]
       let widths = [8, 12, 11, 16]
       let columns = zip(cells, widths).map { String(repeating: " ", count: max(0, $1 - $0.count)) + $0 }.joined()
-      Terminal.output(pad(r.method, 9) + pad(r.options, width + 2) + columns + fits)
+      Terminal.output(pad(row.method, 9) + pad(row.options, width + 2) + columns + fits)
     }
   }
 }

@@ -46,9 +46,10 @@ enum Terminal {
   }
 
   static func time(_ seconds: Double) -> String {
-    let s = Int(max(0, seconds).rounded())
-    return s >= 3600
-      ? String(format: "%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60) : String(format: "%d:%02d", s / 60, s % 60)
+    let whole = Int(max(0, seconds).rounded())
+    return whole >= 3600
+      ? String(format: "%d:%02d:%02d", whole / 3600, whole / 60 % 60, whole % 60)
+      : String(format: "%d:%02d", whole / 60, whole % 60)
   }
 
   static func count(_ value: Int) -> String {

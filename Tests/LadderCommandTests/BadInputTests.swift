@@ -109,7 +109,13 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: folder.file("run/ladder.safetensors")))
   }
 
-  @Test func unknownOption() throws { #expect(try train(["--learning-rat", "1"]).status == 64) }
+  @Test(arguments: [
+    ["--learning-rat", "1"], ["--steps"], ["--optimizer", "magic"], ["--batch-size", "many"], ["more"],
+  ]) func unreadableArguments(_ arguments: [String]) throws {
+    let result = try train(arguments)
+    expect(result, 64, "ladder: ", arguments[0], "See 'ladder train --help'")
+    #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
+  }
 
   @Test func diverging() throws {
     let result = try train(["--learning-rate", "1e30", "--warmup", "0", "--epochs", "9", "--schedule", "constant"])

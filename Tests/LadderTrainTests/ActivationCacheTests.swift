@@ -58,6 +58,20 @@ import Testing
     #expect(summary.entries == Self.samples.count)
   }
 
+  @Test func whatAKilledProcessLeftIsSwept() throws {
+    _ = try train("cold", cache: options)
+    let cache = try #require(CacheFolder.summaries(in: folder.file("cache")).first).path
+    let gone = Process()
+    gone.executableURL = URL(fileURLWithPath: "/bin/true")
+    try gone.run()
+    gone.waitUntilExit()
+    let left = cache + "/cache.json.\(gone.processIdentifier).tmp", own = cache + "/cache.json.\(getpid()).tmp"
+    for path in [left, own] { try Data("{".utf8).write(to: URL(fileURLWithPath: path)) }
+    _ = try train("warm", cache: options)
+    #expect(!FileManager.default.fileExists(atPath: left))
+    #expect(FileManager.default.fileExists(atPath: own), "a process that runs may be about to use it")
+  }
+
   /// What looks at samples before training, to standardise and to calibrate, leaves no mark on the cache.
   @Test func aCalibratedRunIsTheSameFromAWarmCache() throws {
     let samples = Self.samples.map { sample in

@@ -69,6 +69,7 @@ package final class ActivationCache: @unchecked Sendable {
       try DurableFile.write(manifest, json: description)
     }
     records = try KeyedRecords(data: path + "/activations", index: path + "/index", writes: writes)
+    if records.isWritable { DurableFile.sweep(manifest) }
     if writes, !records.isWritable {
       stopped = records.isReadOnly ? "its folder cannot be written to" : "another process is writing to it"
     }
@@ -89,7 +90,7 @@ package final class ActivationCache: @unchecked Sendable {
 
   /// - Parameter places: where among this cache's rungs each tap is.
   private func read(_ samples: [PackedSample], places: [Int], taps: [Tensor], final: Tensor?) -> Bool {
-    let d = description.width, row = description.format.elementType.bytes(d)
+    let width = description.width, row = description.format.elementType.bytes(width)
     var token = 0, lossRow = 0
     for sample in samples {
       guard let (record, entry) = records.read(SampleKey(sample)), record.tokens == sample.tokens.count,
@@ -97,22 +98,23 @@ package final class ActivationCache: @unchecked Sendable {
       else {
         return false
       }
-      let n = sample.tokens.count
+      let count = sample.tokens.count
       for (rung, tap) in zip(places, taps) {
-        let source = UnsafeRawBufferPointer(rebasing: entry[(rung * n * row)..<((rung + 1) * n * row)])
+        let source = UnsafeRawBufferPointer(rebasing: entry[(rung * count * row)..<((rung + 1) * count * row)])
         if description.format == .bf16 {
           tap.write(bytes: source, at: token * row)
         } else {
-          Q8.withBFloat16(source, count: n * d) { tap.write(bytes: $0, at: token * 2 * d) }
+          Q8.withBFloat16(source, count: count * width) { tap.write(bytes: $0, at: token * 2 * width) }
         }
       }
       if let final, record.rows > 0 {
-        let start = description.rungs.count * n * row
+        let start = description.rungs.count * count * row
         final.write(
-          bytes: UnsafeRawBufferPointer(rebasing: entry[start..<(start + 4 * d * record.rows)]), at: 4 * d * lossRow)
+          bytes: UnsafeRawBufferPointer(rebasing: entry[start..<(start + 4 * width * record.rows)]),
+          at: 4 * width * lossRow)
       }
       records.release(entry)
-      token += n
+      token += count
       lossRow += record.rows
     }
     return true
@@ -122,32 +124,32 @@ package final class ActivationCache: @unchecked Sendable {
   /// once and for all, and says why in `stopped`.
   package func write(_ samples: [PackedSample], taps: [Tensor], final: Tensor) {
     guard records.isWritable, stopped == nil else { return }
-    let d = description.width, row = description.format.elementType.bytes(d)
+    let width = description.width, row = description.format.elementType.bytes(width)
     var token = 0, lossRow = 0
     for sample in samples {
       defer {
         token += sample.tokens.count
         lossRow += sample.lossRows.count
       }
-      let key = SampleKey(sample), n = sample.tokens.count
+      let key = SampleKey(sample), count = sample.tokens.count
       if records.holds(key) { continue }
       var entry = [UInt8]()
-      entry.reserveCapacity(taps.count * n * row + 4 * d * sample.lossRows.count)
+      entry.reserveCapacity(taps.count * count * row + 4 * width * sample.lossRows.count)
       for tap in taps {
         tap.withHostBytes { bytes in
           let own = UnsafeRawBufferPointer(
-            rebasing: UnsafeRawBufferPointer(bytes)[(2 * d * token)..<(2 * d * (token + n))])
+            rebasing: UnsafeRawBufferPointer(bytes)[(2 * width * token)..<(2 * width * (token + count))])
           if description.format == .bf16 {
             entry.append(contentsOf: own)
           } else {
-            Q8.append(bfloat16: own, count: n * d, to: &entry)
+            Q8.append(bfloat16: own, count: count * width, to: &entry)
           }
         }
       }
       final.withHostBytes { bytes in
-        entry.append(contentsOf: bytes[(4 * d * lossRow)..<(4 * d * (lossRow + sample.lossRows.count))])
+        entry.append(contentsOf: bytes[(4 * width * lossRow)..<(4 * width * (lossRow + sample.lossRows.count))])
       }
-      guard store({ records.append(key, entry, tokens: n, rows: sample.lossRows.count) }, bytes: entry.count) else {
+      guard store({ records.append(key, entry, tokens: count, rows: sample.lossRows.count) }, bytes: entry.count) else {
         return
       }
     }

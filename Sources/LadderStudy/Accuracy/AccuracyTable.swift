@@ -68,16 +68,19 @@ public struct AccuracyTable: Codable, Sendable {
       "tokens/s", "seconds, first / later",
     ]
     return [heading]
-      + rows.map { r in
+      + rows.map { row in
         let value =
-          r.metric == .loss
-          ? String(format: "%.4f ± %.4f", r.mean, r.deviation) : String(format: "%.3f ± %.3f", r.mean, r.deviation)
+          row.metric == .loss
+          ? String(format: "%.4f ± %.4f", row.mean, row.deviation)
+          : String(format: "%.3f ± %.3f", row.mean, row.deviation)
         return [
-          r.task, r.method, r.options, r.metric.rawValue,
-          r.values.count > 1 ? value : String(value.split(separator: " ")[0]), String(format: "%.4f", r.loss),
-          String(r.values.count), r.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–",
-          r.peakBytes.map { String(format: "%.2f GB", Double($0) / 1e9) } ?? "–", optional(r.tokensPerSecond, "%.0f"),
-          r.firstSeconds == nil ? "–" : optional(r.firstSeconds, "%.0f") + " / " + optional(r.laterSeconds, "%.0f"),
+          row.task, row.method, row.options, row.metric.rawValue,
+          row.values.count > 1 ? value : String(value.split(separator: " ")[0]), String(format: "%.4f", row.loss),
+          String(row.values.count), row.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–",
+          row.peakBytes.map { String(format: "%.2f GB", Double($0) / 1e9) } ?? "–",
+          optional(row.tokensPerSecond, "%.0f"),
+          row.firstSeconds == nil
+            ? "–" : optional(row.firstSeconds, "%.0f") + " / " + optional(row.laterSeconds, "%.0f"),
         ]
       }
   }

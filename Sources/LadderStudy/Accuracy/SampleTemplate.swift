@@ -18,11 +18,12 @@ public struct SampleTemplate: Codable, Sendable, Equatable {
   }
 
   public init(from decoder: any Decoder) throws {
-    let c = try decoder.strictContainer(CodingKeys.self)
+    let values = try decoder.strictContainer(CodingKeys.self)
     self.init(
-      prompt: try c.decode(String.self, forKey: .prompt), completion: try c.decode(String.self, forKey: .completion),
-      choices: try c.decodeIfPresent([String].self, forKey: .choices),
-      answer: try c.decodeIfPresent(String.self, forKey: .answer))
+      prompt: try values.decode(String.self, forKey: .prompt),
+      completion: try values.decode(String.self, forKey: .completion),
+      choices: try values.decodeIfPresent([String].self, forKey: .choices),
+      answer: try values.decodeIfPresent(String.self, forKey: .answer))
   }
 
   /// One line of a JSONL file as a line that `ladder train` reads.

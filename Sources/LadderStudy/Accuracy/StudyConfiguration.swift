@@ -64,17 +64,17 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     }
 
     public init(from decoder: any Decoder) throws {
-      let c = try decoder.strictContainer(CodingKeys.self)
+      let values = try decoder.strictContainer(CodingKeys.self)
       self.init(
-        name: try c.decode(String.self, forKey: .name), train: try c.decode(String.self, forKey: .train),
-        dev: try c.decode(String.self, forKey: .dev),
-        metric: try c.decodeIfPresent(Metric.self, forKey: .metric) ?? .auto,
-        template: try c.decodeIfPresent(SampleTemplate.self, forKey: .template),
-        trainLimit: try c.decodeIfPresent(Int.self, forKey: .trainLimit),
-        devLimit: try c.decodeIfPresent(Int.self, forKey: .devLimit),
-        maxTokens: try c.decodeIfPresent(Int.self, forKey: .maxTokens),
-        options: try c.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions(),
-        methodOptions: try c.decodeIfPresent([String: RunOptions].self, forKey: .methodOptions) ?? [:])
+        name: try values.decode(String.self, forKey: .name), train: try values.decode(String.self, forKey: .train),
+        dev: try values.decode(String.self, forKey: .dev),
+        metric: try values.decodeIfPresent(Metric.self, forKey: .metric) ?? .auto,
+        template: try values.decodeIfPresent(SampleTemplate.self, forKey: .template),
+        trainLimit: try values.decodeIfPresent(Int.self, forKey: .trainLimit),
+        devLimit: try values.decodeIfPresent(Int.self, forKey: .devLimit),
+        maxTokens: try values.decodeIfPresent(Int.self, forKey: .maxTokens),
+        options: try values.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions(),
+        methodOptions: try values.decodeIfPresent([String: RunOptions].self, forKey: .methodOptions) ?? [:])
     }
   }
 
@@ -97,10 +97,10 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     enum CodingKeys: String, CodingKey, CaseIterable { case name, options }
 
     public init(from decoder: any Decoder) throws {
-      let c = try decoder.strictContainer(CodingKeys.self)
+      let values = try decoder.strictContainer(CodingKeys.self)
       self.init(
-        name: try c.decode(String.self, forKey: .name),
-        options: try c.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions())
+        name: try values.decode(String.self, forKey: .name),
+        options: try values.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions())
     }
   }
 
@@ -141,16 +141,16 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
   }
 
   public init(from decoder: any Decoder) throws {
-    let c = try decoder.strictContainer(CodingKeys.self)
+    let values = try decoder.strictContainer(CodingKeys.self)
     self.init(
-      model: try c.decodeIfPresent(String.self, forKey: .model),
-      seeds: try c.decodeIfPresent([Int].self, forKey: .seeds) ?? [0],
-      cache: try c.decodeIfPresent(String.self, forKey: .cache),
-      measuresCost: try c.decodeIfPresent(Bool.self, forKey: .measuresCost) ?? true,
-      measuresBase: try c.decodeIfPresent(Bool.self, forKey: .measuresBase) ?? true,
-      options: try c.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions(),
-      tasks: try c.decode([Task].self, forKey: .tasks))
-    if let methods = try c.decodeIfPresent([Method].self, forKey: .methods) { self.methods = methods }
+      model: try values.decodeIfPresent(String.self, forKey: .model),
+      seeds: try values.decodeIfPresent([Int].self, forKey: .seeds) ?? [0],
+      cache: try values.decodeIfPresent(String.self, forKey: .cache),
+      measuresCost: try values.decodeIfPresent(Bool.self, forKey: .measuresCost) ?? true,
+      measuresBase: try values.decodeIfPresent(Bool.self, forKey: .measuresBase) ?? true,
+      options: try values.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions(),
+      tasks: try values.decode([Task].self, forKey: .tasks))
+    if let methods = try values.decodeIfPresent([Method].self, forKey: .methods) { self.methods = methods }
   }
 
   /// - Throws: `usage` for what cannot be run.

@@ -136,11 +136,11 @@ public final class SpeedModel: MeasuredMachine {
     _ = try run(long, 4)
     let longs = try (5...6).map { try run(long, $0) }
     func fastest(_ runs: [Phases]) -> Phases {
-      runs.reduce(runs[0]) { a, b in
+      runs.reduce(runs[0]) { best, run in
         Phases(
-          tokens: a.tokens, backbone: min(a.backbone, b.backbone), trained: min(a.trained, b.trained),
-          head: min(a.head, b.head),
-          optimiser: min(a.optimiser, b.optimiser))
+          tokens: best.tokens, backbone: min(best.backbone, run.backbone), trained: min(best.trained, run.trained),
+          head: min(best.head, run.head),
+          optimiser: min(best.optimiser, run.optimiser))
       }
     }
     return (fastest(shorts), fastest(longs), session.learner.parameters.count)

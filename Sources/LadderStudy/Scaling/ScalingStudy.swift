@@ -208,11 +208,12 @@ public struct ScalingStudy: Sendable {
   /// The points as text, a heading first.
   static func cells(_ findings: Findings) -> [[String]] {
     [["method", "size", "samples", "tokens", "TFLOP", "loss on dev", "seconds", "GFLOP/s"]]
-      + findings.points.map { p in
+      + findings.points.map { point in
         [
-          p.method, p.size, String(p.samples), String(p.tokens), String(format: "%.1f", p.compute / 1e12),
-          String(format: "%.4f", p.loss),
-          String(format: "%.0f", p.seconds), String(format: "%.0f", p.compute / max(1e-9, p.seconds) / 1e9),
+          point.method, point.size, String(point.samples), String(point.tokens),
+          String(format: "%.1f", point.compute / 1e12),
+          String(format: "%.4f", point.loss),
+          String(format: "%.0f", point.seconds), String(format: "%.0f", point.compute / max(1e-9, point.seconds) / 1e9),
         ]
       }
   }

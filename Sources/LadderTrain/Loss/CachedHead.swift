@@ -114,7 +114,6 @@ package final class CachedHead {
     -> [Float]
   {
     let width = head.width, count = targets.count
-    let entries = references.common.count
     let lists = EntryLists(known.map(\.ids))
     var losses = [Float](repeating: 0, count: count)
     var rest = losses
@@ -132,29 +131,13 @@ package final class CachedHead {
               nonisolated(unsafe) let losses = losses
               nonisolated(unsafe) let rest = rest
               try tasks.run(count) { row in
-                let shared = UnsafeMutableBufferPointer(rebasing: values[(row * stride)..<((row + 1) * stride)])
                 let range = lists[row]
                 for place in range { own[place] = Float(head.logit(atProduct: Double(products[place]))) }
-                let restLogit = known[row].bias + BFloat16.dot(known[row].weights, inputs + row * width)
-                var most = restLogit
-                for i in 0..<entries { most = max(most, shared[i]) }
-                for place in range { most = max(most, own[place]) }
-                var sum = Double(expf(restLogit - most))
-                for i in 0..<entries { sum += Double(expf(shared[i] - most)) }
-                for place in range { sum += Double(expf(own[place] - most)) }
-                let logSumExp = Double(most) + log(sum)
-                let target = targets[row]
-                func slope(_ logit: Float, _ isTarget: Bool) -> Float {
-                  if isTarget { losses[row] = Float(logSumExp - Double(logit)) }
-                  return (Float(exp(Double(logit) - logSumExp)) - (isTarget ? 1 : 0)) * head.slope(atLogit: logit)
-                    * scale
-                }
-                let common = places[target]
-                for i in 0..<entries { shared[i] = slope(shared[i], i == common) }
-                for i in entries..<stride { shared[i] = 0 }
-                for place in range { own[place] = slope(own[place], lists.ids[place] == target) }
-                // The rest's weight row has its slopes in it.
-                rest[row] = Float(exp(Double(restLogit) - logSumExp)) * scale
+                (losses[row], rest[row]) = self.slopes(
+                  UnsafeMutableBufferPointer(rebasing: values[(row * stride)..<((row + 1) * stride)]),
+                  UnsafeMutableBufferPointer(rebasing: own[range]), ids: lists.ids[range],
+                  restLogit: known[row].bias + BFloat16.dot(known[row].weights, inputs + row * width),
+                  target: targets[row], scale: scale)
               }
             }
           }
@@ -172,6 +155,33 @@ package final class CachedHead {
       try tasks.run(count) { row in BFloat16.add(rest[row], known[row].weights, to: target + row * width) }
     }
     return losses
+  }
+
+  /// Turns a row's logits into `scale` × dloss/dlogit, where they lie; returns the loss and the rest's slope.
+  /// - Parameters:
+  ///   - shared: the logits of the entries that all rows have, zeros to be behind them.
+  ///   - own: those of the row's own entries, `ids`.
+  private func slopes(
+    _ shared: UnsafeMutableBufferPointer<Float>, _ own: UnsafeMutableBufferPointer<Float>, ids: ArraySlice<Int32>,
+    restLogit: Float, target: Int32, scale: Float
+  ) -> (loss: Float, rest: Float) {
+    let entries = references.common.count
+    let most = max(restLogit, shared.prefix(entries).max() ?? restLogit, own.max() ?? restLogit)
+    var sum = Double(expf(restLogit - most))
+    for entry in 0..<entries { sum += Double(expf(shared[entry] - most)) }
+    for logit in own { sum += Double(expf(logit - most)) }
+    let logSumExp = Double(most) + log(sum)
+    var loss: Float = 0
+    func slope(_ logit: Float, _ isTarget: Bool) -> Float {
+      if isTarget { loss = Float(logSumExp - Double(logit)) }
+      return (Float(exp(Double(logit) - logSumExp)) - (isTarget ? 1 : 0)) * head.slope(atLogit: logit) * scale
+    }
+    let common = places[target]
+    for entry in 0..<entries { shared[entry] = slope(shared[entry], entry == common) }
+    for entry in entries..<shared.count { shared[entry] = 0 }
+    for (place, id) in zip(own.indices, ids) { own[place] = slope(own[place], id == target) }
+    // The rest's weight row has its slopes in it.
+    return (loss, Float(exp(Double(restLogit) - logSumExp)) * scale)
   }
 }
 
