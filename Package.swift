@@ -22,6 +22,9 @@ let package = Package(
     // llama.cpp and ggml: `scripts/bootstrap` builds them and writes the pkg-config file.
     .systemLibrary(name: "CLlama", pkgConfig: "llama", providers: [.brew(["llama.cpp"])]),
 
+    // Conversations as llama.cpp's server renders them: C functions over its common library.
+    .target(name: "CChat", dependencies: ["CLlama"]),
+
     // Loops over rows of numbers, for the processor at hand.
     .target(name: "CKernels"),
 
@@ -31,7 +34,8 @@ let package = Package(
     .target(name: "LadderData", dependencies: ["LadderCore"], swiftSettings: settings),
     .target(name: "LadderCompute", dependencies: ["LadderCore", "CLlama"], swiftSettings: settings),
     .target(
-      name: "LadderBackbone", dependencies: ["LadderCompute", "LadderData", "CKernels"], swiftSettings: settings),
+      name: "LadderBackbone", dependencies: ["LadderCompute", "LadderData", "CChat", "CKernels"],
+      swiftSettings: settings),
     // What can be trained on a frozen model: a folder for each, and one list of them (Method.swift).
     .target(name: "LadderMethods", dependencies: ["LadderBackbone"], swiftSettings: settings),
     .target(name: "LadderTrain", dependencies: ["LadderMethods"], swiftSettings: settings),
@@ -63,5 +67,6 @@ let package = Package(
     .testTarget(
       name: "LadderCommandTests", dependencies: ["LadderCommand", "TestModels"], exclude: ["Earlier"],
       swiftSettings: settings),
-  ]
+  ],
+  cxxLanguageStandard: .cxx17
 )

@@ -21,14 +21,14 @@ public final class Backbone: @unchecked Sendable {
   public let vocabulary: Int
   /// The longest text that the model was trained on, in tokens.
   public let contextLength: Int
-  package let tokenizer: Tokenizer
+  /// How the model reads text.
+  let language: ModelVocabulary
   /// Bytes of the weights.
   public let weightsBytes: Int
   package let engine: Engine
   private let lock = NSRecursiveLock()
   private var whole: ModelOwner?
   private var currentHead: Head
-  private let vocabularyModel: ModelOwner
 
   /// Loads a model.
   /// - Parameters:
@@ -51,11 +51,10 @@ public final class Backbone: @unchecked Sendable {
     fingerprint = parts.fingerprint
     blocks = parts.blocks
     width = parts.width
-    vocabulary = Int(llama_vocab_n_tokens(parts.vocabulary))
+    vocabulary = parts.language.tokenizer.count
     contextLength = file.own("context_length") ?? 0
     weightsBytes = file.tensors.reduce(0) { $0 + $1.bytes }
-    tokenizer = Tokenizer(vocabulary: parts.vocabulary, owner: parts.owner)
-    vocabularyModel = parts.owner
+    language = parts.language
     engine = parts.engine
     currentHead = parts.head
     whole = parts.isWhole ? parts.owner : nil
@@ -76,14 +75,6 @@ public final class Backbone: @unchecked Sendable {
   /// The frozen output head.
   package var head: Head { lock.withLock { currentHead } }
 
-  /// - Throws: `data` where the model has no template.
-  public func chatTemplate() throws(LadderError) -> ChatTemplate {
-    guard let source = llama_model_chat_template(vocabularyModel.model, nil) else {
-      throw LadderError(.data, "\(path) has no chat template; write the samples as prompt and completion")
-    }
-    return ChatTemplate(source: String(cString: source))
-  }
-
   /// The model with its blocks, which are loaded where they are not yet.
   func model() throws -> OpaquePointer {
     try lock.withLock {
@@ -96,10 +87,7 @@ public final class Backbone: @unchecked Sendable {
     }
   }
 
-  /// Recurrent states are kept per sequence, so such models take one sample at a time.
-  package var takesOneSequence: Bool {
-    llama_model_is_recurrent(vocabularyModel.model) || llama_model_is_hybrid(vocabularyModel.model)
-  }
+  package var takesOneSequence: Bool { language.takesOneSequence }
 
   /// What a file gives.
   private struct Parts {
@@ -109,7 +97,7 @@ public final class Backbone: @unchecked Sendable {
     let owner: ModelOwner
     /// Whether the blocks are loaded too.
     let isWhole: Bool
-    let vocabulary: OpaquePointer
+    let language: ModelVocabulary
     let blocks: Int
     let width: Int
     let head: Head
@@ -120,16 +108,11 @@ public final class Backbone: @unchecked Sendable {
       engine = try Engine(threads: threads, device: device)
       isWhole = head == nil
       owner = try ModelLoading.load(path, engine, vocabularyOnly: !isWhole)
-      guard let vocabulary = llama_model_get_vocab(owner.model), llama_vocab_type(vocabulary) != LLAMA_VOCAB_TYPE_NONE
-      else {
-        throw LadderError(
-          .data, "\(path) carries no tokenizer; convert the model again with its tokenizer files beside it")
-      }
+      language = try ModelVocabulary(owner, path: path)
       guard let blocks = try file.size("block_count"), let width = try file.size("embedding_length") else {
         throw LadderError(
           .data, "\(path): the header names no block_count or embedding_length; convert the model again")
       }
-      self.vocabulary = vocabulary
       self.blocks = blocks
       self.width = width
       self.head =

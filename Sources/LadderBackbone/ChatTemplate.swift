@@ -1,30 +1,135 @@
-import CLlama
+import CChat
 import Foundation
 import LadderCore
 import LadderData
 
-/// The model's chat template, as far as llama.cpp's own renderer knows it (it matches known templates, it runs no
-/// Jinja).
-public struct ChatTemplate: Sendable {
-  let source: String
+/// A template for conversations, the model's own or another, rendered as llama.cpp's server renders it: its Jinja
+/// engine, its rules for tools and thinking.
+public final class ChatTemplate: @unchecked Sendable {
+  private let chat: OpaquePointer
+  /// Keeps the model alive.
+  private let owner: AnyObject
+  private let controlNames: [String]
+  /// Those with which a name begins.
+  private let firstBytes: Set<UInt8>
+  /// What the template is given by name beside what a conversation gives, each a JSON value.
+  let options: [String: String]
+
+  /// - Parameters:
+  ///   - source: Jinja; nil takes the model's own.
+  ///   - path: the model's file, for errors.
+  init(
+    model: OpaquePointer, owner: AnyObject, source: String?, options: [String: String], controlNames: [String],
+    path: String
+  ) throws {
+    var error: UnsafeMutablePointer<CChar>?
+    guard let chat = ladder_chat_open(model, source, &error) else {
+      let reason = Self.take(error) ?? ""
+      throw LadderError(
+        .data,
+        reason.isEmpty
+          ? "\(path) has no chat template; write the samples as prompt and completion, or pass a `chatTemplate`"
+          : "the chat template cannot be read: \(Self.line(reason))")
+    }
+    self.chat = chat
+    self.owner = owner
+    self.options = options
+    firstBytes = Set(controlNames.compactMap(\.utf8.first))
+    // Longest first: a name may begin as another does.
+    self.controlNames = controlNames.sorted { $0.utf8.count > $1.utf8.count }
+  }
+
+  deinit { ladder_chat_close(chat) }
+
+  /// The template's Jinja source.
+  public var source: String { ladder_chat_source(chat, false).map { String(cString: $0) } ?? "" }
+
+  /// That of conversations with tools, where the model has one of its own for them.
+  public var toolSource: String? { ladder_chat_source(chat, true).map { String(cString: $0) } }
 
   /// The conversation as the model expects it; `opensAnswer` ends it where the assistant's turn begins.
-  /// - Throws: `data` for a template that llama.cpp does not know.
-  public func render(_ messages: [ChatMessage], opensAnswer: Bool) throws(LadderError) -> String {
-    let strings = messages.flatMap { [strdup($0.role), strdup($0.content)] }
-    defer { strings.forEach { free($0) } }
-    let list = messages.indices.map { llama_chat_message(role: strings[2 * $0], content: strings[2 * $0 + 1]) }
-    var buffer = [CChar](repeating: 0, count: 2 * messages.reduce(256) { $0 + $1.content.utf8.count + 64 })
-    var length = llama_chat_apply_template(source, list, list.count, opensAnswer, &buffer, Int32(buffer.count))
-    if length > buffer.count {
-      buffer = [CChar](repeating: 0, count: Int(length))
-      length = llama_chat_apply_template(source, list, list.count, opensAnswer, &buffer, Int32(buffer.count))
+  /// - Throws: `data` where the template refuses the conversation, or leaves out what it holds.
+  public func render(_ conversation: Conversation, opensAnswer: Bool) throws(LadderError) -> String {
+    let rendered = try LadderError.unify { try self.rendered(conversation, opensAnswer: opensAnswer) }
+    return String(decoding: rendered.bytes, as: UTF8.self)
+  }
+
+  func rendered(_ conversation: Conversation, opensAnswer: Bool) throws -> RenderedText {
+    let mark = Self.mark(for: conversation)
+    let request = try ChatRequest(conversation, options: options, opensAnswer: opensAnswer) { self.marked($0, mark) }
+    var length = 0
+    var error: UnsafeMutablePointer<CChar>?
+    guard let text = ladder_chat_render(chat, request.json, &length, &error) else {
+      throw LadderError(.data, "the chat template refuses the conversation: \(Self.line(Self.take(error) ?? ""))")
     }
-    guard length >= 0 else {
-      throw LadderError(
-        .data, "the model's chat template is not one that llama.cpp renders; write the samples as prompt and completion"
-      )
+    defer { ladder_chat_free_text(text) }
+    let bytes = UnsafeRawBufferPointer(start: text, count: length)
+    let rendered = Self.unmarked(bytes, mark)
+    try request.requireWhole(in: rendered.bytes, conversation)
+    return rendered
+  }
+
+  // MARK: - Names of control tokens in what somebody wrote
+
+  /// A character that the conversation does not hold.
+  private static func mark(for conversation: Conversation) -> Unicode.Scalar {
+    let texts =
+      conversation.messages.flatMap { message in
+        [message.content, message.reasoning ?? "", message.name ?? ""] + message.toolCalls.map(\.arguments)
+      } + [conversation.tools ?? ""]
+    for code in UInt32(0xF8FF) - 0x1000...0xF8FF {
+      guard let scalar = Unicode.Scalar(code) else { continue }
+      if texts.allSatisfy({ !$0.unicodeScalars.contains(scalar) }) { return scalar }
     }
-    return String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return "\u{F8FF}"
+  }
+
+  /// The text with the mark behind the first character of each name.
+  private func marked(_ text: String, _ mark: Unicode.Scalar) -> String {
+    guard text.utf8.contains(where: firstBytes.contains), controlNames.contains(where: { text.contains($0) }) else {
+      return text
+    }
+    var result = String.UnicodeScalarView(), rest = Substring(text).unicodeScalars
+    while let first = rest.first {
+      result.append(first)
+      if let name = controlNames.first(where: { rest.starts(with: $0.unicodeScalars) }) {
+        result.append(mark)
+        result.append(contentsOf: name.unicodeScalars.dropFirst())
+        rest = rest.dropFirst(name.unicodeScalars.count)
+      } else {
+        rest = rest.dropFirst()
+      }
+    }
+    return String(result)
+  }
+
+  private static func unmarked(_ bytes: UnsafeRawBufferPointer, _ mark: Unicode.Scalar) -> RenderedText {
+    let pattern = Array(String(Character(mark)).utf8)
+    var result: [UInt8] = [], literals: Set<Int> = [], index = 0
+    result.reserveCapacity(bytes.count)
+    while index < bytes.count {
+      if bytes[index] == pattern[0], bytes[index...].starts(with: pattern) {
+        literals.insert(result.count)
+        index += pattern.count
+      } else {
+        result.append(bytes[index])
+        index += 1
+      }
+    }
+    return RenderedText(result, literals: literals)
+  }
+
+  // MARK: - Errors
+
+  private static func take(_ error: UnsafeMutablePointer<CChar>?) -> String? {
+    defer { ladder_chat_free_text(error) }
+    return error.map { String(cString: $0) }
+  }
+
+  /// What a template's error says, without the source around the place.
+  private static func line(_ reason: String) -> String {
+    let lines = reason.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }
+    let said = lines.last { $0.lowercased().hasPrefix("error:") } ?? lines.first ?? "no reason is given"
+    return said.count > 300 ? String(said.prefix(300)) + "…" : said
   }
 }

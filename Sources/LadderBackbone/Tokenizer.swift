@@ -1,15 +1,20 @@
 import CLlama
+import LadderCore
 import LadderData
 
 /// The tokenizer that the model's file carries, run by llama.cpp.
 package struct Tokenizer: @unchecked Sendable {
   let vocabulary: OpaquePointer
+  let control: ControlTokens
+  package let controlNames: [String]
   /// Keeps the model, and with it the vocabulary, alive.
   private let owner: AnyObject
 
   init(vocabulary: OpaquePointer, owner: AnyObject) {
     self.vocabulary = vocabulary
     self.owner = owner
+    control = ControlTokens(vocabulary)
+    controlNames = control.names
   }
 
   /// Entries of the vocabulary.
@@ -21,27 +26,97 @@ package struct Tokenizer: @unchecked Sendable {
 
   package func endsGeneration(_ token: Int32) -> Bool { llama_vocab_is_eog(vocabulary, token) }
 
+  /// Never with the end-of-text token that some vocabularies put behind every text: a prompt has none.
   /// - Parameters:
-  ///   - beginning: put the beginning-of-text token first, where the model wants one.
+  ///   - beginning: put the beginning-of-text token first, where the model wants one and the text does not have it.
   ///   - special: read control tokens' names as those tokens, as chat templates need; false treats them as text.
   package func tokens(_ text: String, beginning: Bool = false, special: Bool = false) -> [Int32] {
     var text = text
-    return text.withUTF8 { utf8 in
-      utf8.withMemoryRebound(to: CChar.self) { bytes in
-        var capacity = bytes.count + 8
-        while true {
-          var written: Int32 = 0
-          let tokens = [Int32](unsafeUninitializedCapacity: capacity) { buffer, filled in
-            written = llama_tokenize(
-              vocabulary, bytes.baseAddress, Int32(bytes.count), buffer.baseAddress, Int32(capacity), beginning, special
-            )
-            filled = max(0, Int(written))
-          }
-          if written >= 0 { return tokens }
-          capacity = Int(-written)
+    let tokens = text.withUTF8 { self.tokens(UnsafeRawBufferPointer($0), special: special) }
+    return beginning ? begun(tokens) : tokens
+  }
+
+  private func begun(_ tokens: [Int32]) -> [Int32] {
+    guard addsBeginning, let beginning, tokens.first != beginning else { return tokens }
+    return [beginning] + tokens
+  }
+
+  private func tokens(_ utf8: UnsafeRawBufferPointer, special: Bool) -> [Int32] {
+    let bytes = utf8.bindMemory(to: CChar.self)
+    if bytes.isEmpty { return [] }
+    var capacity = bytes.count + 8
+    while true {
+      var written: Int32 = 0
+      let tokens = [Int32](unsafeUninitializedCapacity: capacity) { buffer, filled in
+        written = llama_tokenize(
+          vocabulary, bytes.baseAddress, Int32(bytes.count), buffer.baseAddress, Int32(capacity), false, special)
+        filled = max(0, Int(written))
+      }
+      if written >= 0 { return tokens }
+      capacity = Int(-written)
+    }
+  }
+
+  /// A rendered conversation's tokens and their places in it. Names of control tokens are those tokens where the
+  /// template wrote them, and letters where somebody did.
+  package func tokens(of rendered: RenderedText) throws -> PlacedTokens {
+    var tokens: [Int32]
+    if rendered.literals.isEmpty {
+      tokens = rendered.bytes.withUnsafeBytes { self.tokens($0, special: true) }
+    } else {
+      tokens = control.parts(of: rendered).flatMap { part in
+        switch part {
+        case .token(let token): [token]
+        case .text(let bytes): bytes.withUnsafeBytes { self.tokens($0, special: false) }
         }
       }
     }
+    var ends = try places(of: tokens, in: rendered.bytes)
+    let all = begun(tokens)
+    if all.count > tokens.count { ends.insert(0, at: 0) }
+    return PlacedTokens(tokens: all, ends: ends)
+  }
+
+  /// For each token the offset behind it in the text that it was made from. Spaces that the tokenizer puts before a
+  /// text, and those that a control token takes with it, have no place of their own.
+  private func places(of tokens: [Int32], in text: [UInt8]) throws -> [Int] {
+    var ends: [Int] = [], offset = 0
+    ends.reserveCapacity(tokens.count)
+    for token in tokens {
+      let piece = bytes(of: token, special: true)
+      guard
+        let end = Self.match(piece[...], text, offset)
+          ?? (piece.first == 0x20 ? Self.match(piece[1...], text, offset) : nil)
+          ?? Self.match(piece[...], text, Self.behindSpace(text, offset))
+      else {
+        throw LadderError(
+          .data,
+          "the model's tokenizer changes the conversation's text, so that its turns cannot be found among the "
+            + "tokens; write prompt and completion")
+      }
+      offset = end
+      ends.append(offset)
+    }
+    return ends
+  }
+
+  /// Behind the piece, where the text goes on with it. A space may be written as U+2581, as SentencePiece keeps it.
+  private static func match(_ piece: ArraySlice<UInt8>, _ text: [UInt8], _ start: Int) -> Int? {
+    var offset = start
+    for byte in piece {
+      if offset < text.count, text[offset] == byte {
+        offset += 1
+      } else if byte == 0x20, text[offset...].starts(with: [0xE2, 0x96, 0x81]) {
+        offset += 3
+      } else {
+        return nil
+      }
+    }
+    return offset
+  }
+
+  private static func behindSpace(_ text: [UInt8], _ start: Int) -> Int {
+    text[start...].firstIndex { $0 != 0x20 && !(0x09...0x0D).contains($0) } ?? text.count
   }
 
   /// The text of a token, which may be a part of a character, as UTF-8 bytes.
@@ -60,19 +135,4 @@ package struct Tokenizer: @unchecked Sendable {
   }
 
   private func token(_ value: llama_token) -> Int32? { value < 0 ? nil : value }
-}
-
-extension Backbone: Tokenizing {
-  package var addsBeginning: Bool { tokenizer.addsBeginning }
-  package var beginning: Int32? { tokenizer.beginning }
-  package var end: Int32? { tokenizer.end }
-  package var sharesBeginnings: Bool { !takesOneSequence }
-
-  package func tokens(_ text: String, beginning: Bool, special: Bool) -> [Int32] {
-    tokenizer.tokens(text, beginning: beginning, special: special)
-  }
-
-  package func rendered(_ messages: [ChatMessage], opensAnswer: Bool) throws -> String {
-    try chatTemplate().render(messages, opensAnswer: opensAnswer)
-  }
 }

@@ -8,9 +8,9 @@ public struct Sample: Sendable, Equatable {
     /// Loss on the completion.
     case completion(prompt: String, completion: String)
     /// Loss on the assistant's turns.
-    case conversation([ChatMessage])
+    case conversation(Conversation)
     /// Loss on the assistant's turns of what follows a conversation.
-    case reply(to: [ChatMessage], with: [ChatMessage])
+    case reply(to: Conversation, with: [ChatMessage])
     /// Loss everywhere.
     case text(String)
     /// Two answers to one prompt, each a completion or a reply.
@@ -21,6 +21,8 @@ public struct Sample: Sendable, Equatable {
   public var form: Form
   /// Completions to choose among; the sample's own is one of them.
   public var choices: [String]
+  /// Where it was read, as "file:line", for errors.
+  package var place: String?
   /// What the generated text's final number or text is compared with.
   public var answer: String?
 
@@ -55,7 +57,9 @@ public struct Sample: Sendable, Equatable {
     for (index, line) in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
       if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }) { continue }
       do throws(LadderError) {
-        samples.append(try Sample(json: Data(line)))
+        var sample = try Sample(json: Data(line))
+        sample.place = "\(path):\(index + 1)"
+        samples.append(sample)
       } catch {
         throw LadderError(.data, "\(path):\(index + 1): \(error.message)")
       }
@@ -66,111 +70,20 @@ public struct Sample: Sendable, Equatable {
 
   /// Reads one JSON object.
   public init(json: Data) throws(LadderError) {
-    self = try LadderError.unify { try Self.parse(json) }
+    self = try LadderError.unify { try SampleRecord(json).sample() }
   }
 
-  private static func parse(_ json: Data) throws -> Sample {
-    func bad(_ message: String) -> LadderError { LadderError(.data, message) }
-    let parsed: Any
+  /// Whether two hold the same, wherever they were read.
+  public static func == (one: Sample, other: Sample) -> Bool {
+    one.form == other.form && one.choices == other.choices && one.answer == other.answer
+  }
+
+  /// Does something with the sample; errors say where it was read.
+  package func placing<Result>(_ body: () throws -> Result) throws -> Result {
     do {
-      parsed = try JSONSerialization.jsonObject(with: json)
-    } catch {
-      throw bad("this line is not valid JSON; write one object a line")
+      return try body()
+    } catch let error as LadderError {
+      throw place.map { LadderError(error.kind, "\($0): \(error.message)") } ?? error
     }
-    guard let object = parsed as? [String: Any] else {
-      throw bad("this line is not a JSON object; write {\"prompt\": …, \"completion\": …}")
-    }
-    func string(_ key: String) throws -> String? {
-      guard let value = object[key], !(value is NSNull) else { return nil }
-      guard let text = value as? String else { throw bad("\"\(key)\" is not a string") }
-      return text
-    }
-    func turns(_ key: String) throws -> [ChatMessage] {
-      guard let list = object[key] as? [[String: Any]] else { throw bad("\"\(key)\" is not a list of objects") }
-      return try list.map { turn in
-        guard let role = turn["role"] as? String, let content = turn["content"] as? String else {
-          throw bad("a message lacks \"role\" or \"content\"")
-        }
-        return ChatMessage(role: role, content: content)
-      }
-    }
-    func answer() throws -> String? { try (object["answer"] as? NSNumber)?.stringValue ?? string("answer") }
-    if object["chosen"] != nil || object["rejected"] != nil {
-      return Sample(try Self.preference(object, string, turns))
-    } else if object["messages"] != nil {
-      let turns = try turns("messages")
-      guard turns.contains(where: { $0.role == "assistant" && !$0.content.isEmpty }) else {
-        throw bad("no message of role \"assistant\" with a content to learn")
-      }
-      return Sample(.conversation(turns))
-    } else if let prompt = try string("prompt") {
-      guard let completion = try string("completion") else { throw bad("a \"prompt\" without a \"completion\"") }
-      if completion.isEmpty { throw bad("the completion is empty: there is nothing to learn") }
-      var choices: [String] = []
-      if let value = object["choices"] {
-        guard let list = value as? [String], list.count >= 2, !list.contains("") else {
-          throw bad("\"choices\" is not a list of two or more strings")
-        }
-        guard list.contains(completion) else { throw bad("the completion is not among the \"choices\"") }
-        choices = list
-      }
-      return Sample(.completion(prompt: prompt, completion: completion), choices: choices, answer: try answer())
-    } else if let text = try string("text") {
-      if text.isEmpty { throw bad("the text is empty: there is nothing to learn") }
-      return Sample(.text(text))
-    } else if let instruction = try string("instruction") {
-      guard let output = try string("output") else { throw bad("an \"instruction\" without an \"output\"") }
-      if output.isEmpty { throw bad("the output is empty: there is nothing to learn") }
-      let input = try string("input") ?? ""
-      let question = input.isEmpty ? instruction : "\(instruction)\n\n### Input:\n\(input)"
-      return Sample(
-        .completion(prompt: "### Instruction:\n\(question)\n\n### Response:\n", completion: output),
-        answer: try answer())
-    } else {
-      throw bad("no \"prompt\", \"messages\", \"text\" or \"instruction\" in this line")
-    }
-  }
-}
-
-extension Sample {
-  /// A pair in one of TRL's formats: texts or lists of messages, with a "prompt" or with what both begin with.
-  private static func preference(
-    _ object: [String: Any], _ string: (String) throws -> String?, _ turns: (String) throws -> [ChatMessage]
-  ) throws -> Form {
-    func bad(_ message: String) -> LadderError { LadderError(.data, message) }
-    guard object["chosen"] != nil, object["rejected"] != nil else {
-      throw bad("a pair lacks \"chosen\" or \"rejected\"")
-    }
-    if object["chosen"] is String {
-      guard var chosen = try string("chosen"), var rejected = try string("rejected") else {
-        throw bad("a pair lacks \"chosen\" or \"rejected\"")
-      }
-      var prompt = try string("prompt") ?? ""
-      if object["prompt"] == nil {
-        prompt = chosen.commonPrefix(with: rejected)
-        // A pair parts between words.
-        prompt = String(prompt[..<(prompt.lastIndex(where: \.isWhitespace) ?? prompt.startIndex)])
-        (chosen, rejected) = (String(chosen.dropFirst(prompt.count)), String(rejected.dropFirst(prompt.count)))
-      }
-      guard !chosen.isEmpty, !rejected.isEmpty else {
-        throw bad("an answer of the pair is empty: there is nothing to learn")
-      }
-      guard chosen != rejected else { throw bad("\"chosen\" and \"rejected\" are the same") }
-      return .preference(
-        chosen: .completion(prompt: prompt, completion: chosen),
-        rejected: .completion(prompt: prompt, completion: rejected))
-    }
-    var chosen = try turns("chosen"), rejected = try turns("rejected"), prompt: [ChatMessage] = []
-    if object["prompt"] != nil {
-      prompt = try turns("prompt")
-    } else {
-      prompt = zip(chosen, rejected).prefix { $0 == $1 }.map(\.0)
-      (chosen, rejected) = (Array(chosen.dropFirst(prompt.count)), Array(rejected.dropFirst(prompt.count)))
-    }
-    for answer in [chosen, rejected] where !answer.contains(where: { $0.role == "assistant" && !$0.content.isEmpty }) {
-      throw bad("an answer of the pair has no message of role \"assistant\" with a content to learn")
-    }
-    guard chosen != rejected else { throw bad("\"chosen\" and \"rejected\" are the same") }
-    return .preference(chosen: .reply(to: prompt, with: chosen), rejected: .reply(to: prompt, with: rejected))
   }
 }

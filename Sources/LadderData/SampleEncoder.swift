@@ -20,24 +20,26 @@ public enum Objective: String, Sendable, Codable, CaseIterable {
 
 /// Turns samples into tokens, all to at most `maxLength`.
 package struct SampleEncoder: Sendable {
-  /// Samples that did not go through whole.
-  package struct Count: Sendable, Equatable {
-    package var trimmed = 0
-    package var dropped = 0
-    package init() {}
-  }
-
   let tokenizer: any Tokenizing
   let maxLength: Int
   let overlong: Overlong
   let objective: Objective
+  let earlierTurns: EarlierTurns
 
-  package init(_ tokenizer: any Tokenizing, maxLength: Int, overlong: Overlong = .trim, objective: Objective = .tokens)
-  {
+  package init(
+    _ tokenizer: any Tokenizing, maxLength: Int, overlong: Overlong = .trim, objective: Objective = .tokens,
+    earlierTurns: EarlierTurns = .separate
+  ) {
     self.tokenizer = tokenizer
     self.maxLength = maxLength
     self.overlong = overlong
     self.objective = objective
+    self.earlierTurns = earlierTurns
+  }
+
+  private var conversations: ConversationEncoder {
+    ConversationEncoder(
+      tokenizer: tokenizer, maxLength: maxLength, earlierTurns: earlierTurns, cuts: overlong == .trim)
   }
 
   /// - Parameter name: the data file, for errors.
@@ -64,15 +66,9 @@ package struct SampleEncoder: Sendable {
     let (pairs, count) = try inParallel(samples) { sample, count in
       guard case .preference(let chosen, let rejected) = sample.form else {
         throw LadderError(
-          .data, "\(name): preferences are learned from pairs; write \"chosen\" and \"rejected\" in every sample")
+          .data, "preferences are learned from pairs; write \"chosen\" and \"rejected\" in every sample")
       }
-      let sequences = try [learned(chosen), learned(rejected)],
-        excess = (sequences.map(\.tokens.count).max() ?? 0) - maxLength
-      var own = Count()
-      let fitting = sequences.compactMap { fit($0, excess: excess, &own) }
-      count.trimmed += own.trimmed > 0 ? 1 : 0
-      count.dropped += own.dropped > 0 ? 1 : 0
-      return fitting.count == 2 ? TrainingExample(fitting, shares: tokenizer.sharesBeginnings) : nil
+      return try pair(chosen, rejected, &count).map { [$0] } ?? []
     }
     if pairs.isEmpty {
       throw LadderError(.data, "\(name): none of the \(samples.count) pairs fits `maxLength` \(maxLength); raise it")
@@ -80,9 +76,40 @@ package struct SampleEncoder: Sendable {
     return (pairs, count)
   }
 
+  /// Both answers with one prompt, cut alike.
+  private func pair(_ chosen: Sample.Form, _ rejected: Sample.Form, _ count: inout Count) throws -> TrainingExample? {
+    var forms = [chosen, rejected], sequences = try forms.map(learned), isCut = false
+    func excess() -> Int { (sequences.map(\.tokens.count).max() ?? 0) - maxLength }
+    while excess() > 0, overlong == .trim {
+      let shorter = forms.compactMap(shortened)
+      if shorter.count < 2 { break }
+      forms = shorter
+      sequences = try forms.map(learned)
+      isCut = true
+    }
+    if excess() > 0 {
+      isCut = true
+      let surplus = excess(), isText = forms.allSatisfy { if case .completion = $0 { true } else { false } }
+      sequences = isText && overlong == .trim ? sequences.compactMap { $0.cut(surplus, keeping: kept($0)) } : []
+    }
+    let encoded = sequences.compactMap(\.encoded)
+    guard encoded.count == 2 else {
+      count.dropped += 1
+      return nil
+    }
+    count.trimmed += isCut ? 1 : 0
+    return TrainingExample(encoded, shares: tokenizer.sharesBeginnings)
+  }
+
+  /// A reply without the oldest turns of its prompt.
+  private func shortened(_ form: Sample.Form) -> Sample.Form? {
+    guard case .reply(let prompt, let reply) = form else { return nil }
+    return conversations.shortened(prompt, keeping: 1).map { .reply(to: $0, with: reply) }
+  }
+
   /// On all cores: batches are drawn by length, so the first step waits for all of them.
   private func inParallel<Encoded: Sendable>(
-    _ samples: [Sample], _ encode: @Sendable (Sample, inout Count) throws -> Encoded?
+    _ samples: [Sample], _ encode: @Sendable (Sample, inout Count) throws -> [Encoded]
   ) throws -> ([Encoded], Count) {
     let size = 64, pieces = (samples.count + size - 1) / size
     var results = [Result<([Encoded], Count), any Error>?](repeating: nil, count: pieces)
@@ -92,8 +119,8 @@ package struct SampleEncoder: Sendable {
       DispatchQueue.concurrentPerform(iterations: pieces) { piece in
         results[piece] = Result {
           var count = Count()
-          let encoded = try samples[(piece * size)..<min((piece + 1) * size, samples.count)].compactMap {
-            try encode($0, &count)
+          let encoded = try samples[(piece * size)..<min((piece + 1) * size, samples.count)].flatMap { sample in
+            try sample.placing { try encode(sample, &count) }
           }
           return (encoded, count)
         }
@@ -102,43 +129,65 @@ package struct SampleEncoder: Sendable {
     return try results.reduce(into: ([], Count())) { all, part in
       guard let (encoded, count) = try part?.get() else { return }
       all.0 += encoded
-      all.1.trimmed += count.trimmed
-      all.1.dropped += count.dropped
+      all.1 += count
     }
   }
 
-  package func encode(_ sample: Sample, _ count: inout Count) throws -> EncodedSample? {
+  /// A sample's encodings: one of most, several of a long text or of a conversation whose turns are seen apart.
+  package func encode(_ sample: Sample, _ count: inout Count) throws -> [EncodedSample] {
     switch sample.form {
     case .completion(let prompt, let completion):
       // A choice is a label: it is compared with others as it stands. A free completion also has to end.
-      var encoded = fit(completionTokens(prompt, completion, ends: sample.choices.isEmpty), &count)
-      if objective == .choices, let targets = encoded?.targets {
-        encoded?.rivals = rivals(prompt, targets, sample.choices)
-      }
-      return encoded
-    case .text(let text):
-      let tokens = tokenizer.tokens(text, beginning: true, special: false) + endTokens
-      guard tokens.count > maxLength else { return EncodedSample(sequence: tokens, learned: tokens.map { _ in true }) }
-      if overlong == .drop {
-        count.dropped += 1
-        return nil
-      }
-      count.trimmed += 1
-      return EncodedSample(
-        sequence: Array(tokens.prefix(maxLength)), learned: [Bool](repeating: true, count: maxLength))
-    case .conversation, .reply: return fit(try learned(sample.form), &count)
+      let tokens = completionTokens(prompt, completion, ends: sample.choices.isEmpty, &count)
+      guard var encoded = fit(tokens, &count) else { return [] }
+      if objective == .choices { encoded.rivals = rivals(prompt, encoded.targets, sample.choices) }
+      return [encoded]
+    case .text(let text): return pieces(text, &count)
+    case .conversation(let conversation): return try conversations.views(conversation, &count)
+    case .reply(let prompt, let reply):
+      return try conversations.views(prompt.with(prompt.messages + reply), from: prompt.messages.count, &count)
     case .preference:
       throw LadderError(
         .data, "a pair of \"chosen\" and \"rejected\" is for the objective preference, and for the metric of that name")
     }
   }
 
+  /// Those of a sample, or of both answers of a pair.
+  package func sequences(_ sample: Sample, _ count: inout Count) throws -> [EncodedSample] {
+    guard case .preference(let chosen, let rejected) = sample.form else { return try encode(sample, &count) }
+    return try pair(chosen, rejected, &count)?.sequences ?? []
+  }
+
+  private func pieces(_ text: String, _ count: inout Count) -> [EncodedSample] {
+    var tokens = tokenizer.tokens(text, beginning: true, special: marks(text, &count))
+    if tokens.last != tokenizer.end { tokens += endTokens }
+    guard tokens.count > maxLength else {
+      return [EncodedSample(sequence: tokens, learned: tokens.map { _ in true })].compactMap(\.self)
+    }
+    if overlong == .drop {
+      count.dropped += 1
+      return []
+    }
+    count.split += 1
+    let beginning = Array(tokens.prefix(kept(LearnedTokens(tokens: tokens))))
+    return LearnedTokens.pieces(of: tokens, beginning: beginning, length: maxLength).compactMap(\.encoded)
+  }
+
+  /// Whether control tokens' names in a text are those tokens.
+  private func marks(_ text: String, _ count: inout Count) -> Bool {
+    let isTemplated = tokenizer.isTemplated(text)
+    if isTemplated { count.templated += 1 }
+    return isTemplated
+  }
+
   /// All tokens of one answer, and which of them are learned.
-  private func learned(_ form: Sample.Form) throws -> Learned {
+  private func learned(_ form: Sample.Form) throws -> LearnedTokens {
+    var count = Count()
     switch form {
-    case .completion(let prompt, let completion): completionTokens(prompt, completion, ends: true)
-    case .conversation(let messages): try conversationTokens(messages)
-    case .reply(let prompt, let reply): try conversationTokens(prompt + reply, from: prompt.count)
+    case .completion(let prompt, let completion): return completionTokens(prompt, completion, ends: true, &count)
+    case .conversation(let conversation): return try conversations.answer(conversation, from: 0)
+    case .reply(let prompt, let reply):
+      return try conversations.answer(prompt.with(prompt.messages + reply), from: prompt.messages.count)
     case .text, .preference: throw LadderError(.data, "an answer of a pair is a text or a list of messages")
     }
   }
@@ -147,7 +196,7 @@ package struct SampleEncoder: Sendable {
   package func encodeChoices(_ sample: Sample, _ count: inout Count) -> [EncodedSample]? {
     guard case .completion(let prompt, _) = sample.form else { return nil }
     var own = Count()
-    let encoded = sample.choices.map { fit(completionTokens(prompt, $0, ends: false), &own) }
+    let encoded = sample.choices.map { fit(completionTokens(prompt, $0, ends: false, &own), &own) }
     count.trimmed += own.trimmed > 0 ? 1 : 0
     count.dropped += own.dropped > 0 ? 1 : 0
     return encoded.contains { $0 == nil } ? nil : encoded.compactMap { $0 }
@@ -156,50 +205,51 @@ package struct SampleEncoder: Sendable {
   /// The tokens that a generation starts from.
   package func prompt(_ sample: Sample) throws -> [Int32] {
     switch sample.form {
-    case .completion(let prompt, _): return tokenizer.tokens(prompt, beginning: true, special: false)
-    case .text(let text): return tokenizer.tokens(text, beginning: true, special: false)
-    case .reply(let messages, _):
-      return withBeginning(
-        tokenizer.tokens(try tokenizer.rendered(messages, opensAnswer: true), beginning: false, special: true))
+    case .completion(let prompt, _): return text(prompt)
+    case .text(let text): return self.text(text)
+    case .reply(let conversation, _): return try prompt(conversation)
     case .preference(let chosen, _): return try self.prompt(Sample(chosen))
-    case .conversation(let messages):
-      let asked = messages.last?.role == "assistant" ? Array(messages.dropLast()) : messages
-      return withBeginning(
-        tokenizer.tokens(try tokenizer.rendered(asked, opensAnswer: true), beginning: false, special: true))
+    case .conversation(let conversation):
+      let asked =
+        conversation.messages.last?.role == "assistant" ? conversation.messages.dropLast() : conversation.messages[...]
+      return try prompt(conversation.with(Array(asked)))
     }
+  }
+
+  private func text(_ text: String) -> [Int32] {
+    tokenizer.tokens(text, beginning: true, special: tokenizer.isTemplated(text))
+  }
+
+  /// A conversation up to where the assistant's answer begins.
+  private func prompt(_ conversation: Conversation) throws -> [Int32] {
+    try tokenizer.tokens(of: tokenizer.rendered(conversation, opensAnswer: true)).tokens
   }
 
   // MARK: - Parts
 
-  private struct Learned {
-    var tokens: [Int32] = []
-    var flags: [Bool] = []
-    mutating func append(_ more: [Int32], _ flag: Bool) {
-      tokens += more
-      flags += more.map { _ in flag }
-    }
-  }
-
   private var endTokens: [Int32] { tokenizer.end.map { [$0] } ?? [] }
 
-  private func completionTokens(_ prompt: String, _ completion: String, ends: Bool) -> Learned {
-    let start = tokenizer.tokens(prompt, beginning: true, special: false)
+  private func completionTokens(
+    _ prompt: String, _ completion: String, ends: Bool, _ count: inout Count
+  ) -> LearnedTokens {
+    let special = marks(prompt.isEmpty ? completion : prompt, &count)
+    let start = tokenizer.tokens(prompt, beginning: true, special: special)
     // Read together, so that no space is put before the completion; read apart where a token would straddle the two.
-    let whole = tokenizer.tokens(prompt + completion, beginning: true, special: false)
+    let whole = tokenizer.tokens(prompt + completion, beginning: true, special: special)
     var rest = whole.starts(with: start) ? Array(whole.dropFirst(start.count)) : []
-    if rest.isEmpty { rest = tokenizer.tokens(completion, beginning: false, special: false) }
-    var result = Learned()
+    if rest.isEmpty { rest = tokenizer.tokens(completion, beginning: false, special: special) }
+    var result = LearnedTokens()
     result.append(start, false)
     result.append(rest, true)
-    if ends { result.append(endTokens, true) }
+    if ends, rest.last != tokenizer.end { result.append(endTokens, true) }
     return result
   }
 
   /// What each target competes with: the next tokens of the choices that begin as the completion does.
   private func rivals(_ prompt: String, _ targets: [Int32], _ choices: [String]) -> [[Int32]] {
     let sequences = choices.map { choice in
-      let all = completionTokens(prompt, choice, ends: false)
-      return EncodedSample(sequence: all.tokens, learned: all.flags)?.targets ?? []
+      var count = Count()
+      return completionTokens(prompt, choice, ends: false, &count).encoded?.targets ?? []
     }
     return targets.indices.map { i in
       let next = Set(sequences.filter { $0.count > i && $0.starts(with: targets[..<i]) }.map { $0[i] })
@@ -207,51 +257,20 @@ package struct SampleEncoder: Sendable {
     }
   }
 
-  /// - Parameter first: the first message that may be learned.
-  private func conversationTokens(_ messages: [ChatMessage], from first: Int = 0) throws -> Learned {
-    var result = Learned()
-    var done = ""
-    for (i, message) in messages.enumerated() where message.role == "assistant" && i >= first {
-      let asked = try tokenizer.rendered(Array(messages[..<i]), opensAnswer: true)
-      let answered = try tokenizer.rendered(Array(messages[...i]), opensAnswer: false)
-      guard asked.hasPrefix(done), answered.hasPrefix(asked) else {
-        throw LadderError(
-          .data,
-          "the model's chat template rewrites earlier turns, so the assistant's turns cannot be told apart; "
-            + "write prompt and completion"
-        )
-      }
-      result.append(tokenizer.tokens(String(asked.dropFirst(done.count)), beginning: false, special: true), false)
-      result.append(tokenizer.tokens(String(answered.dropFirst(asked.count)), beginning: false, special: true), true)
-      done = answered
-    }
-    let before = result.tokens.count
-    result.tokens = withBeginning(result.tokens)
-    if result.tokens.count > before { result.flags.insert(false, at: 0) }
-    return result
-  }
-
-  private func withBeginning(_ tokens: [Int32]) -> [Int32] {
-    guard tokenizer.addsBeginning, let beginning = tokenizer.beginning, tokens.first != beginning else { return tokens }
-    return [beginning] + tokens
+  /// How many tokens stay at the start: that which begins a text.
+  private func kept(_ sample: LearnedTokens) -> Int {
+    sample.tokens.first == tokenizer.beginning && tokenizer.addsBeginning ? 1 : 0
   }
 
   /// Cuts the start of what carries no loss, keeping the beginning-of-text token.
-  /// - Parameter excess: tokens to cut, where that is not what is too many.
-  private func fit(_ sample: Learned, excess: Int? = nil, _ count: inout Count) -> EncodedSample? {
-    let excess = excess ?? sample.tokens.count - maxLength
-    guard excess > 0 else { return EncodedSample(sequence: sample.tokens, learned: sample.flags) }
-    let kept = sample.tokens.first == tokenizer.beginning && tokenizer.addsBeginning ? 1 : 0
-    let unlearned = sample.flags.prefix { !$0 }.count
-    guard overlong == .trim, unlearned - kept > excess else {
+  private func fit(_ sample: LearnedTokens, _ count: inout Count) -> EncodedSample? {
+    let excess = sample.tokens.count - maxLength
+    guard excess > 0 else { return sample.encoded }
+    guard overlong == .trim, let cut = sample.cut(excess, keeping: kept(sample)) else {
       count.dropped += 1
       return nil
     }
     count.trimmed += 1
-    let cut = kept..<(kept + excess)
-    var tokens = sample.tokens, flags = sample.flags
-    tokens.removeSubrange(cut)
-    flags.removeSubrange(cut)
-    return EncodedSample(sequence: tokens, learned: flags)
+    return cut.encoded
   }
 }

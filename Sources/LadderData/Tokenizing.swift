@@ -1,17 +1,3 @@
-/// One message of a conversation.
-public struct ChatMessage: Sendable, Equatable {
-  /// `system`, `user` or `assistant`, as the model's template knows them.
-  public var role: String
-  /// The turn's text.
-  public var content: String
-
-  /// One turn.
-  public init(role: String, content: String) {
-    self.role = role
-    self.content = content
-  }
-}
-
 /// What turns text into a model's tokens.
 package protocol Tokenizing: Sendable {
   /// Whether the model wants its beginning-of-text token before a text, and that token.
@@ -19,13 +5,30 @@ package protocol Tokenizing: Sendable {
   var beginning: Int32? { get }
   /// The token that ends a text.
   var end: Int32? { get }
+  /// The names of the control tokens, as templates write them.
+  var controlNames: [String] { get }
   /// - Parameters:
-  ///   - beginning: put the beginning-of-text token first, where the model wants one.
+  ///   - beginning: put the beginning-of-text token first, where the model wants one and the text does not have it.
   ///   - special: read control tokens' names as those tokens; false treats them as text.
   func tokens(_ text: String, beginning: Bool, special: Bool) -> [Int32]
+  /// A token's text, which may be a part of a character, as UTF-8.
+  func bytes(of token: Int32) -> [UInt8]
+  /// Whether a token is one of those that templates alone write.
+  func isControl(_ token: Int32) -> Bool
   /// Whether the model takes two texts that begin alike as one sample.
   var sharesBeginnings: Bool { get }
   /// A conversation as the model expects it; `opensAnswer` ends it where the assistant's turn begins.
-  /// - Throws: `data` where the model has no template for conversations, or none that can be rendered.
-  func rendered(_ messages: [ChatMessage], opensAnswer: Bool) throws -> String
+  /// - Throws: `data` where the model has no template for conversations, or it refuses this one.
+  func rendered(_ conversation: Conversation, opensAnswer: Bool) throws -> RenderedText
+  /// The tokens of a rendered conversation, the beginning-of-text token first where the model wants one; its place is
+  /// nothing.
+  func tokens(of rendered: RenderedText) throws -> PlacedTokens
+}
+
+extension Tokenizing {
+  /// Whether a text already went through a chat template: it begins with the name of a control token, whose names in
+  /// it are then those tokens.
+  package func isTemplated(_ text: String) -> Bool {
+    text.first.map { first in controlNames.contains { $0.first == first && text.hasPrefix($0) } } ?? false
+  }
 }

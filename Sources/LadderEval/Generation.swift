@@ -1,6 +1,7 @@
 import LadderBackbone
 import LadderCompute
 import LadderCore
+import LadderData
 import LadderMethods
 
 /// How text is generated.
@@ -45,7 +46,25 @@ extension LadderModel {
   public func generate(
     _ prompt: String, options: GenerationOptions = GenerationOptions(), onText: (String) -> Void = { _ in }
   ) throws(LadderError) -> Generation {
-    let tokens = backbone.tokenizer.tokens(prompt, beginning: true, special: options.parsesSpecial)
+    let special = options.parsesSpecial || backbone.isTemplated(prompt)
+    return try generate(backbone.tokenizer.tokens(prompt, beginning: true, special: special), options, onText)
+  }
+
+  /// Answers a conversation, rendered by the model's chat template or by the one that the run was trained with.
+  /// - Throws: `data` where there is no template, or it refuses the conversation; otherwise as for a prompt.
+  public func generate(
+    _ conversation: Conversation, options: GenerationOptions = GenerationOptions(),
+    onText: (String) -> Void = { _ in }
+  ) throws(LadderError) -> Generation {
+    let tokens = try LadderError.unify {
+      try backbone.tokens(of: try backbone.rendered(conversation, opensAnswer: true)).tokens
+    }
+    return try generate(tokens, options, onText)
+  }
+
+  private func generate(
+    _ tokens: [Int32], _ options: GenerationOptions, _ onText: (String) -> Void
+  ) throws(LadderError) -> Generation {
     guard !tokens.isEmpty else { throw LadderError(.usage, "the prompt is empty") }
     return try LadderError.unify {
       let decoder = try predictor.decoder(maxTokens: tokens.count + options.maxTokens, slots: 1)

@@ -228,9 +228,16 @@ public struct RandomModel: Sendable {
 
 /// A tokenizer with a token for every byte: any text tokenises; the rest of the vocabulary is filler.
 package enum ByteTokenizer {
-  package static func write(_ file: OpaquePointer, vocabulary: Int) {
+  /// - Parameters:
+  ///   - control: names of control tokens beside those that begin and end a text.
+  ///   - spacePrefix: whether a space is put before each text.
+  package static func write(
+    _ file: OpaquePointer, vocabulary: Int, control: [String] = [], spacePrefix: Bool = false
+  ) {
     var tokens = ["<unk>", "<s>", "</s>"] + (0..<256).map { String(format: "<0x%02X>", $0) } + ["\u{2581}"]
     var types = [2, 3, 3] + [Int32](repeating: 6, count: 256) + [1]
+    tokens += control
+    types += control.map { _ in 3 }
     var scores = [Float](repeating: 0, count: tokens.count)
     while tokens.count < vocabulary {
       tokens.append("\u{2581}filler\(tokens.count)")
@@ -246,6 +253,6 @@ package enum ByteTokenizer {
     gguf_set_arr_data(file, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types, types.count)
     gguf_set_val_u32(file, "tokenizer.ggml.bos_token_id", 1)
     gguf_set_val_u32(file, "tokenizer.ggml.eos_token_id", 2)
-    gguf_set_val_bool(file, "tokenizer.ggml.add_space_prefix", false)
+    gguf_set_val_bool(file, "tokenizer.ggml.add_space_prefix", spacePrefix)
   }
 }

@@ -38,15 +38,16 @@ public struct Trainer: Sendable {
   /// - Throws: `usage`, `data`, `inputOutput`, `interrupted`; what was saved before stays.
   @discardableResult
   public func train(
-    _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil, into run: RunDirectory,
+    _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil,
+    validationName: String = "the validation samples", into run: RunDirectory,
     resume: Bool = false, report: (TrainingEvent) -> Void = { _ in }
   ) throws(LadderError) -> TrainingStep? {
-    try LadderError.unify { try learn(samples, name, validation, run, resume, report) }
+    try LadderError.unify { try learn(samples, name, validation, validationName, run, resume, report) }
   }
 
   private func learn(
-    _ samples: [Sample], _ name: String, _ validation: [Sample]?, _ run: RunDirectory, _ resume: Bool,
-    _ report: (TrainingEvent) -> Void
+    _ samples: [Sample], _ name: String, _ validation: [Sample]?, _ validationName: String, _ run: RunDirectory,
+    _ resume: Bool, _ report: (TrainingEvent) -> Void
   ) throws -> TrainingStep? {
     try configuration.validate()
     let tuning = configuration.method.tuning
@@ -64,12 +65,17 @@ public struct Trainer: Sendable {
     let earlier = try earlier(run, resume: resume)
 
     report(.stage("tokenising \(samples.count) samples"))
+    backbone.use(configuration.chat)
     let encoder = SampleEncoder(
       backbone, maxLength: configuration.maxLength, overlong: configuration.overlong,
-      objective: configuration.objective ?? .tokens)
+      objective: configuration.objective ?? .tokens, earlierTurns: configuration.chat?.earlierTurns ?? .separate)
     let (examples, count) = try encoder.examples(samples, name: name), encoded = examples.flatMap(\.sequences)
-    report(.samples(kept: examples.count, trimmed: count.trimmed, dropped: count.dropped))
-    let held = try validation.map { try encoder.examples($0, name: "the validation samples").examples }
+    report(.samples(SampleReport(name: name, kept: examples.count, notes: count.notes)))
+    let held = try validation.map { samples in
+      let (examples, count) = try encoder.examples(samples, name: validationName)
+      report(.samples(SampleReport(name: validationName, kept: examples.count, notes: count.notes)))
+      return examples
+    }
     let lengths = examples.map(\.tokens)
 
     let identity = RunIdentity(

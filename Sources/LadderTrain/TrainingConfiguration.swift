@@ -29,6 +29,8 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var objective: Objective? = nil
   /// How preferences are learned, with that objective; nil takes the defaults.
   public var preference: PreferenceSettings? = nil
+  /// How conversations are rendered; nil is by the model's own template.
+  public var chat: ChatSettings? = nil
   /// Samples of one optimiser step.
   public var batchSize = 16
   /// Tokens that go through the side network at once; a batch of more is accumulated.

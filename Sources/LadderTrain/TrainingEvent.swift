@@ -2,8 +2,8 @@
 public enum TrainingEvent: Sendable {
   /// Work that has no loss yet, over in seconds.
   case stage(String)
-  /// Samples that did not go through whole.
-  case samples(kept: Int, trimmed: Int, dropped: Int)
+  /// What became of a file's samples.
+  case samples(SampleReport)
   /// The run continues from a checkpoint.
   case resumed(step: Int)
   case step(TrainingStep)
@@ -15,6 +15,16 @@ public enum TrainingEvent: Sendable {
   /// How far the cached head was from the exact one in the steps that were worked both ways: mean difference of the
   /// loss in nats per loss row, and mean relative difference of the gradient.
   case headDrift(steps: Int, loss: Double, gradient: Double)
+}
+
+/// What became of samples as they were tokenised.
+public struct SampleReport: Sendable, Equatable {
+  /// The data file.
+  public var name: String
+  /// Samples, or parts of them, that are learned or judged.
+  public var kept: Int
+  /// What did not go through as it was written, a short phrase each.
+  public var notes: [String]
 }
 
 /// One optimiser step: a line of `metrics.jsonl`.

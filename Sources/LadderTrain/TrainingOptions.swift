@@ -17,6 +17,9 @@ public struct TrainingOptions: NamedOptions {
   public var steps: Int?
   public var maxLength: Int?
   public var overlong: Overlong?
+  public var chatTemplate: String?
+  public var chatTemplateOptions: String?
+  public var earlierTurns: EarlierTurns?
   public var objective: Objective?
   public var preferenceLoss: PreferenceSettings.Loss?
   public var beta: Double?
@@ -42,7 +45,9 @@ public struct TrainingOptions: NamedOptions {
   public static var fields: [OptionField<TrainingOptions>] {
     OptionField.all(of: \.method) + [
       .init("epochs", \.epochs), .init("steps", \.steps), .init("max-length", \.maxLength),
-      .init("overlong", \.overlong), .init("objective", \.objective),
+      .init("overlong", \.overlong), .init("chat-template", \.chatTemplate),
+      .init("chat-template-options", \.chatTemplateOptions), .init("earlier-turns", \.earlierTurns),
+      .init("objective", \.objective),
     ] + preferenceFields + [
       .init("batch-size", \.batchSize), .init("micro-batch", \.microBatch), .init("learning-rate", \.learningRate),
       .init("schedule", \.schedule), .init("warmup", \.warmup), .init("weight-decay", \.weightDecay),
@@ -66,6 +71,8 @@ public struct TrainingOptions: NamedOptions {
     settings.steps = steps
     settings.objective = objective
     settings.preference = try preference()
+    settings.chat = try ChatSettings(
+      templatePath: chatTemplate, options: chatTemplateOptions, earlierTurns: earlierTurns)
     settings.warmStart = warmStart
     // Exact is what no word means too: runs that differ in that alone are alike.
     settings.head = head == .cached ? .cached : nil
@@ -105,6 +112,7 @@ public struct TrainingOptions: NamedOptions {
 
 extension Overlong: OptionValue {}
 extension Objective: OptionValue {}
+extension EarlierTurns: OptionValue {}
 extension PreferenceSettings.Loss: OptionValue {}
 extension Schedule: OptionValue {}
 extension HeadMode: OptionValue {}

@@ -21,6 +21,7 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: ArgumentHelp("What is measured.", valueName: "name")) var metric = Metric.auto
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 2048
   @Option(help: ArgumentHelp("What becomes of a longer sample.", valueName: "what")) var overlong = Overlong.trim
+  @OptionGroup var chat: ChatArguments
   @Option(help: ArgumentHelp("Tokens that exact match generates at most.", valueName: "N")) var maxTokens = 256
   @Option(help: ArgumentHelp("Take only the first N samples.", valueName: "N")) var limit: Int?
   @Option(
@@ -61,9 +62,11 @@ struct Evaluate: AsyncParsableCommand {
       settings.preference = preference
     }
     let backbone = try options.load(cache: cache)
-    let final = settings
+    let final = settings, chat = chat
     let result = try await interruptible {
-      try LadderModel(backbone, adapter: adapter).evaluate(samples, name: name, options: final) { done, total in
+      let model = try LadderModel(backbone, adapter: adapter)
+      try chat.apply(to: backbone)
+      return try model.evaluate(samples, name: name, options: final) { done, total in
         Terminal.progress("evaluated \(done) of \(total)")
       }
     }

@@ -11,6 +11,7 @@ struct Generate: AsyncParsableCommand {
     help: ArgumentHelp("The text to continue; \\n stands for a new line, - reads standard input.", valueName: "text"))
   var prompt: String
   @Flag(help: "Put the prompt into the model's chat template, as the user's turn.") var chat = false
+  @OptionGroup(title: "Chat") var chatArguments: ChatArguments
   @Option(help: ArgumentHelp("Tokens to generate at most.", valueName: "N")) var maxTokens = 256
   @Option(help: ArgumentHelp("0 always takes the likeliest token.", valueName: "T")) var temperature: Float = 0
   @Option(help: ArgumentHelp("Keep the likeliest tokens that together reach this probability.", valueName: "P"))
@@ -27,7 +28,6 @@ struct Generate: AsyncParsableCommand {
     settings.temperature = temperature
     settings.topP = topP
     settings.seed = seed
-    settings.parsesSpecial = chat
     let adapter = adapter.map { RunDirectory($0) }
     if let adapter { _ = try adapter.manifest() }
     let text =
@@ -35,11 +35,14 @@ struct Generate: AsyncParsableCommand {
       ? String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self)
       : prompt.replacingOccurrences(of: "\\n", with: "\n")
     let backbone = try options.load()
-    let asked =
-      chat ? try backbone.chatTemplate().render([ChatMessage(role: "user", content: text)], opensAnswer: true) : text
-    let final = settings
+    let final = settings, chatArguments = chatArguments, chat = chat
     let result = try await interruptible {
-      try LadderModel(backbone, adapter: adapter).generate(asked, options: final) { Terminal.outputPiece($0) }
+      let model = try LadderModel(backbone, adapter: adapter)
+      try chatArguments.apply(to: backbone)
+      let asked = Conversation([ChatMessage(role: "user", content: text)])
+      return chat
+        ? try model.generate(asked, options: final) { Terminal.outputPiece($0) }
+        : try model.generate(text, options: final) { Terminal.outputPiece($0) }
     }
     Terminal.output("")
     Terminal.note(

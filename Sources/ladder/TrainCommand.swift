@@ -78,7 +78,8 @@ struct Train: AsyncParsableCommand {
     let resume = asked.resume ?? false
     let last = try await interruptible {
       try Trainer(backbone, settings, cache: cacheOptions).train(
-        samples, name: data, validation: validation, into: RunDirectory(out), resume: resume, report: Self.show)
+        samples, name: data, validation: validation, validationName: asked.valid ?? "", into: RunDirectory(out),
+        resume: resume, report: Self.show)
     }
     Terminal.finishLine()
     if let last {
@@ -94,11 +95,10 @@ struct Train: AsyncParsableCommand {
   private static func show(_ event: TrainingEvent) {
     switch event {
     case .stage(let what): Terminal.progress(what, always: true)
-    case .samples(let kept, let trimmed, let dropped):
-      let changes = [
-        trimmed > 0 ? "\(trimmed) trimmed to --max-length" : nil, dropped > 0 ? "\(dropped) dropped as too long" : nil,
-      ].compactMap { $0 }
-      Terminal.note("\(kept) samples" + (changes.isEmpty ? "" : " (" + changes.joined(separator: ", ") + ")"))
+    case .samples(let report):
+      Terminal.note(
+        "\(report.name): \(report.kept) samples"
+          + (report.notes.isEmpty ? "" : " (" + report.notes.joined(separator: "; ") + ")"))
     case .resumed(let step): Terminal.note("resuming after step \(step)")
     case .step(let s):
       Terminal.progress(

@@ -67,10 +67,12 @@ import Testing
 
   @Test func chatTemplateRenders() throws {
     let path = try folder.model {
-      $0.chatTemplate = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+      $0.chatTemplate =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     }
     let text = try Backbone(path: path, threads: 1, device: "CPU").chatTemplate().render(
-      [ChatMessage(role: "user", content: "hi")], opensAnswer: true)
+      Conversation([ChatMessage(role: "user", content: "hi")]), opensAnswer: true)
     #expect(text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
   }
 }

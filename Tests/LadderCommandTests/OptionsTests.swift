@@ -43,6 +43,7 @@ import Testing
     let parsed = try #require(try LadderCommand.parseAsRoot(["train"] + arguments) as? Train)
     #expect(parsed.given == file)
     #expect(try read("") == TrainingFile() && read("# nothing\n") == TrainingFile())
+    #expect(try read("valid: null\ncache:\nepochs: ~\n") == TrainingFile())
   }
 
   @Test func aBadFileGetsALineThatNamesIt() throws {

@@ -56,8 +56,7 @@ import Testing
   let backbone: Backbone
   init() throws {
     folder = try TemporaryFolder()
-    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    backbone = try Backbone(path: try folder.model { $0.chatTemplate = template }, threads: 1, device: "CPU")
+    backbone = try Backbone(path: try folder.model(), threads: 1, device: "CPU")
   }
 
   private func text(_ tokens: [Int32]) -> String { backbone.tokenizer.text(tokens) }
@@ -66,7 +65,9 @@ import Testing
     EncodedSample?, SampleEncoder.Count
   ) {
     var count = SampleEncoder.Count()
-    return (try SampleEncoder(backbone, maxLength: maxLength, overlong: overlong).encode(sample, &count), count)
+    let encoded = try SampleEncoder(backbone, maxLength: maxLength, overlong: overlong).encode(sample, &count)
+    #expect(encoded.count < 2)
+    return (encoded.first, count)
   }
 
   @Test func lossIsOnTheCompletionAndItsEnd() throws {
@@ -87,11 +88,12 @@ import Testing
   @Test func choicesCompeteWhereTheyPart() throws {
     let encoder = SampleEncoder(backbone, maxLength: 100, objective: .choices), choices = ["xay", "xb", "z"]
     var count = SampleEncoder.Count()
-    let e = try #require(try encoder.encode(Sample(prompt: "abc ", completion: "xay", choices: choices), &count))
+    let e = try #require(try encoder.encode(Sample(prompt: "abc ", completion: "xay", choices: choices), &count).first)
     #expect(e.rivals.map { Set($0.map { text([$0]) }) } == [["x", "z"], ["a", "b"], []])
     #expect(e.rivals.allSatisfy { $0 == $0.sorted() })
     #expect(
-      try #require(try encoder.encode(Sample(prompt: "abc ", completion: "xay"), &count)).rivals.allSatisfy(\.isEmpty))
+      try #require(try encoder.encode(Sample(prompt: "abc ", completion: "xay"), &count).first).rivals.allSatisfy(
+        \.isEmpty))
   }
 
   @Test func textHasLossEverywhere() throws {
@@ -100,12 +102,15 @@ import Testing
     #expect(e.lossRows == [0, 1, 2, 3, 4])
   }
 
-  @Test func onlyTheAssistantsTurnsHaveLoss() throws {
-    let turns = [("user", "hi"), ("assistant", "yo"), ("user", "ok"), ("assistant", "bye")].map {
-      ChatMessage(role: $0, content: $1)
-    }
-    let e = try #require(try encode(Sample(.conversation(turns)), maxLength: 400).0)
-    #expect(text(e.targets) == "yo<|im_end|>\nbye<|im_end|>\n")
+  /// In pieces, each token learned once; a piece begins as a text does and with the last token of the one before.
+  @Test func aLongTextIsTakenInPieces() throws {
+    let text = String((0..<50).map { Character(UnicodeScalar(UInt8(65 + $0 % 26))) })
+    var count = SampleEncoder.Count()
+    let pieces = try SampleEncoder(backbone, maxLength: 12).encode(Sample(.text(text)), &count)
+    #expect(pieces.flatMap(\.targets) == backbone.tokens(text, beginning: false, special: false) + [2])
+    #expect(pieces.allSatisfy { $0.tokens.count <= 12 && $0.tokens[0] == backbone.tokenizer.beginning })
+    for (before, piece) in zip(pieces, pieces.dropFirst()) { #expect(piece.tokens[1] == before.targets.last) }
+    #expect(count.split == 1 && count.trimmed == 0 && count.dropped == 0)
   }
 
   @Test func tooLongAPromptLosesItsStart() throws {
@@ -170,7 +175,9 @@ import Testing
     #expect(try form(#"{"chosen": "Why? So.", "rejected": "Why? No."}"#) == text)
     let ask = ChatMessage(role: "user", content: "Why?")
     let so = ChatMessage(role: "assistant", content: "So."), no = ChatMessage(role: "assistant", content: "No.")
-    let turns = Sample.Form.preference(chosen: .reply(to: [ask], with: [so]), rejected: .reply(to: [ask], with: [no]))
+    let turns = Sample.Form.preference(
+      chosen: .reply(to: Conversation([ask]), with: [so]),
+      rejected: .reply(to: Conversation([ask]), with: [no]))
     let (a, b, c) = (
       #"{"role": "user", "content": "Why?"}"#, #"{"role": "assistant", "content": "So."}"#,
       #"{"role": "assistant", "content": "No."}"#

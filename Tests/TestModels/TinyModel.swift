@@ -24,6 +24,12 @@ package struct TinyModel {
   package var type = GGML_TYPE_Q8_0
   package var seed: UInt64 = 1
   package var chatTemplate: String?
+  /// Control tokens beside those that begin and end a text.
+  package var controlTokens: [String] = []
+  /// Whether the tokenizer puts a space before each text.
+  package var spacePrefix = false
+  /// Whether the vocabulary says that each text ends with the token that ends one.
+  package var addsEnd = false
 
   package init() {}
 
@@ -66,7 +72,8 @@ package struct TinyModel {
       gguf_set_val_u32(file, "\(a).attention.value_length", UInt32(head))
     case .qwen2, .llama: break
     }
-    ByteTokenizer.write(file, vocabulary: vocabulary)
+    ByteTokenizer.write(file, vocabulary: vocabulary, control: controlTokens, spacePrefix: spacePrefix)
+    if addsEnd { gguf_set_val_bool(file, "tokenizer.ggml.add_eos_token", true) }
     if let chatTemplate { gguf_set_val_str(file, "tokenizer.chat_template", chatTemplate) }
 
     var tensors: [(name: String, shape: [Int], matrix: Bool)] = [

@@ -96,6 +96,8 @@ extension NamedOptions {
         throw LadderError(
           .usage, "no option is called \(name); take \(fields.map(\.name).sorted().joined(separator: ", "))")
       }
+      // Null, or nothing behind the name: not given.
+      if try container.decodeNil(forKey: key) { continue }
       guard let scalar = try? container.decode(PlainValue.self, forKey: key) else {
         throw LadderError(.data, "\(name) is not a plain value")
       }

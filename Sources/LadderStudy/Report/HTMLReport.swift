@@ -2,6 +2,7 @@
 public struct HTMLReport: Sendable {
   public let title: String
   private var body = ""
+  private var style = ""
 
   public init(title: String) { self.title = title }
 
@@ -19,6 +20,14 @@ public struct HTMLReport: Sendable {
 
   public mutating func add(paragraph: String) { body += "<p>\(LineChart.escaped(paragraph))</p>\n" }
 
+  public mutating func add(heading: String) { body += "<h2>\(LineChart.escaped(heading))</h2>\n" }
+
+  /// Rules beside the page's own.
+  mutating func add(style rules: String) { style += rules + "\n" }
+
+  /// What is HTML already.
+  mutating func add(html: String) { body += html }
+
   public var html: String {
     """
     <!doctype html>
@@ -32,7 +41,7 @@ public struct HTMLReport: Sendable {
     table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
     th, td { border-bottom: 1px solid #ddd; padding: 4px 9px; text-align: left; white-space: nowrap; }
     figure { margin: 1.5em 0; } svg { max-width: 100%; height: auto; }
-    </style>
+    \(style)    </style>
     </head>
     <body>
     <h1>\(LineChart.escaped(title))</h1>

@@ -13,6 +13,7 @@ extension SideConfiguration.Precision: ExpressibleByArgument {}
 extension Switch: ExpressibleByArgument {}
 extension Overlong: ExpressibleByArgument {}
 extension Objective: ExpressibleByArgument {}
+extension EarlierTurns: ExpressibleByArgument {}
 extension PreferenceSettings.Loss: ExpressibleByArgument {}
 extension Schedule: ExpressibleByArgument {}
 extension HeadMode: ExpressibleByArgument {}

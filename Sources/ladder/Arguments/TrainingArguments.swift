@@ -10,8 +10,16 @@ struct TrainingArguments: ParsableArguments {
   @Option(help: ArgumentHelp("Tokens of the longest sample (default 1024).", valueName: "T")) var maxLength: Int?
   @Option(
     help: ArgumentHelp(
-      "What becomes of a longer sample: trim (its prompt's start is cut; default) or drop.", valueName: "what"))
+      "What becomes of a longer sample: trim (a prompt's start and a conversation's oldest turns are cut, a text is "
+        + "taken in pieces; default) or drop.", valueName: "what"))
   var overlong: Overlong?
+  @OptionGroup var chat: ChatArguments
+  @Option(
+    help: ArgumentHelp(
+      "Turns that the chat template renders otherwise once others follow: separate (each is learned in a view of its "
+        + "own; default) or omit.",
+      valueName: "what"))
+  var earlierTurns: EarlierTurns?
   @Option(
     help: ArgumentHelp(
       """
@@ -67,6 +75,9 @@ struct TrainingArguments: ParsableArguments {
     var options = TrainingOptions()
     options.method = method.options
     options.epochs = epochs
+    options.chatTemplate = chat.chatTemplate
+    options.chatTemplateOptions = chat.chatTemplateOptions
+    options.earlierTurns = earlierTurns
     options.steps = steps
     options.maxLength = maxLength
     options.overlong = overlong

@@ -1,0 +1,101 @@
+#include "CChat.h"
+
+#include <llama-common/chat-auto-parser.h>
+#include <llama-common/chat.h>
+#include <llama-common/log.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+struct ladder_chat {
+  common_chat_templates_ptr templates;
+  // Whether llama.cpp changes the messages for this template before it renders them; the second for the one for tools.
+  bool specialised[2] = {false, false};
+  bool has_tool_template = false;
+};
+
+namespace {
+
+char *copied(const std::string &text) {
+  char *result = static_cast<char *>(std::malloc(text.size() + 1));
+  if (result) {
+    std::memcpy(result, text.data(), text.size());
+    result[text.size()] = 0;
+  }
+  return result;
+}
+
+bool is_specialised(const std::string &source) {
+  try {
+    common_chat_template own(source, "", "");
+    autoparser::generation_params parameters;
+    parameters.messages = common_json::parse("[{\"role\":\"user\",\"content\":\"a\"}]");
+    return common_chat_try_specialized_template(own, source, parameters).has_value();
+  } catch (const std::exception &) {
+    // A template for which llama.cpp has code of its own, and which refuses this conversation.
+    return true;
+  }
+}
+
+// llama.cpp's own notes on templates go to standard error; errors are returned.
+void silence() {
+  static std::once_flag once;
+  std::call_once(once, [] { common_log_set_verbosity_thold(-1); });
+}
+
+}  // namespace
+
+ladder_chat *ladder_chat_open(const llama_model *model, const char *source, char **error) {
+  silence();
+  try {
+    auto chat = std::make_unique<ladder_chat>();
+    chat->templates = common_chat_templates_init(model, source ? source : "");
+    if (!common_chat_templates_was_explicit(chat->templates.get())) {
+      *error = copied("");
+      return nullptr;
+    }
+    const std::string tools = common_chat_templates_source(chat->templates.get(), "tool_use");
+    chat->specialised[0] = is_specialised(common_chat_templates_source(chat->templates.get()));
+    chat->has_tool_template = !tools.empty();
+    chat->specialised[1] = chat->has_tool_template ? is_specialised(tools) : chat->specialised[0];
+    return chat.release();
+  } catch (const std::exception &failure) {
+    *error = copied(failure.what());
+    return nullptr;
+  }
+}
+
+void ladder_chat_close(ladder_chat *chat) { delete chat; }
+
+const char *ladder_chat_source(const ladder_chat *chat, bool tools) {
+  if (tools && !chat->has_tool_template) return nullptr;
+  static thread_local std::string text;
+  text = common_chat_templates_source(chat->templates.get(), tools ? "tool_use" : "");
+  return text.c_str();
+}
+
+char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *length, char **error) {
+  try {
+    const common_json json = common_json::parse(request);
+    common_chat_templates_inputs inputs;
+    inputs.messages = common_chat_msgs_parse_oaicompat(json.at("messages"));
+    if (json.contains("tools")) inputs.tools = common_chat_tools_parse_oaicompat(json.at("tools"));
+    if (json.contains("options")) {
+      for (const auto &[name, value] : json.at("options").items()) inputs.chat_template_kwargs[name] = value.dump();
+    }
+    const auto thinking = inputs.chat_template_kwargs.find("enable_thinking");
+    if (thinking != inputs.chat_template_kwargs.end()) inputs.enable_thinking = thinking->second != "false";
+    inputs.add_generation_prompt = json.at("open").get<bool>();
+    // The parser of answers, which llama.cpp would make from each template anew, is not needed to render.
+    inputs.force_pure_content = !chat->specialised[inputs.tools.empty() ? 0 : 1];
+    const std::string text = common_chat_templates_apply(chat->templates.get(), inputs).prompt;
+    *length = text.size();
+    return copied(text);
+  } catch (const std::exception &failure) {
+    *error = copied(failure.what());
+    return nullptr;
+  }
+}
+
+void ladder_chat_free_text(char *text) { std::free(text); }

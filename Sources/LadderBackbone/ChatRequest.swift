@@ -1,0 +1,76 @@
+import Foundation
+import LadderCore
+import LadderData
+
+/// A conversation as the template's engine takes it.
+struct ChatRequest {
+  let json: String
+  private let opensAnswer: Bool
+
+  /// - Parameter marked: what is done to each text that somebody wrote.
+  init(
+    _ conversation: Conversation, options: [String: String], opensAnswer: Bool, marked: (String) -> String
+  ) throws {
+    self.opensAnswer = opensAnswer
+    func text(_ value: String) throws -> String {
+      String(decoding: try JSONEncoder().encode(marked(value)), as: UTF8.self)
+    }
+    let messages = try conversation.messages.map { message in
+      var members = ["\"role\": \(try text(message.role))", "\"content\": \(try text(message.content))"]
+      if let reasoning = message.reasoning { members.append("\"reasoning_content\": \(try text(reasoning))") }
+      if !message.toolCalls.isEmpty {
+        let calls = try message.toolCalls.map { call in
+          let id = try call.id.map { "\"id\": \(try text($0)), " } ?? ""
+          return "{\(id)\"type\": \"function\", \"function\": {\"name\": \(try text(call.name)), "
+            + "\"arguments\": \(try text(call.arguments))}}"
+        }
+        members.append("\"tool_calls\": [\(calls.joined(separator: ", "))]")
+      }
+      if let id = message.toolCallID { members.append("\"tool_call_id\": \(try text(id))") }
+      if let name = message.name { members.append("\"name\": \(try text(name))") }
+      return "{\(members.joined(separator: ", "))}"
+    }
+    var members = ["\"messages\": [\(messages.joined(separator: ", "))]", "\"open\": \(opensAnswer)"]
+    if let tools = conversation.tools { members.append("\"tools\": \(marked(tools))") }
+    let all = options.merging(conversation.templateOptions) { $1 }
+    if !all.isEmpty {
+      let pairs = try all.sorted { $0.key < $1.key }.map {
+        "\(String(decoding: try JSONEncoder().encode($0.key), as: UTF8.self)): \($0.value)"
+      }
+      members.append("\"options\": {\(pairs.joined(separator: ", "))}")
+    }
+    json = "{\(members.joined(separator: ", "))}"
+  }
+
+  /// A template says nothing of what it does not know: what was written has to be in what the model reads.
+  /// - Throws: `data` with the name of the key that is left out.
+  func requireWhole(in rendered: [UInt8], _ conversation: Conversation) throws {
+    let text = String(decoding: rendered, as: UTF8.self)
+    func missing(_ key: String, _ what: String) -> LadderError {
+      LadderError(
+        .data,
+        "the model's chat template leaves out \"\(key)\" (\(what)); remove it, or pass a `chatTemplate` that has it")
+    }
+    for message in conversation.messages where ["system", "developer", "user"].contains(message.role) {
+      let content = message.content.trimmingCharacters(in: .whitespacesAndNewlines)
+      if !text.contains(content) { throw missing("content", "of role \(message.role)") }
+    }
+    for call in conversation.messages.flatMap(\.toolCalls) where !text.contains(call.name) {
+      throw missing("tool_calls", "the call of \(call.name)")
+    }
+    if let tools = conversation.tools, let list = try? JSONSerialization.jsonObject(with: Data(tools.utf8)) as? [Any] {
+      for case let tool as [String: Any] in list {
+        guard let function = tool["function"] as? [String: Any], let name = function["name"] as? String else {
+          continue
+        }
+        if !text.contains(name) { throw missing("tools", "the tool \(name)") }
+      }
+    }
+    // Thinking of earlier turns may be left out; that of the last is what the model is to write.
+    if let last = conversation.messages.last, let reasoning = last.reasoning, !opensAnswer,
+      !text.contains(reasoning.trimmingCharacters(in: .whitespacesAndNewlines))
+    {
+      throw missing("reasoning_content", "of the last turn")
+    }
+  }
+}

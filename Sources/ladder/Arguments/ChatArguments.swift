@@ -1,0 +1,23 @@
+import ArgumentParser
+import Ladder
+
+/// How conversations are rendered.
+struct ChatArguments: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "A Jinja template for conversations in place of the model's own (a run keeps the one it was trained with).",
+      valueName: "file"),
+    completion: .file())
+  var chatTemplate: String?
+  @Option(
+    help: ArgumentHelp(
+      "What the template is given by name, e.g. '{\"enable_thinking\": false}'; a sample's \"chat_template_kwargs\" win.",
+      valueName: "json"))
+  var chatTemplateOptions: String?
+
+  /// Sets what the command line gives; otherwise a run's own settings stay.
+  func apply(to backbone: Backbone) throws {
+    guard let settings = try ChatSettings(templatePath: chatTemplate, options: chatTemplateOptions) else { return }
+    backbone.useChatTemplate(settings.template, options: settings.options ?? [:])
+  }
+}

@@ -1,0 +1,124 @@
+import ArgumentParser
+import Foundation
+import Ladder
+import LadderStudy
+
+struct DataCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "data",
+    abstract: "Show how a model reads samples: their tokens, what is learned of them, and how long they are.",
+    discussion: """
+      Learned tokens stand on green on a terminal, elsewhere between ⟦ and ⟧; control tokens are blue. Only the model's
+      tokenizer and chat template are loaded. What training would refuse is refused here too.
+      """)
+
+  @Option(help: ArgumentHelp("The model.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"]))
+  var model: String
+  @Option(help: ArgumentHelp("Samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"]))
+  var data: String
+  @Option(help: ArgumentHelp("Samples to show.", valueName: "N")) var show = 3
+  @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 1024
+  @Option(help: ArgumentHelp("What becomes of a longer sample.", valueName: "what")) var overlong = Overlong.trim
+  @Option(help: ArgumentHelp("Turns that the chat template rewrites later.", valueName: "what"))
+  var earlierTurns = EarlierTurns.separate
+  @OptionGroup var chat: ChatArguments
+  @Option(
+    help: ArgumentHelp("Write a page with all of it too.", valueName: "file.html"),
+    completion: .file(extensions: ["html"]))
+  var html: String?
+
+  func run() async throws {
+    guard (2...1 << 30).contains(maxLength), show >= 0 else {
+      throw LadderError(.usage, "--max-length must be 2 to \(1 << 30), --show 0 or more")
+    }
+    let samples = try Sample.load(data)
+    let report = try await interruptible { [self] in
+      let vocabulary = try ModelVocabulary(path: model)
+      if let settings = try ChatSettings(templatePath: chat.chatTemplate, options: chat.chatTemplateOptions) {
+        vocabulary.useChatTemplate(settings.template, options: settings.options ?? [:])
+      }
+      let encoder = SampleEncoder(vocabulary, maxLength: maxLength, overlong: overlong, earlierTurns: earlierTurns)
+      return try DataReport(samples, name: data, encoder: encoder, tokenizer: vocabulary, show: show) { done in
+        Terminal.progress("\(done) of \(samples.count) samples")
+      }
+    }
+    Terminal.finishLine()
+    for view in report.views { print(view) }
+    summarise(report)
+    if let html {
+      do {
+        try report.html(model: URL(fileURLWithPath: model).lastPathComponent).write(
+          toFile: html, atomically: true, encoding: .utf8)
+      } catch { throw LadderError(.inputOutput, "cannot write \(html)") }
+      Terminal.note("the page is \(html)")
+    }
+  }
+
+  private func print(_ view: DataReport.SampleView) {
+    Terminal.output(
+      "sample \(view.number)"
+        + (view.notes.isEmpty ? "" : ": " + Terminal.flags(in: view.notes.joined(separator: "; "))))
+    for sequence in view.sequences {
+      Terminal.output(Self.isInteractive ? coloured(sequence) : bracketed(sequence))
+      Terminal.output("")
+    }
+  }
+
+  private static let isInteractive = isatty(STDOUT_FILENO) != 0
+
+  /// Each token on a shade of its own, so that one is told from the next.
+  private func coloured(_ tokens: [DataReport.Token]) -> String {
+    tokens.enumerated().map { place, token in
+      let background =
+        token.isLearned ? (place % 2 == 0 ? "48;5;22" : "48;5;28") : (place % 2 == 0 ? "48;5;236" : "48;5;239")
+      let colour = token.isControl ? "38;5;117;1" : token.isLearned ? "38;5;231" : "38;5;250"
+      // A line's colour ends with it.
+      let lines = Self.visible(token.text).split(separator: "\n", omittingEmptySubsequences: false)
+      return lines.map { "\u{1B}[\(background);\(colour)m\($0)\u{1B}[0m" }.joined(separator: "\n")
+    }.joined()
+  }
+
+  private func bracketed(_ tokens: [DataReport.Token]) -> String {
+    var result = "", isOpen = false
+    for token in tokens {
+      if token.isLearned != isOpen { result += token.isLearned ? "⟦" : "⟧" }
+      isOpen = token.isLearned
+      result += Self.visible(token.text)
+    }
+    return result + (isOpen ? "⟧" : "")
+  }
+
+  /// With what a terminal would act on as signs.
+  private static func visible(_ text: String) -> String {
+    String(
+      String.UnicodeScalarView(
+        text.unicodeScalars.flatMap { scalar -> [Unicode.Scalar] in
+          switch scalar.value {
+          case 0x0A: ["⏎", "\n"]
+          case 0..<0x20, 0x7F: [Unicode.Scalar(scalar.value == 0x7F ? 0x2421 : 0x2400 + scalar.value) ?? "·"]
+          default: [scalar]
+          }
+        }))
+  }
+
+  private func summarise(_ report: DataReport) {
+    Terminal.output(
+      "\(report.samples) samples, \(report.sequences) sequences, \(Terminal.count(report.tokens)) tokens, "
+        + "\(Terminal.count(report.learned)) learned")
+    Terminal.output(
+      "lengths: half up to \(report.length(at: 0.5)), nine of ten up to \(report.length(at: 0.9)), "
+        + "all up to \(report.length(at: 1))")
+    let bins = report.histogram(), most = bins.map(\.sequences).max() ?? 1
+    let width = String(bins.last?.range.upperBound ?? 0).count
+    for bin in bins {
+      let edges = [bin.range.lowerBound, bin.range.upperBound - 1].map {
+        String(repeating: " ", count: max(0, width - String($0).count)) + String($0)
+      }
+      Terminal.output("  \(edges[0])–\(edges[1])  \(DataReport.bar(bin.sequences, of: most)) \(bin.sequences)")
+    }
+    for note in report.notes { Terminal.output(Terminal.flags(in: note)) }
+    for (number, notes) in report.changed.prefix(20) {
+      Terminal.output("  sample \(number): \(Terminal.flags(in: notes.joined(separator: "; ")))")
+    }
+  }
+}

@@ -1,0 +1,16 @@
+# What bootstrap and gpu-check build of llama.cpp: sourced by both.
+
+# Flags of CMake beside those of the kind of build.
+llama_flags=(
+  -DCMAKE_BUILD_TYPE=Release -DGGML_OPENMP=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_COMMON=ON -DLLAMA_BUILD_TESTS=OFF
+  -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF
+  -DCMAKE_INSTALL_LIBDIR=lib
+)
+
+# llama.cpp installs no header of its common library, and no static one.
+install_common() {  # SOURCE BUILD PREFIX
+  mkdir -p "$3/include/llama-common/jinja"
+  cp "$1"/common/*.h "$3/include/llama-common/"
+  cp "$1"/common/jinja/*.h "$3/include/llama-common/jinja/"
+  find "$2" \( -name 'libllama-common*.a' -o -name 'libcpp-httplib.a' \) -exec cp {} "$3/lib/" \;
+}
