@@ -7,10 +7,17 @@ llama_flags=(
   -DCMAKE_INSTALL_LIBDIR=lib
 )
 
+# Of the common library what templates need: what the tools alone use takes as long to compile as the rest.
+trim_common() {  # SOURCE
+  sed -i.all -E '/^ +(arg|console|debug|download|hf-cache|imatrix-loader|preset)\.(cpp|h)$/d; /cpp-httplib/d' \
+    "$1/common/CMakeLists.txt"
+  sed -i.all '/cpp-httplib/d' "$1/vendor/CMakeLists.txt"
+}
+
 # llama.cpp installs no header of its common library, and no static one.
 install_common() {  # SOURCE BUILD PREFIX
   mkdir -p "$3/include/llama-common/jinja"
   cp "$1"/common/*.h "$3/include/llama-common/"
   cp "$1"/common/jinja/*.h "$3/include/llama-common/jinja/"
-  find "$2" \( -name 'libllama-common*.a' -o -name 'libcpp-httplib.a' \) -exec cp {} "$3/lib/" \;
+  find "$2" -name 'libllama-common*.a' -exec cp {} "$3/lib/" \;
 }

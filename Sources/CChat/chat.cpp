@@ -38,6 +38,19 @@ bool is_specialised(const std::string &source) {
   }
 }
 
+bool ends_with_answer(const std::vector<common_chat_msg> &messages) {
+  return !messages.empty() && messages.back().role == "assistant" && messages.back().tool_calls.empty();
+}
+
+// GPT-OSS ends its answer with <|return|>, as its template writes the last one; for inference llama.cpp puts <|end|>
+// there, with which earlier answers end.
+void restore_return(std::string &text, const std::string &source) {
+  const std::string end = "<|end|>";
+  if (source.find("<|channel|>") == std::string::npos || source.find("<|return|>") == std::string::npos) return;
+  if (text.size() < end.size() || text.compare(text.size() - end.size(), end.size(), end) != 0) return;
+  text.replace(text.size() - end.size(), end.size(), "<|return|>");
+}
+
 // llama.cpp's own notes on templates go to standard error; errors are returned.
 void silence() {
   static std::once_flag once;
@@ -89,7 +102,10 @@ char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *l
     inputs.add_generation_prompt = json.at("open").get<bool>();
     // The parser of answers, which llama.cpp would make from each template anew, is not needed to render.
     inputs.force_pure_content = !chat->specialised[inputs.tools.empty() ? 0 : 1];
-    const std::string text = common_chat_templates_apply(chat->templates.get(), inputs).prompt;
+    std::string text = common_chat_templates_apply(chat->templates.get(), inputs).prompt;
+    if (!inputs.add_generation_prompt && chat->specialised[0] && ends_with_answer(inputs.messages)) {
+      restore_return(text, common_chat_templates_source(chat->templates.get()));
+    }
     *length = text.size();
     return copied(text);
   } catch (const std::exception &failure) {

@@ -42,6 +42,14 @@ package struct Tokenizer: @unchecked Sendable {
   }
 
   private func tokens(_ utf8: UnsafeRawBufferPointer, special: Bool) -> [Int32] {
+    guard llama_vocab_type(vocabulary) == LLAMA_VOCAB_TYPE_BPE else { return run(utf8, special: special) }
+    return TokenizerStack.cuts(utf8).flatMap { range in
+      let piece = UnsafeRawBufferPointer(rebasing: utf8[range])
+      return TokenizerStack.with(matchOf: TokenizerStack.match(in: piece)) { run(piece, special: special) }
+    }
+  }
+
+  private func run(_ utf8: UnsafeRawBufferPointer, special: Bool) -> [Int32] {
     let bytes = utf8.bindMemory(to: CChar.self)
     if bytes.isEmpty { return [] }
     var capacity = bytes.count + 8

@@ -228,6 +228,36 @@ public struct RandomModel: Sendable {
 
 /// A tokenizer with a token for every byte: any text tokenises; the rest of the vocabulary is filler.
 package enum ByteTokenizer {
+  /// A byte-pair tokenizer whose text is split by the rules of that name; one merge, "ab".
+  package static func writePairs(_ file: OpaquePointer, vocabulary: Int, rules: String, control: [String] = []) {
+    let plain = Set(33...126).union(161...172).union(174...255)
+    var extra = 255
+    let letters = (0..<256).map { byte -> String in
+      if !plain.contains(byte) { extra += 1 }
+      return String(UnicodeScalar(UInt32(plain.contains(byte) ? byte : extra)).map(Character.init) ?? "?")
+    }
+    var tokens = letters + ["ab", "<s>", "</s>"] + control
+    var types = [Int32](repeating: 1, count: 257) + [3, 3] + control.map { _ in 3 }
+    while tokens.count < vocabulary {
+      tokens.append("filler\(tokens.count)")
+      types.append(1)
+    }
+    gguf_set_val_str(file, "tokenizer.ggml.model", "gpt2")
+    gguf_set_val_str(file, "tokenizer.ggml.pre", rules)
+    setTexts(file, "tokenizer.ggml.tokens", tokens)
+    setTexts(file, "tokenizer.ggml.merges", ["a b"])
+    gguf_set_arr_data(file, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types, types.count)
+    gguf_set_val_u32(file, "tokenizer.ggml.bos_token_id", 257)
+    gguf_set_val_u32(file, "tokenizer.ggml.eos_token_id", 258)
+  }
+
+  private static func setTexts(_ file: OpaquePointer, _ key: String, _ texts: [String]) {
+    let pointers = texts.map { UnsafePointer<CChar>(strdup($0)) }
+    defer { pointers.forEach { free(UnsafeMutablePointer(mutating: $0)) } }
+    var list = pointers
+    gguf_set_arr_str(file, key, &list, list.count)
+  }
+
   /// - Parameters:
   ///   - control: names of control tokens beside those that begin and end a text.
   ///   - spacePrefix: whether a space is put before each text.
@@ -245,10 +275,7 @@ package enum ByteTokenizer {
       scores.append(-1e4)
     }
     gguf_set_val_str(file, "tokenizer.ggml.model", "llama")
-    let pointers = tokens.map { UnsafePointer<CChar>(strdup($0)) }
-    defer { pointers.forEach { free(UnsafeMutablePointer(mutating: $0)) } }
-    var list = pointers
-    gguf_set_arr_str(file, "tokenizer.ggml.tokens", &list, list.count)
+    setTexts(file, "tokenizer.ggml.tokens", tokens)
     gguf_set_arr_data(file, "tokenizer.ggml.scores", GGUF_TYPE_FLOAT32, scores, scores.count)
     gguf_set_arr_data(file, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types, types.count)
     gguf_set_val_u32(file, "tokenizer.ggml.bos_token_id", 1)

@@ -26,6 +26,7 @@ struct DataCommand: AsyncParsableCommand {
     help: ArgumentHelp("Write a page with all of it too.", valueName: "file.html"),
     completion: .file(extensions: ["html"]))
   var html: String?
+  @Flag(help: "Print a JSON object for each sample shown, and one for all.") var json = false
 
   func run() async throws {
     guard (2...1 << 30).contains(maxLength), show >= 0 else {
@@ -43,8 +44,13 @@ struct DataCommand: AsyncParsableCommand {
       }
     }
     Terminal.finishLine()
-    for view in report.views { print(view) }
-    summarise(report)
+    if json {
+      for view in report.views { Terminal.output(try Terminal.json(SampleLine(view))) }
+      Terminal.output(try Terminal.json(Summary(report)))
+    } else {
+      for view in report.views { print(view) }
+      summarise(report)
+    }
     if let html {
       do {
         try report.html(model: URL(fileURLWithPath: model).lastPathComponent).write(
@@ -120,5 +126,42 @@ struct DataCommand: AsyncParsableCommand {
     for (number, notes) in report.changed.prefix(20) {
       Terminal.output("  sample \(number): \(Terminal.flags(in: notes.joined(separator: "; ")))")
     }
+  }
+}
+
+/// A sample's tokens as a line of JSON.
+private struct SampleLine: Encodable {
+  struct Sequence: Encodable {
+    let tokens: [Int32]
+    /// Places of the tokens that are learned.
+    let learned: [Int]
+  }
+  let sample: Int
+  let sequences: [Sequence]
+  let notes: [String]
+
+  init(_ view: DataReport.SampleView) {
+    sample = view.number
+    sequences = view.sequences.map { tokens in
+      Sequence(tokens: tokens.map(\.id), learned: tokens.indices.filter { tokens[$0].isLearned })
+    }
+    notes = view.notes.map { Terminal.flags(in: $0) }
+  }
+}
+
+/// The counts of all samples as a line of JSON.
+private struct Summary: Encodable {
+  let data: String
+  let samples, sequences, tokens, learned, longest: Int
+  let notes: [String]
+
+  init(_ report: DataReport) {
+    data = report.name
+    samples = report.samples
+    sequences = report.sequences
+    tokens = report.tokens
+    learned = report.learned
+    longest = report.length(at: 1)
+    notes = report.notes.map { Terminal.flags(in: $0) }
   }
 }

@@ -10,6 +10,7 @@ struct Inspect: ParsableCommand {
     help: ArgumentHelp("A GGUF file, a run's folder or a cache's.", valueName: "file|run|cache"), completion: .file())
   var path: String?
   @Flag(help: "List every tensor.") var tensors = false
+  @Flag(help: "Show the whole chat template, not only how it renders a conversation.") var template = false
   @Flag(help: "List the devices that this build can run on.") var devices = false
 
   func run() throws {
@@ -80,10 +81,30 @@ struct Inspect: ParsableCommand {
     }
     table([("types", types.map { "\($0.key) \(Terminal.bytes($0.value))" }.joined(separator: ", "))])
     table(file.metadata.keys.sorted().compactMap { key in file.metadata[key].map { (key, abridged($0.description)) } })
+    showTemplate(file)
     if tensors {
       for tensor in file.tensors {
         Terminal.output("\(tensor.name)\t\(tensor.type)\t[\(tensor.shape.map(String.init).joined(separator: ", "))]")
       }
+    }
+  }
+
+  /// The chat template, by what it makes of a conversation.
+  private func showTemplate(_ file: GGUFFile) {
+    guard file.metadata["tokenizer.chat_template"] != nil else { return }
+    do {
+      let chat = try ModelVocabulary(path: file.path).chatTemplate()
+      if template {
+        Terminal.output("\nchat template:\n" + chat.source)
+        if let tools = chat.toolSource { Terminal.output("\nchat template with tools:\n" + tools) }
+      }
+      let turns = [("user", "Is it cold?"), ("assistant", "It is."), ("user", "And there?")]
+      let conversation = Conversation(turns.map { ChatMessage(role: $0, content: $1) })
+      Terminal.output("\na conversation, up to where the assistant answers:")
+      Terminal.output(try chat.render(conversation, opensAnswer: true))
+    } catch {
+      Terminal.output(
+        "\nthe chat template renders no conversation: " + Terminal.flags(in: LadderError(any: error).message))
     }
   }
 

@@ -65,6 +65,18 @@ import Testing
     #expect(tokenizer.tokens(text, beginning: true).first == tokenizer.beginning)
   }
 
+  /// The regular expressions by which llama.cpp splits text call themselves once a character.
+  @Test(arguments: ["deepseek-llm", "falcon", "gpt-2", "qwen35"], ["a", "7", " ", "\n", "é", "."])
+  func aLongRunOfOneCharacterIsTokenised(_ rules: String, _ character: String) async throws {
+    let path = try folder.model { $0.pairRules = rules }
+    let tokenizer = try Backbone(path: path, threads: 1, device: "CPU").tokenizer
+    let text = String(repeating: character, count: 40_000) + "ab"
+    // On a thread of the pool, whose stack is small.
+    let tokens = await Task.detached { tokenizer.tokens(text) }.value
+    #expect(tokenizer.text(tokens) == text)
+    #expect(tokens.last == 256)
+  }
+
   @Test func chatTemplateRenders() throws {
     let path = try folder.model {
       $0.chatTemplate =

@@ -24,6 +24,8 @@ package struct TinyModel {
   package var type = GGML_TYPE_Q8_0
   package var seed: UInt64 = 1
   package var chatTemplate: String?
+  /// A byte-pair tokenizer with these rules of splitting, instead of one of bytes.
+  package var pairRules: String?
   /// Control tokens beside those that begin and end a text.
   package var controlTokens: [String] = []
   /// Whether the tokenizer puts a space before each text.
@@ -72,7 +74,11 @@ package struct TinyModel {
       gguf_set_val_u32(file, "\(a).attention.value_length", UInt32(head))
     case .qwen2, .llama: break
     }
-    ByteTokenizer.write(file, vocabulary: vocabulary, control: controlTokens, spacePrefix: spacePrefix)
+    if let pairRules {
+      ByteTokenizer.writePairs(file, vocabulary: vocabulary, rules: pairRules, control: controlTokens)
+    } else {
+      ByteTokenizer.write(file, vocabulary: vocabulary, control: controlTokens, spacePrefix: spacePrefix)
+    }
     if addsEnd { gguf_set_val_bool(file, "tokenizer.ggml.add_eos_token", true) }
     if let chatTemplate { gguf_set_val_str(file, "tokenizer.chat_template", chatTemplate) }
 

@@ -4,8 +4,9 @@ import LadderData
 /// How a model reads samples: their tokens, which of them are learned, their lengths, and what does not go through as it
 /// was written.
 public struct DataReport: Sendable {
-  /// A run of tokens of one kind.
+  /// A token of a sample.
   public struct Token: Sendable, Equatable {
+    public var id: Int32
     /// The token's text; a part of a character stands as U+FFFD.
     public var text: String
     public var isLearned: Bool
@@ -92,7 +93,7 @@ public struct DataReport: Sendable {
     let rows = Set(sample.lossRows), all = sample.tokens + sample.targets.suffix(1)
     return all.enumerated().map { place, token in
       Token(
-        text: String(decoding: tokenizer.bytes(of: token), as: UTF8.self), isLearned: rows.contains(place - 1),
+        id: token, text: String(decoding: tokenizer.bytes(of: token), as: UTF8.self), isLearned: rows.contains(place - 1),
         isControl: tokenizer.isControl(token))
     }
   }
