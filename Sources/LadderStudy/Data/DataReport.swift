@@ -93,7 +93,8 @@ public struct DataReport: Sendable {
     let rows = Set(sample.lossRows), all = sample.tokens + sample.targets.suffix(1)
     return all.enumerated().map { place, token in
       Token(
-        id: token, text: String(decoding: tokenizer.bytes(of: token), as: UTF8.self), isLearned: rows.contains(place - 1),
+        id: token, text: String(decoding: tokenizer.bytes(of: token), as: UTF8.self),
+        isLearned: rows.contains(place - 1),
         isControl: tokenizer.isControl(token))
     }
   }
