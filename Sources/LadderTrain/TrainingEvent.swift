@@ -4,6 +4,8 @@ public enum TrainingEvent: Sendable {
   case stage(String)
   /// Samples that did not go through whole.
   case samples(kept: Int, trimmed: Int, dropped: Int)
+  /// What a user should know, in a line.
+  case note(String)
   /// The run continues from a checkpoint.
   case resumed(step: Int)
   case step(TrainingStep)

@@ -61,6 +61,9 @@ struct Evaluate: AsyncParsableCommand {
       settings.preference = preference
     }
     let backbone = try options.load(cache: cache)
+    for note in [try adapter?.note(), try settings.cache?.note(on: backbone)] {
+      if let note { Terminal.note(note) }
+    }
     let final = settings
     let result = try await interruptible {
       try LadderModel(backbone, adapter: adapter).evaluate(samples, name: name, options: final) { done, total in

@@ -99,6 +99,7 @@ struct Train: AsyncParsableCommand {
         trimmed > 0 ? "\(trimmed) trimmed to --max-length" : nil, dropped > 0 ? "\(dropped) dropped as too long" : nil,
       ].compactMap { $0 }
       Terminal.note("\(kept) samples" + (changes.isEmpty ? "" : " (" + changes.joined(separator: ", ") + ")"))
+    case .note(let text): Terminal.note(text)
     case .resumed(let step): Terminal.note("resuming after step \(step)")
     case .step(let s):
       Terminal.progress(

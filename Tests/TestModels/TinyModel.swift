@@ -24,6 +24,8 @@ package struct TinyModel {
   package var type = GGML_TYPE_Q8_0
   package var seed: UInt64 = 1
   package var chatTemplate: String?
+  /// More of the metadata.
+  package var texts: [String: String] = [:]
 
   package init() {}
 
@@ -67,6 +69,7 @@ package struct TinyModel {
     case .qwen2, .llama: break
     }
     ByteTokenizer.write(file, vocabulary: vocabulary)
+    for (key, text) in texts { gguf_set_val_str(file, key, text) }
     if let chatTemplate { gguf_set_val_str(file, "tokenizer.chat_template", chatTemplate) }
 
     var tensors: [(name: String, shape: [Int], matrix: Bool)] = [
