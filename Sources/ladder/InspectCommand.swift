@@ -77,6 +77,7 @@ struct Inspect: ParsableCommand {
         "GGUF version \(file.version), \(Terminal.bytes(file.bytes))"
           + (file.parts.count > 1 ? " in \(file.parts.count) files" : "")
       ),
+      ("fingerprint", try file.fingerprint().text),
       ("tensors", "\(file.tensors.count), \(Terminal.count(parameters)) numbers"),
     ])
     let types = Dictionary(grouping: file.tensors, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.sorted {

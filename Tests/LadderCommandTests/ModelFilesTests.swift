@@ -1,4 +1,5 @@
 import Foundation
+import LadderBackbone
 import TestModels
 import Testing
 
@@ -54,6 +55,7 @@ import Testing
     for path in paths {
       #expect(try plan(path) == wanted)
       let shown = try Command.run(["inspect", path, "--tensors"], in: folder)
+      #expect(shown.output.contains(try GGUFFile(path: whole).fingerprint().text))
       #expect(shown.output.contains("in 2 files") && shown.output.contains("blk.3.ffn_down.weight"), "\(shown.output)")
     }
     try FileManager.default.removeItem(atPath: paths[1])

@@ -24,7 +24,7 @@ import Testing
     var taken = 0, refused = 0
     try Mutations.forEach(of: files, words: Self.words) { bytes in
       try Data(bytes).write(to: URL(fileURLWithPath: path))
-      do {
+      do throws(LadderError) {
         let samples = try Sample.load(path)
         #expect(!samples.isEmpty)
         taken += 1
