@@ -36,7 +36,7 @@ struct GGUFHeader {
     if !headerOnly, let last = tensors.last, last.offset + last.bytes > bytes {
       throw LadderError(
         .data,
-        "\(path) is cut short: it has \(bytes) bytes and \(last.name) ends at \(last.offset + last.bytes); "
+        "\(path) is cut short: it has \(bytes) bytes and \(last.name.shown) ends at \(last.offset + last.bytes); "
           + "fetch the file again")
     }
   }
@@ -81,7 +81,7 @@ private struct Parser {
   var repeatsTokens = false
 
   private func broken(_ why: String) -> LadderError {
-    LadderError(.data, "\(reader.path): the GGUF header is broken (\(why)); fetch the file again")
+    LadderError(.data, "\(reader.path): the GGUF header is broken (\(why.shown)); fetch the file again")
   }
 
   /// No text of a model is longer.
