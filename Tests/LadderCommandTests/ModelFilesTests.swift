@@ -27,7 +27,7 @@ import Testing
   }
 
   /// A run on a model in three files ends with the same bytes as one on the whole, from whichever file.
-  @Test(arguments: [["--init", "backbone", "--rungs", "1,2"], ["--method", "qlora", "--rank", "4"]])
+  @Test(arguments: [["--init", "backbone", "--reduction", "4"], ["--method", "qlora", "--rank", "4"]])
   func trainingOnAModelInSeveralFiles(_ method: [String]) throws {
     let whole = try folder.model("whole.gguf") { $0.architecture = .llama }
     let paths = try SplitModelFiles.write(whole, [0, 20, 19], to: folder.file("model"))

@@ -39,9 +39,9 @@ package enum BaseModelName {
       rest = rest.dropFirst(host.count)
     }
     let isAlone = rest.count == text.count
-    let parts = rest.split(separator: "/", omittingEmptySubsequences: true)
+    let parts = rest.split(separator: "/", omittingEmptySubsequences: false)
     func isName(_ part: Substring) -> Bool {
-      part.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) } && part.first != "."
+      !part.isEmpty && part.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) } && part.first != "."
     }
     guard parts.count >= 2, !isAlone || parts.count == 2, parts.prefix(2).allSatisfy(isName),
       !["datasets", "spaces", "models"].contains(parts[0])
