@@ -41,7 +41,8 @@ package enum BaseModelName {
     let isAlone = rest.count == text.count
     let parts = rest.split(separator: "/", omittingEmptySubsequences: false)
     func isName(_ part: Substring) -> Bool {
-      !part.isEmpty && part.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) } && part.first != "."
+      !part.isEmpty && part.first != "."
+        && part.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) }
     }
     guard parts.count >= 2, !isAlone || parts.count == 2, parts.prefix(2).allSatisfy(isName),
       !["datasets", "spaces", "models"].contains(parts[0])
