@@ -14,7 +14,7 @@ STATIC := --static-swift-stdlib
 endif
 LADDER := .build/release/ladder
 
-.PHONY: help bootstrap build demo test check-templates docs lint format bench study clean
+.PHONY: help bootstrap build demo test check-templates check-peft docs lint format bench study clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,11 @@ check-templates:  ## tokens of conversations against the transformers package, f
 	scripts/bootstrap llama
 	$(MAKE) --no-print-directory build
 	scripts/check-templates $(LADDER)
+
+check-peft:  ## PEFT computes with a QLoRA run's files what Ladder does (installs torch and PEFT into .deps/peft)
+	scripts/bootstrap
+	$(MAKE) --no-print-directory build
+	scripts/check-peft-adapter $(LADDER)
 
 docs: .deps/llama.mk  ## the library's documentation as a site: .build/docs (open it over HTTP)
 	swift package --allow-writing-to-directory .build/docs generate-documentation --target Ladder --target LadderCore \

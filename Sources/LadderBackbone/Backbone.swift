@@ -8,11 +8,13 @@ import LadderCore
 /// Nothing of it is ever trained. Its weights are held once, as the file has them. Several tasks may train, evaluate
 /// and generate on one backbone: their computations take turns.
 public final class Backbone: @unchecked Sendable {
-  /// The model's file.
+  /// The model's file; of a model in several, the first.
   public let path: String
   package let file: GGUFFile
-  /// Tells this model's file from others; see `GGUFFile.fingerprint`.
-  package let fingerprint: String
+  /// Tells this model from others, and in what they differ.
+  package let fingerprints: ModelFingerprint
+  /// The same in one word.
+  package var fingerprint: String { fingerprints.text }
   /// Blocks L.
   public let blocks: Int
   /// Width d of the hidden states.
@@ -48,7 +50,7 @@ public final class Backbone: @unchecked Sendable {
   private init(_ parts: Parts) {
     path = parts.file.path
     file = parts.file
-    fingerprint = parts.fingerprint
+    fingerprints = parts.fingerprints
     blocks = parts.blocks
     width = parts.width
     vocabulary = parts.language.tokenizer.count
@@ -92,7 +94,7 @@ public final class Backbone: @unchecked Sendable {
   /// What a file gives.
   private struct Parts {
     let file: GGUFFile
-    let fingerprint: String
+    let fingerprints: ModelFingerprint
     let engine: Engine
     let owner: ModelOwner
     /// Whether the blocks are loaded too.
@@ -107,7 +109,7 @@ public final class Backbone: @unchecked Sendable {
       try file.requireDecoder()
       engine = try Engine(threads: threads, device: device)
       isWhole = head == nil
-      owner = try ModelLoading.load(path, engine, vocabularyOnly: !isWhole)
+      owner = try ModelLoading.load(file.path, engine, vocabularyOnly: !isWhole)
       language = try ModelVocabulary(owner, path: path)
       guard let blocks = try file.size("block_count"), let width = try file.size("embedding_length") else {
         throw LadderError(
@@ -119,7 +121,7 @@ public final class Backbone: @unchecked Sendable {
         if let head { try Head.load(head, file, engine) } else {
           try Self.head(of: owner, file, engine, blocks: blocks)
         }
-      fingerprint = try file.fingerprint()
+      fingerprints = try file.fingerprint()
     }
 
     static func head(of owner: ModelOwner, _ file: GGUFFile, _ engine: Engine, blocks: Int) throws -> Head {

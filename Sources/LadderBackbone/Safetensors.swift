@@ -113,7 +113,9 @@ package struct Safetensors {
   /// - Throws: `missing`, or `data` where the file is not whole.
   package init(path: String) throws {
     let data = try DurableFile.read(path)
-    func broken(_ why: String) -> LadderError { LadderError(.data, "\(path) is not a whole safetensors file: \(why)") }
+    func broken(_ why: String) -> LadderError {
+      LadderError(.data, "\(path) is not a whole safetensors file: \(why.shown)")
+    }
     guard data.count >= 8 else { throw broken("it has \(data.count) bytes") }
     let length = data.prefix(8).enumerated().reduce(UInt64(0)) { $0 | UInt64($1.element) << (8 * UInt64($1.offset)) }
     guard length <= UInt64(data.count - 8) else { throw broken("its header is cut short") }

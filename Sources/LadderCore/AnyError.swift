@@ -28,4 +28,14 @@ extension LadderError {
 extension String {
   /// Its lines as one.
   package var oneLine: String { split(whereSeparator: \.isNewline).joined(separator: " ") }
+
+  /// A name from a file as it can stand in a message: without control characters, and cut where it is long.
+  package var shown: String {
+    let plain = String(String.UnicodeScalarView(unicodeScalars.prefix(100).map { Self.isControl($0) ? "?" : $0 }))
+    return unicodeScalars.count > 100 ? plain + "…" : plain
+  }
+
+  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    [.control, .format, .lineSeparator, .paragraphSeparator].contains(scalar.properties.generalCategory)
+  }
 }

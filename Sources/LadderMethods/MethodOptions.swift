@@ -25,6 +25,7 @@ public struct MethodOptions: NamedOptions {
   public var dropout: Float?
   public var targets: LoRAConfiguration.Targets?
   public var checkpointing: Switch?
+  public var baseModel: String?
 
   public init() {}
 
@@ -41,7 +42,7 @@ public struct MethodOptions: NamedOptions {
   private static var loraFields: [OptionField<MethodOptions>] {
     [
       .init("rank", \.rank), .init("alpha", \.alpha), .init("dropout", \.dropout), .init("targets", \.targets),
-      .init("checkpointing", \.checkpointing),
+      .init("checkpointing", \.checkpointing), .init("base-model", \.baseModel),
     ]
   }
 
@@ -98,6 +99,7 @@ public struct MethodOptions: NamedOptions {
     assign(&lora.dropout, dropout)
     assign(&lora.targets, targets?.list)
     assign(&lora.checkpointing, checkpointing?.isOn)
+    lora.baseModel = baseModel
     return lora
   }
 }

@@ -46,6 +46,8 @@ public struct RunDirectory: Sendable {
     package var architecture: String
     package var blocks: Int
     package var width: Int
+    /// What the fingerprint is made of; nil where it is of the earlier kind.
+    package var parts: ModelFingerprint? = nil
   }
 
   /// The folder.
@@ -112,17 +114,14 @@ public struct RunDirectory: Sendable {
     try DurableFile.write(manifestPath, json: manifest)
   }
 
+  /// What a user should know of the run.
+  package func note() throws -> String? { ModelFingerprint.note(on: try manifest().backbone.fingerprint, in: path) }
+
   /// Loads what the run trained onto its backbone.
-  /// - Throws: `data` with both fingerprints where the backbone is another one.
+  /// - Throws: `data` with both fingerprints, and with what differs, where the backbone is another one.
   package func predictor(_ backbone: Backbone) throws -> any Predictor {
     let manifest = try manifest()
-    guard manifest.backbone.fingerprint == backbone.fingerprint else {
-      throw LadderError(
-        .data,
-        "\(path) was trained on \(manifest.backbone.name) (fingerprint \(manifest.backbone.fingerprint)), and "
-          + "\(backbone.path) has fingerprint \(backbone.fingerprint); pass the model that it was trained on"
-      )
-    }
+    try manifest.backbone.require(backbone, run: path)
     let weights = FileSet.current(Self.weightsName, in: path)
     guard FileManager.default.fileExists(atPath: weights) else {
       throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with `resume`")

@@ -63,6 +63,9 @@ public struct Trainer: Sendable {
     defer { withExtendedLifetime(lock) {} }
     try run.sweep()
     let earlier = try earlier(run, resume: resume)
+    if let note = earlier.flatMap({ ModelFingerprint.note(on: $0.backbone.fingerprint, in: run.path) }) {
+      report(.note(note))
+    }
 
     report(.stage("tokenising \(samples.count) samples"))
     backbone.use(configuration.chat)
@@ -79,11 +82,12 @@ public struct Trainer: Sendable {
     let lengths = examples.map(\.tokens)
 
     let identity = RunIdentity(
-      encoded, validation: held?.flatMap(\.sequences), cacheFormat: cache?.format(for: backbone))
+      encoded, validation: held?.flatMap(\.sequences), cacheFormat: try cache?.format(for: backbone))
     try refuse(identity.differences(from: earlier?.identity ?? identity))
 
     let longest = (examples + (held ?? [])).flatMap(\.packed).map(\.tokens.count).max() ?? 1
     let store = try cache.map { try $0.open(backbone, rungs: tuning.outline(on: backbone.outline).rungs) }
+    if let note = try cache?.note(on: backbone) { report(.note(note)) }
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: store)
     var cacheNote = CacheNote(store)
     var head = HeadPlan(cached: configuration.head == .cached)
@@ -239,14 +243,8 @@ public struct Trainer: Sendable {
     }
     // What never took a step that was saved holds nothing to lose.
     guard resume else { return nil }
-    guard old.backbone.fingerprint == backbone.fingerprint else {
-      if !hasBegun { return nil }
-      throw LadderError(
-        .data,
-        "\(run.path) was trained on \(old.backbone.name) (fingerprint \(old.backbone.fingerprint)), and "
-          + "\(backbone.path) has fingerprint \(backbone.fingerprint)"
-      )
-    }
+    if try !hasBegun && !old.backbone.isSame(as: backbone) { return nil }
+    try old.backbone.require(backbone, run: run.path)
     var changed = configuration.differences(from: old.configuration)
     // A finished run may go on for longer.
     if old.finished { changed.removeAll { $0 == "epochs" || $0 == "steps" } }
@@ -268,7 +266,8 @@ public struct Trainer: Sendable {
       method: tuning.name,
       backbone: .init(
         name: backbone.file.name ?? (backbone.path as NSString).lastPathComponent, fingerprint: backbone.fingerprint,
-        architecture: backbone.file.architecture, blocks: backbone.blocks, width: backbone.width),
+        architecture: backbone.file.architecture, blocks: backbone.blocks, width: backbone.width,
+        parts: backbone.fingerprints),
       configuration: configuration, parameters: try tuning.parameters(on: backbone.file).numbers,
       width: outline.width,
       layers: outline.layers, rungs: outline.rungs.isEmpty ? nil : outline.rungs, step: state.bestStep ?? state.step,

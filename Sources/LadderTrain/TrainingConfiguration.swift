@@ -92,7 +92,8 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   /// What differs from `other` and would change the weights that a resumed run ends with: `learningRate`, `side.rungs`.
   package func differences(from other: TrainingConfiguration) -> [String] {
     let mine = flattened(), theirs = other.flattened()
-    return Set(mine.keys).union(theirs.keys).filter { $0 != "checkpointEvery" && mine[$0] != theirs[$0] }.sorted()
+    let without = ["checkpointEvery", "method.lora.baseModel"]
+    return Set(mine.keys).union(theirs.keys).filter { !without.contains($0) && mine[$0] != theirs[$0] }.sorted()
   }
 
   /// Every setting as text, by its path.

@@ -4,6 +4,8 @@ public enum TrainingEvent: Sendable {
   case stage(String)
   /// What became of a file's samples.
   case samples(SampleReport)
+  /// What a user should know, in a line.
+  case note(String)
   /// The run continues from a checkpoint.
   case resumed(step: Int)
   case step(TrainingStep)

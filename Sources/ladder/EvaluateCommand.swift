@@ -62,6 +62,9 @@ struct Evaluate: AsyncParsableCommand {
       settings.preference = preference
     }
     let backbone = try options.load(cache: cache)
+    for note in [try adapter?.note(), try settings.cache?.note(on: backbone)] {
+      if let note { Terminal.note(note) }
+    }
     let final = settings, chat = chat
     let result = try await interruptible {
       let model = try LadderModel(backbone, adapter: adapter)

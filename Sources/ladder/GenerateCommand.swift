@@ -35,6 +35,7 @@ struct Generate: AsyncParsableCommand {
       ? String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self)
       : prompt.replacingOccurrences(of: "\\n", with: "\n")
     let backbone = try options.load()
+    if let note = try adapter?.note() { Terminal.note(note) }
     let final = settings, chatArguments = chatArguments, chat = chat
     let result = try await interruptible {
       let model = try LadderModel(backbone, adapter: adapter)

@@ -73,7 +73,12 @@ struct Inspect: ParsableCommand {
   private func show(_ file: GGUFFile) throws {
     let parameters = file.tensors.reduce(0) { $0 + $1.shape.reduce(1, *) }
     table([
-      ("format", "GGUF version \(file.version), \(Terminal.bytes(file.bytes))"),
+      (
+        "format",
+        "GGUF version \(file.version), \(Terminal.bytes(file.bytes))"
+          + (file.parts.count > 1 ? " in \(file.parts.count) files" : "")
+      ),
+      ("fingerprint", try file.fingerprint().text),
       ("tensors", "\(file.tensors.count), \(Terminal.count(parameters)) numbers"),
     ])
     let types = Dictionary(grouping: file.tensors, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.sorted {

@@ -99,6 +99,7 @@ struct Train: AsyncParsableCommand {
       Terminal.note(
         "\(report.name): \(report.kept) samples"
           + (report.notes.isEmpty ? "" : " (" + report.notes.joined(separator: "; ") + ")"))
+    case .note(let text): Terminal.note(text)
     case .resumed(let step): Terminal.note("resuming after step \(step)")
     case .step(let s):
       Terminal.progress(

@@ -48,6 +48,7 @@ import Testing
       let arguments = ["eval", "--json", "--model", model, "--data", data, "--device", "CPU", "--metric", "loss"]
       let result = try Command.run(arguments + more, in: folder)
       #expect(result.status == 0, "\(result.errors)")
+      #expect(result.errors.contains("run was written before fingerprints") == more.contains("--adapter"))
       return try #require(result.json["loss"] as? Double)
     }
     let earlier = try loss(["--adapter", folder.file("run")])
@@ -55,10 +56,24 @@ import Testing
     #expect(earlier < base)
   }
 
+  @Test func anEarlierRunIsRefusedOnAnotherModel() throws {
+    let other = try folder.model("other.gguf") { $0.seed = 2 }
+    let arguments = ["eval", "--model", other, "--data", data, "--device", "CPU", "--adapter", folder.file("run")]
+    let result = try Command.run(arguments, in: folder)
+    #expect(result.status == 65 && result.lastError.contains("fingerprint 4e648c878d61dfc2"), "\(result.errors)")
+    let resumed = try Command.run(
+      self.arguments(9) { folder.file($0) }.map { $0 == model ? other : $0 } + ["--resume"], in: folder)
+    #expect(resumed.status == 65 && resumed.lastError.contains("fingerprint 4e648c878d61dfc2"), "\(resumed.errors)")
+  }
+
   @Test func anEarlierRunGoesOnFromItsCache() throws {
     let more = try Command.run(arguments(9) { folder.file($0) } + ["--resume"], in: folder)
     #expect(more.status == 0 && more.errors.contains("resuming after step 4"), "\(more.errors)")
     #expect(!more.errors.contains("stores no more"), "\(more.errors)")
+    for name in ["run", "cache"] { #expect(more.errors.contains("\(name) was written before fingerprints")) }
+    // From here on the run holds a fingerprint of the present kind.
+    let again = try Command.run(arguments(9) { folder.file($0) } + ["--resume"], in: folder)
+    #expect(again.status == 0 && !again.errors.contains("run was written before"), "\(again.errors)")
     #expect(folder.steps("run") == 9)
     let shown = try Command.run(["inspect", folder.file("cache")], in: folder)
     #expect(shown.output.components(separatedBy: "backbone").count == 2, "no second cache: \(shown.output)")

@@ -29,7 +29,7 @@ import Testing
     _ change: (inout TrainingConfiguration) -> Void = { _ in }
   ) throws -> (losses: [Float], weights: Data, stopped: String?, loadedBlocks: Bool) {
     let head =
-      known ? CacheFolder.head(in: folder.file("cache"), fingerprint: try GGUFFile(path: model).fingerprint()) : nil
+      known ? try CacheFolder.head(in: folder.file("cache"), of: try GGUFFile(path: model)) : nil
     if known { #expect(head != nil) }
     let backbone = try Backbone(path: model, threads: 2, device: "CPU", head: head)
     var c = TrainerTests.configuration

@@ -32,6 +32,8 @@ package struct TinyModel {
   package var spacePrefix = false
   /// Whether the vocabulary says that each text ends with the token that ends one.
   package var addsEnd = false
+  /// More of the metadata.
+  package var texts: [String: String] = [:]
 
   package init() {}
 
@@ -80,6 +82,7 @@ package struct TinyModel {
       ByteTokenizer.write(file, vocabulary: vocabulary, control: controlTokens, spacePrefix: spacePrefix)
     }
     if addsEnd { gguf_set_val_bool(file, "tokenizer.ggml.add_eos_token", true) }
+    for (key, text) in texts { gguf_set_val_str(file, key, text) }
     if let chatTemplate { gguf_set_val_str(file, "tokenizer.chat_template", chatTemplate) }
 
     var tensors: [(name: String, shape: [Int], matrix: Bool)] = [

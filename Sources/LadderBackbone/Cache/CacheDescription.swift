@@ -27,10 +27,12 @@ package struct CacheDescription: Codable, Sendable, Equatable {
   /// Of the first caches, which do not say.
   private static let firstEngine = "0.25.3", firstDevice = "CPU"
 
-  /// - Parameter rungs: the tapped blocks, 1-based.
-  package init(_ backbone: Backbone, rungs: [Int], format: CacheFormat = .bf16) {
+  /// - Parameters:
+  ///   - rungs: the tapped blocks, 1-based.
+  ///   - fingerprint: the one under which the folder keeps this backbone's caches; nil for its own.
+  package init(_ backbone: Backbone, rungs: [Int], format: CacheFormat = .bf16, fingerprint: String? = nil) {
     self.backbone = backbone.file.name ?? backbone.file.architecture
-    fingerprint = backbone.fingerprint
+    self.fingerprint = fingerprint ?? backbone.fingerprint
     self.rungs = rungs
     width = backbone.width
     self.format = format

@@ -36,8 +36,21 @@ package enum CacheFolder {
   }
 
   /// The head's description that a cache of this backbone holds, so that the backbone need not be run to find it.
-  package static func head(in directory: String, fingerprint: String) -> HeadDescription? {
-    descriptions(in: directory).first { $0.description.fingerprint == fingerprint }?.description.head
+  package static func head(in directory: String, of file: GGUFFile) throws -> HeadDescription? {
+    let found = descriptions(in: directory)
+    if found.isEmpty { return nil }
+    let fingerprint = try fingerprint(in: directory, of: file, try file.fingerprint().text)
+    return found.first { $0.description.fingerprint == fingerprint }?.description.head
+  }
+
+  /// The fingerprint under which the folder keeps a model's activations: where it has some under the earlier kind of
+  /// fingerprint and none under the present one, it goes on with those.
+  /// - Parameter own: the model's present fingerprint.
+  package static func fingerprint(in directory: String, of file: GGUFFile, _ own: String) throws -> String {
+    let known = Set(descriptions(in: directory).map(\.description.fingerprint))
+    guard !known.contains(own), known.contains(where: ModelFingerprint.isEarlier) else { return own }
+    let earlier = try file.earlierFingerprint()
+    return known.contains(earlier) ? earlier : own
   }
 
   /// The format in which the folder keeps this backbone's activations, where there is one alone.

@@ -16,15 +16,26 @@ public struct CacheOptions: Codable, Sendable, Equatable {
   }
 
   /// The format that `open` takes.
-  package func format(for backbone: Backbone) -> CacheFormat {
-    format ?? CacheFolder.format(in: directory, fingerprint: backbone.fingerprint) ?? .bf16
+  package func format(for backbone: Backbone) throws -> CacheFormat {
+    try format ?? CacheFolder.format(in: directory, fingerprint: fingerprint(of: backbone)) ?? .bf16
+  }
+
+  /// What a user should know of the folder's caches of this backbone.
+  package func note(on backbone: Backbone) throws -> String? {
+    ModelFingerprint.note(on: try fingerprint(of: backbone), in: directory)
+  }
+
+  private func fingerprint(of backbone: Backbone) throws -> String {
+    try CacheFolder.fingerprint(in: directory, of: backbone.file, backbone.fingerprint)
   }
 
   /// The cache of these taps.
   package func open(_ backbone: Backbone, rungs: [Int]) throws -> ActivationCache {
     if let limit { try CacheFolder.setLimit(limit, of: directory) }
     return try ActivationCache(
-      directory: directory, description: .init(backbone, rungs: rungs, format: format(for: backbone)),
+      directory: directory,
+      description: .init(
+        backbone, rungs: rungs, format: try format(for: backbone), fingerprint: try fingerprint(of: backbone)),
       limit: CacheFolder.limit(of: directory))
   }
 }

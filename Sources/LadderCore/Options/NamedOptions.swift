@@ -130,17 +130,26 @@ private struct OptionName: CodingKey {
   init?(intValue: Int) { nil }
 }
 
-/// A value of a file as text: a list's parts are joined by commas.
+/// A value of a file as text: a list's parts are joined by commas. A list of lists is none: references to lists could
+/// make it longer than any memory.
 private struct PlainValue: Decodable {
   let text: String
 
   init(from decoder: any Decoder) throws {
     if var list = try? decoder.unkeyedContainer() {
       var parts: [String] = []
-      while !list.isAtEnd { parts.append(try list.decode(PlainValue.self).text) }
+      while !list.isAtEnd { parts.append(try list.decode(Scalar.self).text) }
       text = parts.joined(separator: ",")
-      return
+    } else {
+      text = try Scalar(from: decoder).text
     }
+  }
+}
+
+private struct Scalar: Decodable {
+  let text: String
+
+  init(from decoder: any Decoder) throws {
     let value = try decoder.singleValueContainer()
     if let string = try? value.decode(String.self) {
       text = string

@@ -44,6 +44,10 @@ public struct LoRAConfiguration: Codable, Sendable, Equatable {
   /// Keep activations, and multiply by transposed weights, in BF16; false works in F32 throughout.
   public var rounds = true
 
+  /// The hub's name or the folder of the Hugging Face model that the GGUF was made from, for PEFT's
+  /// `base_model_name_or_path`; nil takes what the GGUF's metadata name, or the GGUF's own path.
+  public var baseModel: String?
+
   public init() {}
 
   /// - Throws: `usage` for the first setting that is out of range.
@@ -53,5 +57,8 @@ public struct LoRAConfiguration: Codable, Sendable, Equatable {
     try require(alpha > 0 && alpha.isFinite, "`alpha` must be above 0")
     try require((0..<1).contains(dropout), "`dropout` is a share, from 0 up to 1")
     try require(!targets.isEmpty, "`targets` names no matrix")
+    try require(
+      baseModel.map { !$0.isEmpty && $0.allSatisfy { !$0.isNewline } } ?? true,
+      "`baseModel` is a hub's name like owner/name, or a folder")
   }
 }

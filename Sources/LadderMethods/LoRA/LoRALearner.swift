@@ -12,7 +12,7 @@ package final class LoRALearner: Learner {
   package init(_ configuration: LoRAConfiguration, _ backbone: Backbone) throws {
     model = try LoRAModel(configuration, backbone)
     step = try LoRAStep(model)
-    modelName = backbone.file.name ?? backbone.path
+    modelName = configuration.baseModel ?? BaseModelName.of(backbone.file)
   }
 
   package var parameters: Parameters { model.parameters }

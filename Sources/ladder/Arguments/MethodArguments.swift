@@ -90,6 +90,13 @@ struct MethodArguments: ParsableArguments {
       "on: QLoRA keeps each block's input alone and computes the rest again; off (default).", valueName: "switch"))
   var checkpointing: Switch?
 
+  @Option(
+    help: ArgumentHelp(
+      "The Hugging Face model that QLoRA's files for PEFT name as theirs, by its hub's name or its folder (default: "
+        + "what the GGUF's metadata name, or the GGUF itself).",
+      valueName: "owner/name"))
+  var baseModel: String?
+
   var options: MethodOptions {
     var options = MethodOptions()
     options.method = method
@@ -111,6 +118,7 @@ struct MethodArguments: ParsableArguments {
     options.dropout = dropout
     options.targets = targets
     options.checkpointing = checkpointing
+    options.baseModel = baseModel
     return options
   }
 }

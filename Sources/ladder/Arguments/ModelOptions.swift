@@ -49,7 +49,7 @@ struct ModelOptions: ParsableArguments {
       return try Backbone(
         path: model, threads: threads, device: device, head: try HeadDescription(of: GGUFFile(path: model)))
     }
-    let head = try cache.flatMap { try CacheFolder.head(in: $0, fingerprint: GGUFFile(path: model).fingerprint()) }
+    let head = try cache.flatMap { try CacheFolder.head(in: $0, of: GGUFFile(path: model)) }
     return try Backbone(path: model, threads: threads, device: device, head: head)
   }
 }

@@ -1,0 +1,163 @@
+import CLlama
+import Foundation
+import LadderCompute
+import LadderCore
+
+/// The header of a model in GGUF: its metadata and its table of tensors, without the tensors' data.
+package struct GGUFFile: Sendable {
+  package struct TensorInfo: Sendable {
+    package let name: String
+    /// ggml's order, fastest first.
+    package let shape: [Int]
+    /// ggml's name of the element type: `F32`, `Q4_K`.
+    package let type: String
+    /// The file that holds it.
+    package let path: String
+    /// Bytes from the start of that file.
+    package let offset: Int
+    package let bytes: Int
+    let ggmlType: ggml_type
+  }
+
+  package enum Value: Sendable, CustomStringConvertible {
+    case string(String)
+    case integer(Int)
+    case number(Double)
+    case flag(Bool)
+    case array(type: String, count: Int)
+
+    package var description: String {
+      switch self {
+      case .string(let value): value
+      case .integer(let value): String(value)
+      case .number(let value): String(value)
+      case .flag(let value): String(value)
+      case .array(let type, let count): "[\(type)] × \(count)"
+      }
+    }
+  }
+
+  /// The file; of a model in several, the first.
+  package let path: String
+  /// The model's files: those of one that llama.cpp's gguf-split took apart, in their order.
+  package let parts: [String]
+  /// Of all its files.
+  package let bytes: Int
+  package let version: Int
+  package let metadata: [String: Value]
+  package let tensors: [TensorInfo]
+  let headers: [GGUFHeader]
+
+  /// Reads the header; of a model in several files the headers of all, whichever of them `path` is.
+  /// - Throws: `missing` where there is no file, or one of several is not there; `data` where one is no GGUF, is cut
+  ///   short, or its header is broken.
+  package init(path: String) throws { try self.init(path: path, headerOnly: false) }
+
+  /// - Parameter headerOnly: accept a file whose tensors' data is not there.
+  package init(path: String, headerOnly: Bool) throws {
+    headers = try SplitModel.headers(from: path, headerOnly: headerOnly)
+    let first = headers[0]
+    self.path = first.path
+    parts = headers.map(\.path)
+    bytes = headers.reduce(0) { $0 + $1.bytes }
+    version = first.version
+    metadata = first.metadata.mapValues(\.value)
+    tensors = headers.flatMap(\.tensors)
+  }
+
+  // MARK: - Metadata
+
+  package var architecture: String { string("general.architecture") ?? "unknown" }
+  package var name: String? { string("general.name") }
+
+  package func string(_ key: String) -> String? { if case .string(let value)? = metadata[key] { value } else { nil } }
+  package func integer(_ key: String) -> Int? { if case .integer(let value)? = metadata[key] { value } else { nil } }
+  package func flag(_ key: String) -> Bool? { if case .flag(let value)? = metadata[key] { value } else { nil } }
+
+  /// A value under the architecture's own prefix: `block_count`, `embedding_length`.
+  package func own(_ key: String) -> Int? { integer("\(architecture).\(key)") }
+
+  /// A size under the architecture's own prefix; nil where there is none.
+  /// - Throws: `data` where no model can have it.
+  package func size(_ key: String, atLeast least: Int = 1) throws -> Int? {
+    guard let value = own(key) else { return nil }
+    guard (least...1 << 24).contains(value) else {
+      throw LadderError(.data, "\(path): the header says \(architecture).\(key) is \(value); convert the model again")
+    }
+    return value
+  }
+
+  /// Says why this file cannot be a backbone, before llama.cpp loads it.
+  package func requireDecoder() throws {
+    let type = string("general.type") ?? "model"
+    if type != "model" {
+      throw LadderError(.data, "\(path) is a GGUF of type \(type), not a model; pass the base model itself")
+    }
+    let encoders = [
+      "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert",
+      "t5", "t5encoder", "clip", "gemma-embedding", "wavtokenizer-dec",
+    ]
+    if encoders.contains(architecture) || flag("\(architecture).attention.causal") == false
+      || metadata["\(architecture).pooling_type"] != nil
+    {
+      throw LadderError(
+        .data, "\(path) is an encoder or embedding model (\(architecture)); Ladder needs a decoder-only language model")
+    }
+    if headers[0].repeatsTokens, string("tokenizer.ggml.model") != "hybriddna" {
+      throw LadderError(.data, "\(path) has a token twice in its vocabulary; convert the model again")
+    }
+    if tensors.isEmpty { throw LadderError(.data, "\(path) holds no tensors (a vocabulary file?); pass a whole model") }
+  }
+
+  // MARK: - Data
+
+  /// The dequantised values of a tensor: shape[0] × shape[1] × … numbers, fastest dimension first.
+  package func values(of tensor: TensorInfo) throws -> [Float] {
+    let handle = try Self.open(tensor.path)
+    defer { try? handle.close() }
+    try handle.seek(toOffset: UInt64(tensor.offset))
+    let data = try handle.read(upToCount: tensor.bytes) ?? Data()
+    guard data.count == tensor.bytes else {
+      throw LadderError(.inputOutput, "\(tensor.path): could not read \(tensor.name)")
+    }
+    let count = tensor.shape.reduce(1, *)
+    return try [Float](unsafeUninitializedCapacity: count) { buffer, filled in
+      try data.withUnsafeBytes { bytes in
+        if tensor.ggmlType == GGML_TYPE_F32 {
+          UnsafeMutableRawBufferPointer(buffer).copyMemory(from: bytes)
+        } else if let convert = ggml_get_type_traits(tensor.ggmlType).pointee.to_float {
+          convert(bytes.baseAddress, buffer.baseAddress, Int64(count))
+        } else {
+          throw LadderError(
+            .data, "\(tensor.path): \(tensor.name) has type \(tensor.type), which cannot be dequantised")
+        }
+      }
+      filled = count
+    }
+  }
+
+  /// Reads a tensor into an engine's memory, quantised as it is.
+  package func load(_ info: TensorInfo, into pool: TensorPool) throws -> Tensor {
+    let tensor = try pool.make(ggmlType: info.ggmlType, info.shape)
+    ggml_set_name(tensor.pointer, info.name)
+    let handle = try Self.open(info.path)
+    defer { try? handle.close() }
+    try handle.seek(toOffset: UInt64(info.offset))
+    var offset = 0
+    while offset < info.bytes {
+      guard let part = try handle.read(upToCount: min(16 << 20, info.bytes - offset)), !part.isEmpty else {
+        throw LadderError(.inputOutput, "\(info.path): could not read \(info.name)")
+      }
+      part.withUnsafeBytes { tensor.write(bytes: $0, at: offset) }
+      offset += part.count
+    }
+    return tensor
+  }
+
+  static func open(_ path: String) throws -> FileHandle {
+    guard let handle = FileHandle(forReadingAtPath: path) else {
+      throw LadderError(.inputOutput, "cannot read \(path): check its permissions")
+    }
+    return handle
+  }
+}
