@@ -56,12 +56,12 @@ import Testing
     #expect(abs(two.macroF1 - (4.0 / 8 + 12.0 / 16) / 2) < 1e-12 && abs(two.accuracy - 8.0 / 12) < 1e-12)
   }
 
-  /// Of 10, 6 right; right 4, 3, 3 and judged 5, 3, 2: (6·10 − (20 + 9 + 6)) / √((100 − 34)(100 − 38)).
+  /// Of 10, 5 right; right 4, 3, 3 and judged 5, 3, 2: (5·10 − (20 + 9 + 6)) / √((100 − 34)(100 − 38)).
   @Test func threeLabels() {
-    let three = table([[3, 1, 0], [1, 1, 1], [1, 1, 1]])
-    let expected = (5.0 * 10 - (20 + 9 + 6)) / ((100.0 - 34) * (100 - 38)).squareRoot()
+    let three = table([[3, 1, 0], [1, 1, 1], [1, 1, 1]]), expected = 15 / 4092.0.squareRoot()
     #expect(abs(three.matthews - expected) < 1e-12)
-    #expect(abs(three.macroF1 - (6.0 / 9 + 2.0 / 6 + 2.0 / 5) / 3) < 1e-12)
+    let ofEach = [6.0 / 9, 2.0 / 6, 2.0 / 5]
+    #expect(abs(three.macroF1 - ofEach.reduce(0, +) / 3) < 1e-12)
   }
 
   @Test func theEnds() {
