@@ -138,10 +138,10 @@ private struct Finder {
     return (source.hasPrefix(".") ? "0" + source : source, end)
   }
 
-  /// `3/4`, but not the start of a date or of a path.
+  /// `3/4`, but no part of a date or of a path.
   private func fraction(_ start: Int) -> (value: Double, end: Int)? {
     let middle = digitsEnd(start)
-    guard middle > start, letter(middle) == "/" else { return nil }
+    guard middle > start, letter(middle) == "/", letter(start - 1) != "/" else { return nil }
     let end = digitsEnd(middle + 1)
     guard end > middle + 1, letter(end) != "/", !(letter(end) == "." && isDigit(end + 1)),
       let above = Double(String(text[start..<middle])), let below = Double(String(text[(middle + 1)..<end])), below != 0
