@@ -17,6 +17,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", exact: "1.5.0"),
     .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+    .package(url: "https://github.com/swiftcsv/SwiftCSV", exact: "0.10.0"),
   ],
   targets: [
     // llama.cpp and ggml: `scripts/bootstrap` builds them and writes the pkg-config file.
@@ -31,7 +32,7 @@ let package = Package(
     // Errors, durable files, random streams, cancellation: no C library.
     .target(name: "LadderCore", swiftSettings: settings),
     // Samples, and samples as tokens; it knows no model.
-    .target(name: "LadderData", dependencies: ["LadderCore"], swiftSettings: settings),
+    .target(name: "LadderData", dependencies: ["LadderCore", "SwiftCSV"], swiftSettings: settings),
     .target(name: "LadderCompute", dependencies: ["LadderCore", "CLlama"], swiftSettings: settings),
     .target(
       name: "LadderBackbone", dependencies: ["LadderCompute", "LadderData", "CChat", "CKernels"],

@@ -40,28 +40,21 @@ public struct Sample: Sendable, Equatable {
     self.init(.completion(prompt: prompt, completion: completion), choices: choices, answer: answer)
   }
 
-  /// Reads a JSONL file; blank lines are passed over.
-  /// - Throws: `missing`; `data` with file and line for the first line that is no sample.
+  /// Reads a file of JSON Lines (blank lines are passed over), a JSON array, or CSV or TSV with a heading.
+  /// - Throws: `missing`; `data` with file and line for the first record that is no sample.
   public static func load(_ path: String) throws(LadderError) -> [Sample] {
     try LadderError.unify { try read(path) }
   }
 
   private static func read(_ path: String) throws -> [Sample] {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
-      throw LadderError(.missing, "no data file at \(path)")
-    }
-    if isFolder.boolValue { throw LadderError(.data, "\(path) is a folder; pass a JSONL file") }
-    let data = try DurableFile.read(path)
     var samples: [Sample] = []
-    for (index, line) in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
-      if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }) { continue }
+    try DataFile(path).forEach { record in
       do throws(LadderError) {
-        var sample = try Sample(json: Data(line))
-        sample.place = "\(path):\(index + 1)"
+        var sample = try Sample(json: record.json)
+        sample.place = record.place
         samples.append(sample)
       } catch {
-        throw LadderError(.data, "\(path):\(index + 1): \(error.message)")
+        throw LadderError(.data, "\(record.place): \(error.message)")
       }
     }
     if samples.isEmpty { throw LadderError(.data, "\(path) holds no samples; write one JSON object a line") }

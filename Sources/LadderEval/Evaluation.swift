@@ -28,59 +28,6 @@ public struct EvaluationOptions: Sendable {
   public init() {}
 }
 
-/// What an evaluation found.
-public struct Evaluation: Sendable, Codable, Equatable {
-  /// The samples' name.
-  public var task: String
-  /// What was measured.
-  public var metric: Metric
-  /// The metric itself: a share, or for `loss` nats per loss row.
-  public var value: Double
-  /// Samples that were judged.
-  public var examples: Int
-  /// Mean nats per loss row of the samples' own completions.
-  public var loss: Double
-  /// Mean nats of the right choice among its own choices alone; for `choice`.
-  public var choiceLoss: Double?
-  /// For `preference`: how much more, in nats, chosen answers have gained on the model alone than rejected ones, on the
-  /// mean; and the share of pairs of which that is above 0.
-  public var margin: Double?
-  /// For `preference`: the share of pairs with a margin above 0.
-  public var rewardAccuracy: Double?
-  /// Tokens through the model in a second, generated ones among them.
-  public var tokensPerSecond: Double
-  /// Samples that lost their prompt's start.
-  public var trimmed: Int
-  /// Samples that were left out as too long.
-  public var dropped: Int
-  /// What was predicted for each example, in their order; for `choice` and `exact`. Not part of the JSON.
-  public var predictions: [Prediction] = []
-
-  /// One example's outcome.
-  public struct Prediction: Sendable, Codable, Equatable {
-    /// The choice, or the generated text.
-    public var text: String
-    /// Generated tokens; 0 for a choice.
-    public var tokens: Int
-    /// Whether it is the sample's own.
-    public var isRight: Bool
-
-    enum CodingKeys: String, CodingKey {
-      case text, tokens
-      case isRight = "right"
-    }
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case task, metric, value, examples, loss
-    case choiceLoss = "choice_loss"
-    case margin
-    case rewardAccuracy = "reward_accuracy"
-    case tokensPerSecond = "tokens_per_second"
-    case trimmed, dropped
-  }
-}
-
 extension LadderModel {
   /// Evaluates samples.
   /// - Parameters:
@@ -99,7 +46,7 @@ extension LadderModel {
     let encoder = SampleEncoder(backbone, maxLength: options.maxLength, overlong: options.overlong)
     switch options.metric == .auto ? Self.metric(for: samples) : options.metric {
     case .preference: return try evaluatePairs(samples, name, encoder, options, report)
-    case .choice: return try evaluateChoices(samples, name, encoder, options, report)
+    case .choice, .matthews, .macroF1: return try evaluateChoices(samples, name, encoder, options, report)
     case .exact: return try evaluateExact(samples, name, encoder, options, report)
     case .loss, .auto: return try evaluateLoss(samples, name, encoder, options, report)
     }
@@ -123,72 +70,13 @@ extension LadderModel {
     let losses = try losses(encoded, options, report)
     let rows = losses.reduce(0) { $0 + $1.count }, sum = losses.joined().reduce(0.0) { $0 + Double($1) }
     let loss = sum / Double(max(1, rows)), tokens = encoded.reduce(0) { $0 + $1.tokens.count }
-    return Evaluation(
+    var result = Evaluation(
       task: name, metric: .loss, value: loss, examples: encoded.count, loss: loss,
       tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed,
       dropped: count.dropped)
-  }
-
-  private func evaluateChoices(
-    _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions,
-    _ report: (Int, Int) -> Void
-  ) throws -> Evaluation {
-    guard samples.allSatisfy({ !$0.choices.isEmpty }) else {
-      throw LadderError(.data, "\(name): `metric` choice needs \"choices\" in every sample")
-    }
-    var count = SampleEncoder.Count()
-    var questions: [(choices: [EncodedSample], gold: Int, names: [String])] = []
-    for sample in samples {
-      guard case .completion(_, let completion) = sample.form, let gold = sample.choices.firstIndex(of: completion),
-        let choices = encoder.encodeChoices(sample, &count)
-      else { continue }
-      questions.append((choices, gold, sample.choices))
-    }
-    guard !questions.isEmpty else {
-      throw LadderError(.data, "\(name): no sample fits `maxLength` \(options.maxLength); raise it")
-    }
-    let began = ContinuousClock.now
-    // Choices of one token each share a single run of their prompt; others are scored whole, one by one.
-    let shared = questions.indices.filter { i in
-      questions[i].choices.allSatisfy { $0.tokens == questions[i].choices[0].tokens && $0.targets.count == 1 }
-    }
-    let separate = questions.indices.filter { !Set(shared).contains($0) }
-    var scores = questions.map { [Double](repeating: 0, count: $0.choices.count) }
-    var tokens = 0
-    let total = questions.count
-
-    let prompts = shared.map { questions[$0].choices[questions[$0].gold] }
-    let answers = shared.map { [questions[$0].choices.map { $0.targets[0] }] }
-    for (question, rows) in zip(
-      shared, try score(prompts, options, wanted: answers) { done, _ in report(done, total) })
-    {
-      scores[question] = rows[0].map(Double.init)
-    }
-    tokens += prompts.reduce(0) { $0 + $1.tokens.count }
-    let flat = separate.flatMap { question in questions[question].choices.indices.map { (question, $0) } }
-    let sequences = flat.map { questions[$0.0].choices[$0.1] }
-    let losses =
-      sequences.isEmpty
-      ? [] : try losses(sequences, options) { done, all in report(shared.count + done * separate.count / all, total) }
-    for (place, rows) in zip(flat, losses) { scores[place.0][place.1] = -rows.reduce(0.0) { $0 + Double($1) } }
-    tokens += sequences.reduce(0) { $0 + $1.tokens.count }
-
-    var right = 0, nats = 0.0, among = 0.0, rows = 0
-    var predictions: [Evaluation.Prediction] = []
-    for (question, own) in zip(questions, scores) {
-      let best = own.indices.max { own[$0] < own[$1] } ?? 0
-      predictions.append(.init(text: question.names[best], tokens: 0, isRight: best == question.gold))
-      if best == question.gold { right += 1 }
-      nats -= own[question.gold]
-      among += log(own.reduce(0.0) { $0 + exp($1 - own[best]) }) + own[best] - own[question.gold]
-      rows += question.choices[question.gold].targets.count
-    }
-    return Evaluation(
-      task: name, metric: .choice, value: Double(right) / Double(total), examples: total,
-      loss: nats / Double(max(1, rows)), choiceLoss: among / Double(total),
-      tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed,
-      dropped: count.dropped,
-      predictions: predictions)
+    result.leaveOut(count.dropped, .tooLong)
+    result.leaveOut(samples.count - encoded.count - count.dropped, .nothingLearned)
+    return result
   }
 
   private func evaluateExact(
@@ -201,6 +89,8 @@ extension LadderModel {
       }
       return answer
     }
+    let isChat = samples.map { if case .conversation = $0.form { true } else { false } }
+    let end = isChat.contains(true) ? AnswerEnd(templateOf: backbone) : AnswerEnd()
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
     let prompts = try samples.map(encoder.prompt)
     let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)
@@ -210,8 +100,10 @@ extension LadderModel {
     var right = 0, tokens = 0, finished = 0
     var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
     let began = ContinuousClock.now
-    try generate(prompts.map { Array($0.suffix(longest)) }, decoder, next, maxTokens: options.maxTokens) {
-      index, result in
+    try generate(
+      prompts.map { Array($0.suffix(longest)) }, decoder, next, maxTokens: options.maxTokens,
+      ends: isChat.map { $0 ? end : AnswerEnd() }
+    ) { index, result in
       let isRight = FinalAnswer.matches(result.text, answers[index])
       predictions[index] = .init(text: result.text, tokens: result.tokens, isRight: isRight)
       if isRight { right += 1 }
@@ -222,6 +114,8 @@ extension LadderModel {
     evaluation.predictions = predictions.compactMap { $0 }
     evaluation.metric = .exact
     evaluation.value = Double(right) / Double(samples.count)
+    evaluation.accuracy = evaluation.value
+    evaluation.unjudged = [:]
     evaluation.examples = samples.count
     evaluation.tokensPerSecond = Double(tokens) / (ContinuousClock.now - began).seconds
     return evaluation
@@ -236,7 +130,7 @@ extension LadderModel {
     }
   }
 
-  private func score(
+  func score(
     _ samples: [EncodedSample], _ options: EvaluationOptions, wanted: [[[Int32]]],
     _ report: (Int, Int) -> Void
   ) throws -> [[[Float]]] {

@@ -14,6 +14,8 @@ public struct GenerationOptions: Sendable {
   public var topP: Float = 1
   /// Of the draws, where the temperature is above 0.
   public var seed: UInt32 = 0
+  /// Texts that end the generation where they appear; they are no part of it.
+  public var stop: [String] = []
   /// Read control tokens' names in the prompt as those tokens.
   public var parsesSpecial = false
 
@@ -34,6 +36,8 @@ public struct Generation: Sendable {
   public var decodeSeconds: Double
   /// The model ended the text itself.
   public var ended: Bool
+  /// The stop text that ended it.
+  public var stop: String?
 
   /// Generated tokens in a second.
   public var tokensPerSecond: Double { Double(tokens) / max(1e-9, decodeSeconds) }
@@ -41,11 +45,14 @@ public struct Generation: Sendable {
 
 extension LadderModel {
   /// Continues a prompt, token by token, with the backbone's KV cache and the side network's own.
-  /// - Parameter onText: called with each piece of text as it comes; a piece holds whole characters.
-  /// - Throws: `usage` for a prompt that is empty; `interrupted` where the task is cancelled.
+  /// - Parameter onText: called with each piece of text as it comes; a piece holds whole characters, and nothing of a
+  ///   stop text. Bytes that are no character come as U+FFFD.
+  /// - Throws: `usage` for a prompt without a token, or with a zero byte, and for an empty stop text; `interrupted`
+  ///   where the task is cancelled.
   public func generate(
     _ prompt: String, options: GenerationOptions = GenerationOptions(), onText: (String) -> Void = { _ in }
   ) throws(LadderError) -> Generation {
+    if prompt.unicodeScalars.contains("\0") { throw LadderError(.usage, "the prompt holds a zero byte; remove it") }
     let special = options.parsesSpecial || backbone.isTemplated(prompt)
     return try generate(backbone.tokenizer.tokens(prompt, beginning: true, special: special), options, onText)
   }
@@ -65,6 +72,7 @@ extension LadderModel {
   private func generate(
     _ tokens: [Int32], _ options: GenerationOptions, _ onText: (String) -> Void
   ) throws(LadderError) -> Generation {
+    if options.stop.contains("") { throw LadderError(.usage, "`stop` is empty; write the text to stop at") }
     guard !tokens.isEmpty else { throw LadderError(.usage, "the prompt is empty") }
     return try LadderError.unify {
       let decoder = try predictor.decoder(maxTokens: tokens.count + options.maxTokens, slots: 1)
@@ -86,7 +94,7 @@ extension LadderModel {
     var rows = try decoder.extend(prompt)
     generation.promptSeconds = (clock.now - start).seconds
     let decode = clock.now
-    var characters = Characters()
+    var stream = TextStream(stops: options.stop)
     while generation.tokens < options.maxTokens {
       try Cancellation.check()
       let token = sampler.sample(try next.logits(rows))
@@ -95,12 +103,14 @@ extension LadderModel {
         break
       }
       generation.tokens += 1
-      let text = characters.take(backbone.tokenizer.bytes(of: token))
+      let text = stream.take(backbone.tokenizer.bytes(of: token))
       generation.text += text
       if !text.isEmpty { onText(text) }
+      if stream.stop != nil { break }
       if generation.tokens < options.maxTokens { rows = try decoder.extend([token]) }
     }
-    let rest = characters.rest()
+    generation.stop = stream.stop
+    let rest = stream.rest()
     generation.text += rest
     if !rest.isEmpty { onText(rest) }
     generation.decodeSeconds = (clock.now - decode).seconds
@@ -112,15 +122,16 @@ extension LadderModel {
   /// Continues many prompts, the likeliest token at every step, several texts at a time.
   /// - Parameters:
   ///   - decoder: its slots are the texts at a time.
+  ///   - ends: what ends each text besides the model's own end.
   ///   - done: called with each prompt's index and its text, in the order in which they end.
   func generate(
     _ prompts: [[Int32]], _ decoder: TextDecoder, _ next: NextToken, maxTokens: Int,
-    done: (Int, Generation) throws -> Void
+    ends: [AnswerEnd], done: (Int, Generation) throws -> Void
   ) throws {
     struct Text {
       var index: Int
       var generation: Generation
-      var characters = Characters()
+      var stream: TextStream
       var last: Int32
     }
     var texts = [Text?](repeating: nil, count: decoder.slots)
@@ -132,16 +143,18 @@ extension LadderModel {
       var text = text, best = logits.startIndex
       for i in logits.indices where logits[i] > logits[best] { best = i }
       text.last = Int32(best - logits.startIndex)
-      text.generation.ended = backbone.tokenizer.endsGeneration(text.last)
+      text.generation.ended =
+        backbone.tokenizer.endsGeneration(text.last) || ends[text.index].tokens.contains(text.last)
       if !text.generation.ended {
         text.generation.tokens += 1
-        text.generation.text += text.characters.take(backbone.tokenizer.bytes(of: text.last))
+        text.generation.text += text.stream.take(backbone.tokenizer.bytes(of: text.last))
       }
-      guard text.generation.ended || text.generation.tokens >= maxTokens else {
+      text.generation.stop = text.stream.stop
+      guard text.generation.ended || text.generation.stop != nil || text.generation.tokens >= maxTokens else {
         texts[slot] = text
         return
       }
-      text.generation.text += text.characters.rest()
+      text.generation.text += text.stream.rest()
       texts[slot] = nil
       try done(text.index, text.generation)
     }
@@ -155,7 +168,7 @@ extension LadderModel {
           text: "", tokens: 0, promptTokens: prompt.count, promptSeconds: 0, decodeSeconds: 0, ended: false)
         try take(
           try next.logits(try decoder.extend(prompt, slot: slot))[...],
-          Text(index: index, generation: generation, last: 0), slot: slot)
+          Text(index: index, generation: generation, stream: TextStream(stops: ends[index].texts), last: 0), slot: slot)
       }
       let active = texts.enumerated().compactMap { slot, text in text.map { (slot: slot, text: $0) } }
       if active.isEmpty { continue }
@@ -163,24 +176,6 @@ extension LadderModel {
         v = backbone.vocabulary
       for (row, (slot, text)) in active.enumerated() { try take(logits[(row * v)..<((row + 1) * v)], text, slot: slot) }
     }
-  }
-}
-
-/// Whole characters out of tokens' bytes.
-private struct Characters {
-  private var pending: [UInt8] = []
-
-  /// What is whole once these bytes are there.
-  mutating func take(_ bytes: [UInt8]) -> String {
-    pending += bytes
-    guard let text = String(validating: pending, as: UTF8.self) else { return "" }
-    pending = []
-    return text
-  }
-
-  mutating func rest() -> String {
-    defer { pending = [] }
-    return String(decoding: pending, as: UTF8.self)
   }
 }
 

@@ -57,6 +57,7 @@ extension LadderModel {
       loss: mean(pairs.map { $0.evaluate(options.preference).loss }),
       tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds,
       trimmed: count.trimmed, dropped: count.dropped)
+    result.leaveOut(samples.count - total, .tooLong)
     result.margin = mean(gains)
     result.rewardAccuracy = mean(gains.map { $0 > 0 ? 1 : 0 })
     return result

@@ -18,6 +18,8 @@ extension RunDirectory {
     var averaged: Int?
     /// The last step that was validated.
     var validated: Int?
+    /// That training took so far, in all processes together.
+    var seconds: Double?
   }
 
   func saveCheckpoint(_ state: CheckpointState, _ session: TrainingSession) throws {

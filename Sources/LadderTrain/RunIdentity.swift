@@ -12,9 +12,17 @@ package struct RunIdentity: Codable, Sendable, Equatable {
   package var engine: String
   /// How the cache stores activations, where there is one.
   package var cacheFormat: String?
+  /// The names of the samples: their files, with the share of each. They alone decide nothing.
+  package var name: String?
+  package var validationName: String?
 
-  init(_ samples: [EncodedSample], validation: [EncodedSample]?, cacheFormat: CacheFormat?) {
+  init(
+    _ samples: [EncodedSample], name: String, validation: [EncodedSample]?, validationName: String?,
+    cacheFormat: CacheFormat?
+  ) {
     self.samples = Self.checksum(samples)
+    self.name = name
+    self.validationName = validationName
     self.validation = validation.map(Self.checksum)
     engine = Engine.version
     self.cacheFormat = cacheFormat?.rawValue
@@ -23,8 +31,15 @@ package struct RunIdentity: Codable, Sendable, Equatable {
   /// What differs from an earlier run's.
   func differences(from other: RunIdentity) -> [String] {
     var names: [String] = []
-    if samples != other.samples { names.append("the training samples") }
-    if validation != other.validation { names.append("the validation samples") }
+    /// Other files are told by their names; the same ones have changed.
+    func files(_ now: String?, _ then: String?) -> String {
+      guard let now, let then, now != then else { return "" }
+      return " (\(then) then, \(now) now)"
+    }
+    if samples != other.samples { names.append("the training samples" + files(name, other.name)) }
+    if validation != other.validation {
+      names.append("the validation samples" + files(validationName, other.validationName))
+    }
     if engine != other.engine { names.append("the engine (\(other.engine) then, \(engine) now)") }
     // The first epoch rounds what a cache in 8 bits rounds; one in BF16 changes nothing.
     let rounds = { (format: String?) in format == CacheFormat.q8.rawValue }

@@ -31,6 +31,7 @@ public struct Trainer: Sendable {
   /// - Parameters:
   ///   - samples: what to learn; `name` stands for them in errors.
   ///   - validation: samples to choose the best state by; the last state is kept where there are none.
+  ///     `validationName` stands for them.
   ///   - run: where the results go.
   ///   - resume: continue from the folder's last checkpoint, if it has one.
   ///   - report: called with each event, on the thread that trains.
@@ -38,15 +39,15 @@ public struct Trainer: Sendable {
   /// - Throws: `usage`, `data`, `inputOutput`, `interrupted`; what was saved before stays.
   @discardableResult
   public func train(
-    _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil,
-    validationName: String = "the validation samples", into run: RunDirectory,
-    resume: Bool = false, report: (TrainingEvent) -> Void = { _ in }
+    _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil, validationName: String? = nil,
+    into run: RunDirectory, resume: Bool = false, report: (TrainingEvent) -> Void = { _ in }
   ) throws(LadderError) -> TrainingStep? {
-    try LadderError.unify { try learn(samples, name, validation, validationName, run, resume, report) }
+    let heldName = validation == nil ? nil : validationName ?? "the validation samples"
+    return try LadderError.unify { try learn(samples, name, validation, heldName, run, resume, report) }
   }
 
   private func learn(
-    _ samples: [Sample], _ name: String, _ validation: [Sample]?, _ validationName: String, _ run: RunDirectory,
+    _ samples: [Sample], _ name: String, _ validation: [Sample]?, _ heldName: String?, _ run: RunDirectory,
     _ resume: Bool, _ report: (TrainingEvent) -> Void
   ) throws -> TrainingStep? {
     try configuration.validate()
@@ -75,14 +76,15 @@ public struct Trainer: Sendable {
     let (examples, count) = try encoder.examples(samples, name: name), encoded = examples.flatMap(\.sequences)
     report(.samples(SampleReport(name: name, kept: examples.count, notes: count.notes)))
     let held = try validation.map { samples in
-      let (examples, count) = try encoder.examples(samples, name: validationName)
-      report(.samples(SampleReport(name: validationName, kept: examples.count, notes: count.notes)))
+      let (examples, count) = try encoder.examples(samples, name: heldName ?? "")
+      report(.samples(SampleReport(name: heldName ?? "", kept: examples.count, notes: count.notes)))
       return examples
     }
     let lengths = examples.map(\.tokens)
 
     let identity = RunIdentity(
-      encoded, validation: held?.flatMap(\.sequences), cacheFormat: try cache?.format(for: backbone))
+      encoded, name: name, validation: held?.flatMap(\.sequences), validationName: heldName,
+      cacheFormat: try cache?.format(for: backbone))
     try refuse(identity.differences(from: earlier?.identity ?? identity))
 
     let longest = (examples + (held ?? [])).flatMap(\.packed).map(\.tokens.count).max() ?? 1
@@ -128,7 +130,8 @@ public struct Trainer: Sendable {
     let total = configuration.steps ?? max(1, Int((configuration.epochs * Double(perEpoch)).rounded(.up)))
     let warmup = Int((configuration.warmup * Float(total)).rounded())
     let averagedFrom = total - max(1, Int((configuration.averaging * Float(total)).rounded()))
-    let began = ContinuousClock.now, firstStep = state.step, firstTokens = state.tokens
+    let began = ContinuousClock.now, firstStep = state.step, firstTokens = state.tokens,
+      firstSeconds = state.seconds ?? 0
     var last: TrainingStep?
     var plan = (epoch: -1, batches: [[Int]]())
 
@@ -146,14 +149,18 @@ public struct Trainer: Sendable {
       }
       guard validates, let held else { return }
       report(.stage("validating on \(held.count) samples"))
-      let validated = try session.meanLoss(held), isBest = validated < (state.bestLoss ?? .infinity)
+      let start = ContinuousClock.now, validated = try session.meanLoss(held)
+      let seconds = (ContinuousClock.now - start).seconds, isBest = validated < (state.bestLoss ?? .infinity)
       if isBest {
         state.bestLoss = validated
         state.bestStep = state.step
         try session.write(to: run)
       }
       state.validated = state.step
-      try metrics.amendLast { $0.validationLoss = validated }
+      try metrics.amendLast {
+        $0.validationLoss = validated
+        $0.validationSeconds = seconds
+      }
       state.metricsBytes = metrics.bytes
       try run.update(state)
       report(.validation(step: state.step, loss: validated, isBest: isBest))
@@ -179,6 +186,7 @@ public struct Trainer: Sendable {
       state.tokens += batch.reduce(0) { $0 + lengths[$1] }
 
       let seconds = max(1e-9, (ContinuousClock.now - began).seconds)
+      state.seconds = firstSeconds + seconds
       let line = TrainingStep(
         step: state.step, totalSteps: total, epoch: Double(state.step) / Double(perEpoch), loss: result.loss,
         learningRate: rate,
@@ -186,7 +194,7 @@ public struct Trainer: Sendable {
         peakBytes: backbone.peakBytes,
         gradientNorm: result.gradientNorm,
         secondsLeft: seconds / Double(state.step - firstStep) * Double(total - state.step),
-        headDrift: result.drift?.loss, headGradientDrift: result.drift?.gradient)
+        elapsedSeconds: state.seconds, headDrift: result.drift?.loss, headGradientDrift: result.drift?.gradient)
       head.add(result.drift)
       try metrics.append(line)
       last = line

@@ -51,15 +51,19 @@ public struct TrainingStep: Codable, Sendable, Equatable {
   public var gradientNorm: Float
   /// Until the last step, by the speed so far.
   public var secondsLeft: Double
+  /// That training took so far, validations among it, in all processes that trained this run.
+  public var elapsedSeconds: Double? = nil
   /// Of a step whose head was worked both ways: the cached head's mean loss less the exact one's, in nats per loss row.
   public var headDrift: Double? = nil
   /// ‖cached − exact‖ / ‖exact‖ of the two gradients with respect to the head's input.
   public var headGradientDrift: Double? = nil
   /// Mean loss over the validation samples after this step, where they were read then.
   public var validationLoss: Float? = nil
+  /// What reading them took.
+  public var validationSeconds: Double? = nil
 
-  /// Of training, from the speed: at the last step those of the run.
-  package var seconds: Double { Double(tokens) / max(1e-9, tokensPerSecond) }
+  /// Of training: at the last step those of the run. Lines of older runs tell them by the speed.
+  package var seconds: Double { elapsedSeconds ?? Double(tokens) / max(1e-9, tokensPerSecond) }
 
   enum CodingKeys: String, CodingKey {
     case step
@@ -71,8 +75,10 @@ public struct TrainingStep: Codable, Sendable, Equatable {
     case peakBytes = "peak_bytes"
     case gradientNorm = "gradient_norm"
     case secondsLeft = "seconds_left"
+    case elapsedSeconds = "seconds"
     case headDrift = "head_drift"
     case headGradientDrift = "head_gradient_drift"
     case validationLoss = "validation_loss"
+    case validationSeconds = "validation_seconds"
   }
 }

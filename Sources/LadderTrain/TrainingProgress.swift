@@ -68,8 +68,8 @@ public struct TrainingProgress: AsyncSequence, Sendable {
 extension Trainer {
   /// Trains in a task of its own; the parameters and errors are those of `train`.
   public func progress(
-    _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil,
-    validationName: String = "the validation samples", into run: RunDirectory, resume: Bool = false
+    _ samples: [Sample], name: String = "the samples", validation: [Sample]? = nil, validationName: String? = nil,
+    into run: RunDirectory, resume: Bool = false
   ) -> TrainingProgress {
     TrainingProgress { (report) throws(LadderError) in
       try train(

@@ -9,8 +9,11 @@ struct Evaluate: AsyncParsableCommand {
     discussion: """
       loss        mean nats per token of the completions
       choice      share of samples whose completion is the likeliest of its "choices"
+      matthews    Matthews correlation of those choices, where all samples have the same
+      macro-f1    mean F1 of the choices, where all samples have the same
       preference  share of pairs whose "chosen" answer is likelier than the "rejected" one
-      exact       share of samples whose generated text ends in the "answer"
+      exact       share of samples whose generated text ends in the "answer": numbers as numbers, other texts without
+                  regard to case, spaces and the punctuation around them
       auto        preference for pairs, choice where the samples have choices, exact where they have answers, else loss
       """)
 
@@ -83,10 +86,17 @@ struct Evaluate: AsyncParsableCommand {
     if result.trimmed + result.dropped > 0 {
       Terminal.note("\(result.trimmed) samples trimmed to --max-length, \(result.dropped) dropped as too long")
     }
+    if let unjudged = result.unjudgedText { Terminal.note(unjudged) }
     if json {
       Terminal.output(try Terminal.json(result))
     } else {
-      let value = result.metric == .loss ? "" : String(format: "  %@ %.4f", result.metric.rawValue, result.value)
+      var value = result.metric == .loss ? "" : String(format: "  %@ %.4f", result.metric.rawValue, result.value)
+      let beside = [
+        ("accuracy", result.metric == .exact || result.metric == .choice ? nil : result.accuracy),
+        ("matthews", result.metric == .matthews ? nil : result.matthews),
+        ("macro-f1", result.metric == .macroF1 ? nil : result.macroF1),
+      ]
+      for case (let name, let number?) in beside { value += String(format: "  %@ %.4f", name, number) }
       var gain = ""
       if let margin = result.margin, let share = result.rewardAccuracy {
         gain = String(format: "  margin %.3f nats, above 0 in %.1f%%", margin, 100 * share)

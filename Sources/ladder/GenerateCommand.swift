@@ -8,11 +8,19 @@ struct Generate: AsyncParsableCommand {
   @OptionGroup var options: ModelOptions
   @Option(help: ArgumentHelp("A run's folder.", valueName: "run"), completion: .directory) var adapter: String?
   @Option(
-    help: ArgumentHelp("The text to continue; \\n stands for a new line, - reads standard input.", valueName: "text"))
+    help: ArgumentHelp(
+      "The text to continue; \\n stands for a new line. - reads standard input and takes it as it stands, the line end "
+        + "at its end included.",
+      valueName: "text"))
   var prompt: String
   @Flag(help: "Put the prompt into the model's chat template, as the user's turn.") var chat = false
   @OptionGroup(title: "Chat") var chatArguments: ChatArguments
   @Option(help: ArgumentHelp("Tokens to generate at most.", valueName: "N")) var maxTokens = 256
+  @Option(
+    help: ArgumentHelp(
+      "End where this text appears, and leave it out; \\n stands for a new line. Several times for several texts.",
+      valueName: "text"))
+  var stop: [String] = []
   @Option(help: ArgumentHelp("0 always takes the likeliest token.", valueName: "T")) var temperature: Float = 0
   @Option(help: ArgumentHelp("Keep the likeliest tokens that together reach this probability.", valueName: "P"))
   var topP: Float = 1
@@ -28,12 +36,11 @@ struct Generate: AsyncParsableCommand {
     settings.temperature = temperature
     settings.topP = topP
     settings.seed = seed
+    settings.stop = stop.map(Self.unescaped)
+    if settings.stop.contains("") { throw LadderError(.usage, "--stop is empty; write the text to stop at") }
     let adapter = adapter.map { RunDirectory($0) }
     if let adapter { _ = try adapter.manifest() }
-    let text =
-      prompt == "-"
-      ? String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self)
-      : prompt.replacingOccurrences(of: "\\n", with: "\n")
+    let text = prompt == "-" ? try Self.standardInput() : Self.unescaped(prompt)
     let backbone = try options.load()
     if let note = try adapter?.note() { Terminal.note(note) }
     let final = settings, chatArguments = chatArguments, chat = chat
@@ -51,5 +58,20 @@ struct Generate: AsyncParsableCommand {
         format: "%d tokens at %.1f tok/s after a prompt of %d at %.0f tok/s", result.tokens, result.tokensPerSecond,
         result.promptTokens,
         Double(result.promptTokens) / max(1e-9, result.promptSeconds)))
+  }
+
+  private static func unescaped(_ text: String) -> String { text.replacingOccurrences(of: "\\n", with: "\n") }
+
+  /// - Throws: `usage` where nothing comes; `data` for what is no text in UTF-8.
+  private static func standardInput() throws -> String {
+    let input = FileHandle.standardInput.readDataToEndOfFile()
+    if input.isEmpty { throw LadderError(.usage, "standard input is empty: there is no prompt") }
+    if let zero = input.firstIndex(of: 0) {
+      throw LadderError(.data, "standard input holds a zero byte (byte \(zero + 1)); a prompt is text in UTF-8")
+    }
+    guard let text = String(validating: input, as: UTF8.self) else {
+      throw LadderError(.data, "standard input is not UTF-8; write the prompt in UTF-8 (iconv -t UTF-8)")
+    }
+    return text
   }
 }

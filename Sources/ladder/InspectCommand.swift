@@ -47,6 +47,7 @@ struct Inspect: ParsableCommand {
         "backbone",
         "\(manifest.backbone.name) (\(manifest.backbone.architecture), fingerprint \(manifest.backbone.fingerprint))"
       ),
+      ("data", manifest.identity?.name ?? "not known"), ("validation", manifest.identity?.validationName ?? "none"),
       try manifest.configuration.method.described(
         on: ModelOutline(blocks: manifest.backbone.blocks, width: manifest.backbone.width)),
       ("parameters", Terminal.count(manifest.parameters)),

@@ -21,11 +21,16 @@ struct Train: AsyncParsableCommand {
   @Option(
     help: ArgumentHelp("YAML file of options.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"]))
   var config: String?
-  @Option(help: ArgumentHelp("Training samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"]))
-  var data: String?
   @Option(
-    help: ArgumentHelp("Samples to choose the best state by.", valueName: "file.jsonl"),
-    completion: .file(extensions: ["jsonl"])) var valid: String?
+    help: ArgumentHelp(
+      "Training samples: JSON Lines, a JSON array, CSV or TSV. Several times for several files; a.jsonl:0.3 draws "
+        + "three tenths of a file's samples by --seed, a.jsonl:2 takes them twice.",
+      valueName: "file[:share]"), completion: .file())
+  var data: [String] = []
+  @Option(
+    help: ArgumentHelp(
+      "Samples to choose the best state by; as --data, also several times.", valueName: "file[:share]"),
+    completion: .file()) var valid: [String] = []
   @Option(help: ArgumentHelp("Folder for the run.", valueName: "folder"), completion: .directory) var out: String?
   @Flag(help: "Go on with the run in --out from its last checkpoint.") var resume = false
 
@@ -46,8 +51,8 @@ struct Train: AsyncParsableCommand {
   var given: TrainingFile {
     var given = TrainingFile()
     given.model = options.model
-    given.data = data
-    given.valid = valid
+    given.data = data.isEmpty ? nil : TextList(data)
+    given.valid = valid.isEmpty ? nil : TextList(valid)
     given.out = out
     given.cache = cache
     given.resume = resume ? true : nil
@@ -62,10 +67,9 @@ struct Train: AsyncParsableCommand {
   mutating func run() async throws {
     let asked = try config.map { given.over(try ConfigurationFile.read(TrainingFile.self, path: $0)) } ?? given
     let settings = try asked.run.training.configuration()
-    guard let data = asked.data else { throw LadderError(.usage, "no --data: name the JSONL file to learn from") }
+    let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) }
     guard let out = asked.out else { throw LadderError(.usage, "no --out: name a folder for the run") }
-    let samples = try Sample.load(data)
-    let validation = try asked.valid.map { try Sample.load($0) }
+    let samples = try Self.load(sources, settings), validation = try held.map { try Self.load($0, settings) }
     let cacheOptions = try asked.cacheOptions()
     options.model = asked.model
     options.verbose = asked.verbose ?? false
@@ -78,8 +82,8 @@ struct Train: AsyncParsableCommand {
     let resume = asked.resume ?? false
     let last = try await interruptible {
       try Trainer(backbone, settings, cache: cacheOptions).train(
-        samples, name: data, validation: validation, validationName: asked.valid ?? "", into: RunDirectory(out),
-        resume: resume, report: Self.show)
+        samples, name: Self.name(sources), validation: validation, validationName: held.map(Self.name),
+        into: RunDirectory(out), resume: resume, report: Self.show)
     }
     Terminal.finishLine()
     if let last {
@@ -89,6 +93,18 @@ struct Train: AsyncParsableCommand {
       )
     }
     Terminal.output(out)
+  }
+
+  private static func name(_ sources: [DataSource]) -> String {
+    sources.map(\.description).joined(separator: ", ")
+  }
+
+  /// Several files, or a share of one, are told as they are read.
+  private static func load(_ sources: [DataSource], _ settings: TrainingConfiguration) throws -> [Sample] {
+    try Sample.load(sources, seed: settings.seed) { source, held, taken in
+      guard sources.count > 1 || source.share != 1 else { return }
+      Terminal.note("\(source.path): \(taken) of \(held) samples")
+    }
   }
 
   /// One event as progress.

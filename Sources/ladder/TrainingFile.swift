@@ -4,8 +4,8 @@ import LadderStudy
 /// All that `ladder train` can be given, by the names of its options: what `--config` reads.
 struct TrainingFile: NamedOptions {
   var model: String?
-  var data: String?
-  var valid: String?
+  var data: TextList?
+  var valid: TextList?
   var out: String?
   var cache: String?
   var resume: Bool?
@@ -17,6 +17,15 @@ struct TrainingFile: NamedOptions {
       .init("model", \.model), .init("data", \.data), .init("valid", \.valid), .init("out", \.out),
       .init("cache", \.cache), .init("resume", \.resume), .init("verbose", \.verbose),
     ] + OptionField.all(of: \.run)
+  }
+
+  /// The files to learn from, each with its share.
+  /// - Throws: `usage` where none is named.
+  func sources() throws -> [DataSource] {
+    guard let data, !data.texts.isEmpty else {
+      throw LadderError(.usage, "no --data: name the JSONL file to learn from")
+    }
+    return try data.texts.map { try DataSource($0) }
   }
 
   func cacheOptions() throws -> CacheOptions? {

@@ -23,7 +23,8 @@ struct Command {
   }()
 
   /// Starts the command without waiting for it; its output goes to files in `folder`.
-  static func start(_ arguments: [String], in folder: TemporaryFolder) throws -> Running {
+  /// - Parameter input: what stands on its standard input.
+  static func start(_ arguments: [String], input: Data? = nil, in folder: TemporaryFolder) throws -> Running {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
@@ -33,6 +34,10 @@ struct Command {
     process.standardOutput = FileHandle(forWritingAtPath: paths.0)
     process.standardError = FileHandle(forWritingAtPath: paths.1)
     process.standardInput = FileHandle.nullDevice
+    if let input {
+      try input.write(to: URL(fileURLWithPath: folder.file("\(id).in")))
+      process.standardInput = FileHandle(forReadingAtPath: folder.file("\(id).in"))
+    }
     try process.run()
     return Running(process: process, outputPath: paths.0, errorPath: paths.1)
   }
@@ -61,8 +66,8 @@ struct Command {
     }
   }
 
-  static func run(_ arguments: [String], in folder: TemporaryFolder) throws -> Result {
-    try start(arguments, in: folder).wait()
+  static func run(_ arguments: [String], input: Data? = nil, in folder: TemporaryFolder) throws -> Result {
+    try start(arguments, input: input, in: folder).wait()
   }
 }
 

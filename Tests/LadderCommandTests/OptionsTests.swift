@@ -22,7 +22,8 @@ import Testing
   @Test func aFileSaysWhatTheCommandLineWould() throws {
     let file = try read(
       """
-      data: train.jsonl
+      data: ["train.jsonl:0.3", "a, b.jsonl"]
+      valid: dev.jsonl
       epochs: 2
       learning_rate: 5e-4
       rungs: [3, 6]
@@ -37,8 +38,10 @@ import Testing
     let arguments = file.arguments
     #expect(
       arguments == [
-        "--cache-format=q8_0", "--cache-limit=20GB", "--checkpointing=off", "--data=train.jsonl", "--epochs=2",
+        "--cache-format=q8_0", "--cache-limit=20GB", "--checkpointing=off", "--data=train.jsonl:0.3",
+        "--data=a, b.jsonl", "--epochs=2",
         "--exact-gradient", "--learning-rate=0.0005", "--output-bias=on", "--resume", "--rungs=3,6", "--threads=2",
+        "--valid=dev.jsonl",
       ])
     let parsed = try #require(try LadderCommand.parseAsRoot(["train"] + arguments) as? Train)
     #expect(parsed.given == file)

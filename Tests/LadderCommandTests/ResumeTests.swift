@@ -17,9 +17,12 @@ import Testing
     valid = try folder.write("valid.jsonl", BadInputTests.lines(40))
   }
 
-  private func arguments(_ run: String, _ more: [String] = []) -> [String] {
+  private func arguments(
+    _ run: String, _ more: [String] = [], data: String? = nil, valid: String? = nil
+  ) -> [String] {
     [
-      "train", "--model", model, "--data", data, "--valid", valid, "--out", folder.file(run), "--device", "CPU",
+      "train", "--model", model, "--data", data ?? self.data, "--valid", valid ?? self.valid, "--out", folder.file(run),
+      "--device", "CPU",
       "--batch-size", "4", "--epochs", "2",
       "--learning-rate", "2e-3", "--validate-every", "6", "--checkpoint-every", "9",
     ] + more
@@ -123,12 +126,12 @@ import Testing
     running.signal(SIGTERM) { folder.steps("cut") >= 8 }
     #expect(running.wait().status == 130)
     let other = try folder.write("other.jsonl", BadInputTests.lines(95))
-    for (option, name) in [("--data", "training samples"), ("--valid", "validation samples")] {
-      let refused = try train("cut", ["--resume", option, other])
+    for (data, valid, name) in [(other, nil, "training samples"), (nil, other, "validation samples")] {
+      let refused = try Command.run(arguments("cut", ["--resume"], data: data, valid: valid), in: folder)
       #expect(refused.status == 64 && refused.lastError.contains(name), "\(refused.errors)")
     }
     let copied = try folder.write("copied.jsonl", BadInputTests.lines(96))
-    #expect(try train("cut", ["--resume", "--data", copied]).status == 0)
+    #expect(try Command.run(arguments("cut", ["--resume"], data: copied), in: folder).status == 0)
   }
 
   @Test func twoRunsIntoOneFolder() throws {

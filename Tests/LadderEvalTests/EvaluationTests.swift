@@ -143,13 +143,92 @@ import Testing
     #expect(result.metric == .exact && result.value == 0.5)
   }
 
-  @Test(arguments: [
-    ("so 3 + 4 = 7\n#### 7", "7", true), ("#### 1,234", "1234", true), ("the answer is $18.00.", "18", true),
-    ("first 3 then 5", "3", false),
-    ("it is -4", "-4", true), ("blue\nGreen ", "green", true), ("x #### Paris\nmore", "paris", true), ("", "1", false),
-    ("no number", "2", false),
-  ]) func finalAnswers(_ text: String, _ answer: String, _ matches: Bool) {
-    #expect(FinalAnswer.matches(text, answer) == matches)
+  /// Choices that are the same to the model, that are not there or that do not fit are counted, not guessed.
+  @Test func whatCannotBeJudgedIsCounted() throws {
+    func sample(_ prompt: String, _ completion: String, _ choices: [String]) -> Sample {
+      Sample(prompt: prompt, completion: completion, choices: choices)
+    }
+    var samples = (0..<6).map { sample("item \($0) is", [" a", " b"][$0 % 2], [" a", " b"]) }
+    let all = try LadderModel(backbone).evaluate(samples)
+    #expect(all.unjudged.isEmpty && all.unjudgedText == nil && all.matthews != nil && all.macroF1 != nil)
+    samples += [sample("x", " c", [" a", " b"]), sample("y", " a", [" a", " a", " b"])]
+    samples.append(sample("z", String(repeating: "long", count: 20), [" a", String(repeating: "long", count: 20)]))
+    var options = EvaluationOptions()
+    options.maxLength = 40
+    // Only where the two alike are the likeliest can they not be told apart.
+    let result = try LadderModel(backbone).evaluate(samples, options: options)
+    let alike = result.unjudged[.equallyLikely] ?? 0
+    #expect(result.unjudged[.notAmongChoices] == 1 && result.unjudged[.tooLong] == 1)
+    #expect(result.examples == 7 - alike && result.unjudgedCount == 2 + alike)
+    #expect(result.matthews == nil && result.macroF1 == nil, "these samples have other choices")
+    let json = try JSONEncoder().encode(result)
+    let object = try #require(try JSONSerialization.jsonObject(with: json) as? [String: Any])
+    #expect(object["judged"] as? Int == result.examples && object["unjudged"] as? Int == result.unjudgedCount)
+    #expect((object["unjudged_reasons"] as? [String: Int])?["too long"] == 1)
+    var decoded = try JSONDecoder().decode(Evaluation.self, from: json)
+    decoded.predictions = result.predictions
+    #expect(decoded == result)
+    let twins = [sample("y", " a", [" a", " a"]), samples[0]]
+    #expect(try LadderModel(backbone).evaluate(twins).unjudged == [.equallyLikely: 1])
+    options.metric = .matthews
+    #expect(throws: LadderError.self) { try LadderModel(backbone).evaluate(samples, options: options) }
+  }
+
+  /// The metrics of choices are those of the table of what was judged.
+  @Test func matthewsAndF1AreOfTheChoices() throws {
+    let choices = [" a", " b", " c"]
+    let samples = (0..<12).map { Sample(prompt: "item \($0 * 7) is", completion: choices[$0 % 3], choices: choices) }
+    for metric in [Metric.matthews, .macroF1, .choice] {
+      var options = EvaluationOptions()
+      options.metric = metric
+      let result = try LadderModel(backbone).evaluate(samples, options: options)
+      var table = Classification(labels: 3)
+      for (index, prediction) in result.predictions.enumerated() {
+        table.add(index % 3, judged: try #require(choices.firstIndex(of: prediction.text)))
+      }
+      #expect(result.matthews == table.matthews && result.macroF1 == table.macroF1)
+      #expect(result.accuracy == table.accuracy && result.metric == metric)
+      #expect(result.value == [.matthews: table.matthews, .macroF1: table.macroF1][metric] ?? table.accuracy)
+    }
+  }
+
+  /// A conversation's answer is generated from its template, and ends where the template ends a turn.
+  @Test func conversationsAreJudgedByTheirAnswer() throws {
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    let backbone = try Backbone(
+      path: try folder.model("chat.gguf") { $0.chatTemplate = template }, threads: 1, device: "CPU")
+    let turns = [ChatMessage(role: "user", content: "hi"), ChatMessage(role: "assistant", content: "yo")]
+    let asked = try backbone.chatTemplate().render(Conversation([turns[0]]), opensAnswer: true)
+    var generation = GenerationOptions()
+    generation.maxTokens = 24
+    generation.parsesSpecial = true
+    generation.stop = ["<|im_end|>"]
+    let model = try LadderModel(backbone), said = try model.generate(asked, options: generation).text
+    let samples = [said, "never said"].map { Sample(.conversation(Conversation(turns)), answer: $0) }
+    var options = EvaluationOptions()
+    options.maxTokens = 24
+    let result = try model.evaluate(samples, options: options)
+    #expect(result.metric == .exact && result.predictions.map(\.text) == [said, said])
+    #expect(result.predictions.map(\.isRight) == [true, false] && result.accuracy == 0.5)
+    let end = AnswerEnd(templateOf: backbone)
+    #expect(end.texts == ["<|im_end|>"] || end.tokens.count == 1)
+  }
+
+  @Test func aStopTextEndsTheGeneration() throws {
+    let model = try LadderModel(backbone)
+    var options = GenerationOptions()
+    options.maxTokens = 40
+    let whole = try model.generate("tell me", options: options)
+    let middle = whole.text.index(whole.text.startIndex, offsetBy: whole.text.count / 2)
+    let stop = String(whole.text[middle...].prefix(3)), first = try #require(whole.text.range(of: stop))
+    options.stop = [stop, "never said"]
+    var streamed = ""
+    let cut = try model.generate("tell me", options: options) { streamed += $0 }
+    #expect(cut.text == whole.text[..<first.lowerBound] && streamed == cut.text)
+    #expect(cut.stop == stop && !cut.ended && cut.tokens < whole.tokens)
+    options.stop = [""]
+    #expect(throws: LadderError.self) { try model.generate("tell me", options: options) }
+    #expect(throws: LadderError.self) { try model.generate("a\0b") }
   }
 
   @Test func aCancelledTaskStopsGenerating() async throws {

@@ -58,6 +58,21 @@ import Testing
     #expect(throws: LadderError.self) { try run(configuration, runner) }
   }
 
+  /// CoLA and MRPC are judged by Matthews correlation; a study's samples may stand in a table.
+  @Test(arguments: ["matthews", "macro-f1"]) func choicesCanBeJudgedByMatthews(_ metric: String) throws {
+    let rows = (0..<8).map { "question \($0):,\($0 % 2)\n" }.joined()
+    let samples = try folder.write("samples.csv", "sentence,label\n" + rows)
+    let json = """
+      {"cost": false, "options": \(Self.small), "methods": \(Self.methods), "tasks": [{"name": "t", "dev-limit": 6,
+       "train": "\(samples)", "dev": "\(samples)", "metric": "\(metric)",
+       "template": {"prompt": "{sentence}", "completion": " {label}", "choices": [" 0", " 1"]}}]}
+      """
+    let configuration = try JSONDecoder().decode(StudyConfiguration.self, from: Data(json.utf8))
+    let table = try run(configuration, LocalRunner())
+    #expect(table.rows.map(\.method) == ["base", "one"] && table.rows.allSatisfy { $0.metric.rawValue == metric })
+    #expect(table.rows.allSatisfy { $0.examples == 6 && (-1...1).contains($0.mean) })
+  }
+
   @Test func onlyMethodsThatKeepTheActivationsGetTheCache() throws {
     let methods = #"[{"name": "a", "options": {}}, {"name": "b", "options": {"method": "qlora", "rank": 2}}]"#
     let runner = LocalRunner()

@@ -12,15 +12,16 @@ public protocol NamedOptions: Codable, Sendable, Equatable, CustomStringConverti
 public struct OptionField<Root> {
   package let name: String
   package let value: (Root) -> (any OptionValue)?
-  fileprivate let read: (inout Root, String) throws -> Void
+  fileprivate let read: (inout Root, [String]) throws -> Void
   fileprivate let fill: (inout Root, Root) -> Void
 
   package init<Value: OptionValue>(_ name: String, _ path: WritableKeyPath<Root, Value?>) {
     self.name = name
     value = { $0[keyPath: path] }
-    read = { root, text in
-      guard let value = Value(optionText: text) else {
-        throw LadderError(.usage, "`\(Self.property(name))` \(text): take \(Value.optionWords)")
+    read = { root, parts in
+      guard let value = parts.count == 1 ? Value(optionText: parts[0]) : Value(optionParts: parts) else {
+        throw LadderError(
+          .usage, "`\(Self.property(name))` \(parts.joined(separator: ",")): take \(Value.optionWords)")
       }
       root[keyPath: path] = value
     }
@@ -38,7 +39,7 @@ public struct OptionField<Root> {
   }
 
   private init(
-    name: String, value: @escaping (Root) -> (any OptionValue)?, read: @escaping (inout Root, String) throws -> Void,
+    name: String, value: @escaping (Root) -> (any OptionValue)?, read: @escaping (inout Root, [String]) throws -> Void,
     fill: @escaping (inout Root, Root) -> Void
   ) {
     self.name = name
@@ -74,11 +75,11 @@ extension NamedOptions {
 
   /// What is given, each option with its value behind `separator`; a flag that is off is left out.
   package func flags(_ separator: String) -> [String] {
-    given.compactMap { name, value in
-      switch value as? Bool {
-      case true?: "--\(name)"
-      case false?: nil
-      case nil: "--\(name)\(separator)\(value.optionText)"
+    given.flatMap { name, value in
+      switch value {
+      case let flag as Bool: flag ? ["--\(name)"] : []
+      case let list as TextList: list.texts.map { "--\(name)\(separator)\($0)" }
+      default: ["--\(name)\(separator)\(value.optionText)"]
       }
     }
   }
@@ -101,7 +102,7 @@ extension NamedOptions {
       guard let scalar = try? container.decode(PlainValue.self, forKey: key) else {
         throw LadderError(.data, "\(name) is not a plain value")
       }
-      try field.read(&self, scalar.text)
+      try field.read(&self, scalar.parts)
     }
   }
 
@@ -111,6 +112,7 @@ extension NamedOptions {
       let key = OptionName(stringValue: name)
       switch value {
       case let flag as Bool: try container.encode(flag, forKey: key)
+      case let list as TextList where list.texts.count > 1: try container.encode(list.texts, forKey: key)
       case let number as any OptionValue & Numeric & Encodable: try container.encode(number, forKey: key)
       default: try container.encode(value.optionText, forKey: key)
       }
@@ -130,18 +132,18 @@ private struct OptionName: CodingKey {
   init?(intValue: Int) { nil }
 }
 
-/// A value of a file as text: a list's parts are joined by commas. A list of lists is none: references to lists could
-/// make it longer than any memory.
+/// A value of a file as text, or a list's parts. A list of lists is none: references to lists could make it longer than
+/// any memory.
 private struct PlainValue: Decodable {
-  let text: String
+  let parts: [String]
 
   init(from decoder: any Decoder) throws {
     if var list = try? decoder.unkeyedContainer() {
       var parts: [String] = []
       while !list.isAtEnd { parts.append(try list.decode(Scalar.self).text) }
-      text = parts.joined(separator: ",")
+      self.parts = parts
     } else {
-      text = try Scalar(from: decoder).text
+      parts = [try Scalar(from: decoder).text]
     }
   }
 }

@@ -2,10 +2,16 @@
 public protocol OptionValue: Sendable, Equatable {
   /// Nil for what it cannot be.
   init?(optionText: String)
+  /// The same from a list, as files write one.
+  init?(optionParts: [String])
   /// As users write it: reading it gives the value again.
   var optionText: String { get }
   /// What can be written: `cosine, linear or constant`.
   static var optionWords: String { get }
+}
+
+extension OptionValue {
+  public init?(optionParts: [String]) { self.init(optionText: optionParts.joined(separator: ",")) }
 }
 
 extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == String {
@@ -44,6 +50,17 @@ extension Double: OptionValue {
 
 extension String: OptionValue {
   public static var optionWords: String { "a text" }
+}
+
+/// Texts that may hold commas: on the command line an option that is given several times, in files a list.
+public struct TextList: OptionValue {
+  public var texts: [String]
+
+  public init(_ texts: [String]) { self.texts = texts }
+  public init?(optionText: String) { self.init([optionText]) }
+  public init?(optionParts: [String]) { self.init(optionParts) }
+  public var optionText: String { texts.joined(separator: ",") }
+  public static var optionWords: String { "a text, or a list of texts" }
 }
 
 /// A flag: on the command line it stands alone.

@@ -1,5 +1,6 @@
 import Foundation
 import LadderCore
+import LadderData
 import LadderTrain
 
 /// An accuracy study's folder:
@@ -96,18 +97,17 @@ struct StudyFolder: Sendable {
       let target = data(task, split)
       if FileManager.default.fileExists(atPath: target) { continue }
       var lines: [Data] = []
-      for (index, line) in try DurableFile.read(source).split(separator: UInt8(ascii: "\n")).enumerated() {
-        if lines.count >= limit ?? .max { break }
-        guard let template = task.template else {
-          lines.append(Data(line) + Data("\n".utf8))
-          continue
+      try DataFile(source).forEach(limit: limit ?? .max) { record in
+        // A line that is one already is taken as it stands.
+        if task.template == nil, !record.json.contains(UInt8(ascii: "\n")) {
+          return lines.append(record.json + Data("\n".utf8))
         }
-        guard let object = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any] else {
-          throw LadderError(.data, "\(source):\(index + 1): this line is not a JSON object")
+        guard let object = try? JSONSerialization.jsonObject(with: record.json) as? [String: Any] else {
+          throw LadderError(.data, "\(record.place): this is not a JSON object")
         }
-        let filled = try template.filled(object, place: "\(source):\(index + 1)")
+        let sample = try task.template?.filled(object, place: record.place) ?? object
         lines.append(
-          try JSONSerialization.data(withJSONObject: filled, options: [.sortedKeys, .withoutEscapingSlashes])
+          try JSONSerialization.data(withJSONObject: sample, options: [.sortedKeys, .withoutEscapingSlashes])
             + Data("\n".utf8))
       }
       try DurableFile.write(target, lines)

@@ -19,7 +19,7 @@ struct StudyAccuracy: AsyncParsableCommand {
           - name: sst2
             train: sst2.train.jsonl
             dev: sst2.dev.jsonl
-            metric: choice               # auto, loss, choice or exact
+            metric: choice               # auto, loss, choice, matthews, macro-f1 or exact
             train-limit: 4000            # also: dev-limit, max-tokens, options
             method-options:              # optional: of one method on this task
               lst: {tap-dropout: 0.3}

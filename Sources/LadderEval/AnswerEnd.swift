@@ -1,0 +1,28 @@
+import Foundation
+import LadderBackbone
+import LadderData
+
+/// What ends an answer besides the model's own end of text: what its chat template writes behind an assistant's turn.
+struct AnswerEnd: Sendable {
+  var tokens: Set<Int32> = []
+  var texts: [String] = []
+
+  /// Nothing besides.
+  init() {}
+
+  /// A template that cannot be rendered, or that writes nothing but blanks, adds nothing.
+  init(templateOf backbone: Backbone) {
+    let asked = ChatMessage(role: "user", content: "Q"), answer = ChatMessage(role: "assistant", content: "A")
+    func rendered(_ messages: [ChatMessage], opensAnswer: Bool) -> String? {
+      let text = try? backbone.rendered(Conversation(messages), opensAnswer: opensAnswer)
+      return text.map { String(decoding: $0.bytes, as: UTF8.self) }
+    }
+    guard let open = rendered([asked], opensAnswer: true),
+      let whole = rendered([asked, answer], opensAnswer: false), whole.hasPrefix(open + "A")
+    else { return }
+    let end = whole.dropFirst(open.count + 1).trimmingCharacters(in: .whitespacesAndNewlines)
+    guard !end.isEmpty, let first = backbone.tokenizer.tokens(end, special: true).first else { return }
+    // A control token is no text.
+    if backbone.tokenizer.bytes(of: first).isEmpty { tokens = [first] } else { texts = [end] }
+  }
+}
