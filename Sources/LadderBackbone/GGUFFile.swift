@@ -39,6 +39,8 @@ package struct GGUFFile: Sendable {
   package let bytes: Int
   package let version: Int
   package let metadata: [String: Value]
+  /// The largest number of each array of 32-bit integers: blocks may differ in their sizes.
+  private let largest: [String: Int]
   package let tensors: [TensorInfo]
 
   /// Reads the header.
@@ -73,9 +75,11 @@ package struct GGUFFile: Sendable {
     }
     defer { gguf_free(context) }
 
-    var metadata: [String: Value] = [:]
+    var metadata: [String: Value] = [:], largest: [String: Int] = [:]
     for id in 0..<gguf_get_n_kv(context) {
-      metadata[String(cString: gguf_get_key(context, id))] = Self.value(context, id)
+      let key = String(cString: gguf_get_key(context, id))
+      metadata[key] = Self.value(context, id)
+      largest[key] = Self.largest(context, id)
     }
     let dataOffset = gguf_get_data_offset(context)
     tensors = (0..<gguf_get_n_tensors(context)).map { id in
@@ -93,6 +97,7 @@ package struct GGUFFile: Sendable {
     self.bytes = bytes
     version = Int(gguf_get_version(context))
     self.metadata = metadata
+    self.largest = largest
     if !headerOnly, let last = tensors.max(by: { $0.offset + $0.bytes < $1.offset + $1.bytes }),
       last.offset + last.bytes > bytes
     {
@@ -112,8 +117,12 @@ package struct GGUFFile: Sendable {
   package func integer(_ key: String) -> Int? { if case .integer(let value)? = metadata[key] { value } else { nil } }
   package func flag(_ key: String) -> Bool? { if case .flag(let value)? = metadata[key] { value } else { nil } }
 
-  /// A value under the architecture's own prefix: `block_count`, `embedding_length`.
-  package func own(_ key: String) -> Int? { integer("\(architecture).\(key)") }
+  /// A value under the architecture's own prefix: `block_count`, `embedding_length`; the largest where there is one for
+  /// each block.
+  package func own(_ key: String) -> Int? {
+    let key = "\(architecture).\(key)"
+    return integer(key) ?? largest[key]
+  }
 
   /// A size under the architecture's own prefix; nil where there is none.
   /// - Throws: `data` where no model can have it.
@@ -125,19 +134,40 @@ package struct GGUFFile: Sendable {
     return value
   }
 
+  /// Blocks that predict the next token: those that predict tokens after it come behind them.
+  /// - Throws: `data` where no model can have so many.
+  package func blocks() throws -> Int? {
+    guard let all = try size("block_count") else { return nil }
+    return max(1, all - (try size("nextn_predict_layers", atLeast: 0) ?? 0))
+  }
+
+  /// What the models of architectures are that predict no next token, or not on their own.
+  private static let undecodable: [String: String] = {
+    let names = [
+      "an encoder or embedding model": [
+        "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert",
+        "t5encoder", "clip", "gemma-embedding", "llama-embed",
+      ],
+      "an encoder and decoder in one": ["t5"],
+      "a diffusion model": ["dream", "llada", "llada-moe", "rnd1"],
+      "an architecture that llama.cpp names and does not run": ["gptj"],
+      "a drafter for another model": ["eagle3", "dflash", "gemma4-assistant"],
+      "a speech model": ["wavtokenizer-dec", "qwen3tts", "pockettts"],
+    ]
+    return Dictionary(uniqueKeysWithValues: names.flatMap { what, names in names.map { ($0, what) } })
+  }()
+
   /// Says why this file cannot be a backbone, before llama.cpp loads it.
   package func requireDecoder() throws {
     let type = string("general.type") ?? "model"
     if type != "model" {
       throw LadderError(.data, "\(path) is a GGUF of type \(type), not a model; pass the base model itself")
     }
-    let encoders = [
-      "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert",
-      "t5", "t5encoder", "clip", "gemma-embedding", "wavtokenizer-dec",
-    ]
-    if encoders.contains(architecture) || flag("\(architecture).attention.causal") == false
-      || metadata["\(architecture).pooling_type"] != nil
-    {
+    if let what = Self.undecodable[architecture] {
+      throw LadderError(
+        .data, "\(path) is \(what) (\(architecture)); Ladder needs a decoder-only language model")
+    }
+    if flag("\(architecture).attention.causal") == false || metadata["\(architecture).pooling_type"] != nil {
       throw LadderError(
         .data, "\(path) is an encoder or embedding model (\(architecture)); Ladder needs a decoder-only language model")
     }
@@ -209,6 +239,16 @@ package struct GGUFFile: Sendable {
       mix(try handle.read(upToCount: 4096) ?? Data())
     }
     return String(format: "%016llx", hash)
+  }
+
+  private static func largest(_ context: OpaquePointer, _ id: Int64) -> Int? {
+    guard gguf_get_kv_type(context, id) == GGUF_TYPE_ARRAY,
+      [GGUF_TYPE_INT32, GGUF_TYPE_UINT32].contains(gguf_get_arr_type(context, id))
+    else { return nil }
+    let numbers = UnsafeRawBufferPointer(
+      start: gguf_get_arr_data(context, id), count: 4 * gguf_get_arr_n(context, id)
+    ).bindMemory(to: Int32.self)
+    return numbers.max().map(Int.init)
   }
 
   private static func value(_ context: OpaquePointer, _ id: Int64) -> Value {
