@@ -14,7 +14,7 @@ STATIC := --static-swift-stdlib
 endif
 LADDER := .build/release/ladder
 
-.PHONY: help bootstrap build demo test docs lint format bench study clean
+.PHONY: help bootstrap build demo test models docs lint format bench study clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ study:  ## the studies of docs/ (hours): DATA=folder with the samples, OUT=folde
 	scripts/bootstrap
 	$(MAKE) --no-print-directory build
 	Benchmarks/study "$(DATA)" "$(or $(OUT),study)" $(STUDY)
+
+models: .deps/llama.mk  ## try a tiny model of each of llama.cpp's architectures and write docs/models.md (minutes)
+	swift build -c release --product model-table $(STATIC) $(LINK)
+	.build/release/model-table docs/models.md
 
 docs: .deps/llama.mk  ## the library's documentation as a site: .build/docs (open it over HTTP)
 	swift package --allow-writing-to-directory .build/docs generate-documentation --target Ladder --target LadderCore \
