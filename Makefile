@@ -14,7 +14,7 @@ STATIC := --static-swift-stdlib
 endif
 LADDER := .build/release/ladder
 
-.PHONY: help bootstrap build demo test check-templates check-peft docs lint format bench study clean
+.PHONY: help bootstrap build demo test models check-templates check-peft docs lint format bench study clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,10 @@ check-peft:  ## PEFT computes with a QLoRA run's files what Ladder does (install
 	scripts/bootstrap
 	$(MAKE) --no-print-directory build
 	scripts/check-peft-adapter $(LADDER)
+
+models: .deps/llama.mk  ## try a tiny model of each of llama.cpp's architectures and write docs/models.md (minutes)
+	swift build -c release --product model-table $(STATIC) $(LINK)
+	.build/release/model-table docs/models.md
 
 docs: .deps/llama.mk  ## the library's documentation as a site: .build/docs (open it over HTTP)
 	swift package --allow-writing-to-directory .build/docs generate-documentation --target Ladder --target LadderCore \

@@ -57,6 +57,9 @@ let package = Package(
       path: "Sources/ladder", swiftSettings: settings),
 
     .target(name: "TestModels", dependencies: ["LadderStudy"], path: "Tests/TestModels", swiftSettings: settings),
+    // What works with each of llama.cpp's architectures: `make models` writes it to docs/models.md.
+    .executableTarget(
+      name: "model-table", dependencies: ["TestModels"], path: "Tests/ModelTable", swiftSettings: settings),
     .testTarget(name: "LadderComputeTests", dependencies: ["LadderCompute"], swiftSettings: settings),
     .testTarget(name: "LadderBackboneTests", dependencies: ["LadderBackbone", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderSideTests", dependencies: ["LadderMethods", "TestModels"], swiftSettings: settings),

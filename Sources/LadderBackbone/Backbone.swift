@@ -31,6 +31,7 @@ public final class Backbone: @unchecked Sendable {
   private let lock = NSRecursiveLock()
   private var whole: ModelOwner?
   private var currentHead: Head
+  private var currentNames: GraphNames?
 
   /// Loads a model.
   /// - Parameters:
@@ -59,6 +60,7 @@ public final class Backbone: @unchecked Sendable {
     language = parts.language
     engine = parts.engine
     currentHead = parts.head
+    currentNames = parts.names
     whole = parts.isWhole ? parts.owner : nil
   }
 
@@ -83,9 +85,20 @@ public final class Backbone: @unchecked Sendable {
       if let whole { return whole.model }
       let owner = try ModelLoading.load(path, engine, vocabularyOnly: false)
       // The model's own head from here on; the one that was read for itself is freed.
-      currentHead = try Parts.head(of: owner, file, engine, blocks: blocks)
+      let (head, names) = try Parts.head(of: owner, file, engine, blocks: blocks)
+      currentHead = head
+      currentNames = names
       whole = owner
       return owner.model
+    }
+  }
+
+  /// What its graph calls the blocks' outputs and the head's input; the blocks are loaded where they are not yet.
+  func graphNames() throws -> GraphNames {
+    try lock.withLock {
+      _ = try model()
+      guard let currentNames else { throw LadderError(.engine, "\(path): its graph was not looked at") }
+      return currentNames
     }
   }
 
@@ -103,6 +116,8 @@ public final class Backbone: @unchecked Sendable {
     let blocks: Int
     let width: Int
     let head: Head
+    /// Where the blocks are loaded.
+    let names: GraphNames?
 
     init(path: String, threads: Int?, device: String?, head: HeadDescription?) throws {
       file = try GGUFFile(path: path)
@@ -111,25 +126,29 @@ public final class Backbone: @unchecked Sendable {
       isWhole = head == nil
       owner = try ModelLoading.load(file.path, engine, vocabularyOnly: !isWhole)
       language = try ModelVocabulary(owner, path: path)
-      guard let blocks = try file.size("block_count"), let width = try file.size("embedding_length") else {
+      guard let blocks = try file.blocks(), let width = try file.size("embedding_length") else {
         throw LadderError(
           .data, "\(path): the header names no block_count or embedding_length; convert the model again")
       }
       self.blocks = blocks
       self.width = width
-      self.head =
-        if let head { try Head.load(head, file, engine) } else {
-          try Self.head(of: owner, file, engine, blocks: blocks)
-        }
+      if let head {
+        self.head = try Head.load(head, file, engine)
+        names = nil
+      } else {
+        (self.head, names) = try Self.head(of: owner, file, engine, blocks: blocks)
+      }
       fingerprints = try file.fingerprint()
     }
 
-    static func head(of owner: ModelOwner, _ file: GGUFFile, _ engine: Engine, blocks: Int) throws -> Head {
+    static func head(of owner: ModelOwner, _ file: GGUFFile, _ engine: Engine, blocks: Int) throws
+      -> (head: Head, names: GraphNames)
+    {
       let model = owner.model
       if llama_model_has_encoder(model) || !llama_model_has_decoder(model) || llama_model_is_diffusion(model) {
         throw LadderError(.data, "\(file.path) is not a decoder-only language model (\(file.architecture))")
       }
-      return try Head.capture(model, engine, blocks: blocks, path: file.path)
+      return try Head.capture(model, engine, blocks: blocks, file: file)
     }
   }
 }

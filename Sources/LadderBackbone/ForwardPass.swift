@@ -53,7 +53,8 @@ package final class ForwardPass: TapSource {
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
     capture = TapCapture(
-      rungs: rungs, stopsAtNorm: !runsHead, copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
+      rungs: rungs, names: try backbone.graphNames(), stopsAtNorm: !runsHead,
+      copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)
     parameters.n_batch = UInt32(self.unit)

@@ -33,7 +33,8 @@ package struct ModelDimensions: Sendable, Equatable {
       }
       return value
     }
-    blocks = try need("block_count")
+    _ = try need("block_count")
+    blocks = try file.blocks() ?? 1
     width = try need("embedding_length")
     // A recurrent model has no heads.
     heads = try need("attention.head_count", atLeast: 0)

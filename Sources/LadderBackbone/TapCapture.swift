@@ -10,15 +10,17 @@ final class TapCapture {
   private var final: Tensor?
   private var tokenRow = 0
   private var finalRow = 0
-  private var seen = 0
+  private var seen: Set<Int> = []
   private var normRows = 0
   private let expected: Int
   private let stopsAtNorm: Bool
+  private let names: GraphNames
   /// Copies within an accelerator's memory.
   private let copies: Graph?
   private var failure: (any Error)?
 
-  init(rungs: [Int], stopsAtNorm: Bool, copies: Graph?) {
+  init(rungs: [Int], names: GraphNames, stopsAtNorm: Bool, copies: Graph?) {
+    self.names = names
     self.stopsAtNorm = stopsAtNorm
     self.copies = copies
     rungOfBlock = Dictionary(uniqueKeysWithValues: rungs.enumerated().map { ($1 - 1, $0) })
@@ -34,7 +36,7 @@ final class TapCapture {
   }
 
   private func startCall() {
-    seen = 0
+    seen = []
     normRows = 0
   }
 
@@ -43,9 +45,9 @@ final class TapCapture {
       self.failure = nil
       throw failure
     }
-    guard seen == expected, final == nil || normRows == outputs else {
+    guard seen.count == expected, final == nil || normRows == outputs else {
       throw LadderError(
-        .engine, "the engine handed out \(seen) of \(expected) taps and \(normRows) of \(outputs) final rows")
+        .engine, "the engine handed out \(seen.count) of \(expected) taps and \(normRows) of \(outputs) final rows")
     }
     tokenRow += tokens
     finalRow += outputs
@@ -53,13 +55,13 @@ final class TapCapture {
   }
 
   private func rung(_ name: UnsafePointer<CChar>) -> Int? {
-    strncmp(name, "l_out-", 6) == 0 ? rungOfBlock[Int(atoi(name + 6))] : nil
+    names.block(name).flatMap { rungOfBlock[$0] }
   }
 
   func wants(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
     let name = ggml_get_name(tensor)
     guard let name else { return false }
-    return (stopsAtNorm && strcmp(name, "result_norm") == 0) || rung(name) != nil
+    return (stopsAtNorm && names.isFinal(tensor, name)) || rung(name) != nil
   }
 
   /// Copies a computed tensor out; false at the final norm, so that the head is not run.
@@ -68,8 +70,10 @@ final class TapCapture {
     let width = Int(tensor.pointee.ne.0), rows = Int(tensor.pointee.ne.1)
     let count = width * rows
     if let index = rung(name) {
-      seen += 1
+      // A block that is gone through again hands on what it gave last.
+      seen.insert(index)
       guard index < taps.count, count > 0 else { return true }
+      guard fits(rows, after: tokenRow, in: taps[index], width, name) else { return false }
       if copyOnDevice(tensor, to: taps[index], tokenRow..<(tokenRow + rows)) { return true }
       // From the engine's memory straight into the tap's, rounded on the way, where the host addresses both.
       taps[index].withHostBytes(2 * width * tokenRow, count: 2 * count) { target in
@@ -82,12 +86,24 @@ final class TapCapture {
       return true
     }
     normRows = rows
+    if let final, count > 0 {
+      guard fits(rows, after: finalRow, in: final, width, name) else { return false }
+    }
     if let final, count > 0, !copyOnDevice(tensor, to: final, finalRow..<(finalRow + rows)) {
       Tensor(tensor).withHostBytes {
         final.write(
           bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[..<(4 * count)]), at: 4 * width * finalRow)
       }
     }
+    return false
+  }
+
+  /// Whether the tensor has room for so many rows; a graph whose nodes have other shapes is not gone on with.
+  private func fits(
+    _ rows: Int, after start: Int, in target: Tensor, _ width: Int, _ name: UnsafePointer<CChar>
+  ) -> Bool {
+    if width == target[0], start + rows <= target[1] { return true }
+    failure = LadderError(.engine, "the engine handed out \(rows) rows of \(width) numbers as \(String(cString: name))")
     return false
   }
 

@@ -71,6 +71,21 @@ import LadderCompute
     }
   }
 
+  @Test func someChannels() throws {
+    try d.check([d.random([9, 5], seed: 1)]) { tape, x in
+      tape.multiply(tape.channels(2..<6, of: x[0]), tape.channels(5..<9, of: x[0]))
+    }
+  }
+
+  /// Two of five experts, whose choice no difference of this step changes; grown to shares that matter.
+  @Test(arguments: [Float(1), 2.5]) func experts(_ scale: Float) throws {
+    let weights = ExpertWeights(
+      router: try d.random([16, 5], seed: 2, scale: 0.8), gate: try d.random([16, 12, 5], seed: 3, scale: 0.4),
+      up: try d.random([16, 12, 5], seed: 4, scale: 0.4), down: try d.random([12, 16, 5], seed: 5, scale: 0.4), used: 2,
+      scale: scale)
+    try d.check([d.random([16, 6], seed: 1)], h: 2e-3, tolerance: 1e-2) { tape, x in tape.experts(x[0], weights) }
+  }
+
   @Test func rmsNormalisation() throws {
     try d.check([d.random([16, 5], seed: 1)]) { tape, x in tape.rmsNorm(x[0], epsilon: 1e-6) }
   }

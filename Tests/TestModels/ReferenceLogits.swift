@@ -9,12 +9,18 @@ package final class ReferenceLogits {
   private let context: OpaquePointer
   private let vocabulary: Int
 
-  package init(_ backbone: Backbone, maxTokens: Int) throws {
+  /// - Parameter exactAttention: keys, values and attention in F32.
+  package init(_ backbone: Backbone, maxTokens: Int, exactAttention: Bool = false) throws {
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((maxTokens + 255) / 256 * 256)
     parameters.n_batch = UInt32(max(512, maxTokens))
     parameters.n_threads = 2
     parameters.n_threads_batch = 2
+    if exactAttention {
+      parameters.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED
+      parameters.type_k = GGML_TYPE_F32
+      parameters.type_v = GGML_TYPE_F32
+    }
     guard let context = llama_init_from_model(try backbone.enginePointer(), parameters) else {
       throw LadderError(.engine, "no reference context")
     }

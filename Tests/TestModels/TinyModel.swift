@@ -133,7 +133,9 @@ package struct TinyModel {
       else { continue }
       ggml_set_name(t, tensor.name)
       if tensor.matrix, type != GGML_TYPE_F32 {
-        ggml_quantize_chunk(type, values, t.pointee.data, 0, Int64(count / columns), Int64(columns), nil)
+        let importance = ggml_quantize_requires_imatrix(type) ? [Float](repeating: 1, count: columns) : nil
+        ggml_quantize_chunk(
+          type, values, t.pointee.data, 0, Int64(count / columns), Int64(columns), importance)
       } else {
         values.withUnsafeBytes {
           if let base = $0.baseAddress { t.pointee.data.copyMemory(from: base, byteCount: $0.count) }

@@ -24,7 +24,8 @@ package struct GGUFFile: Sendable {
     case integer(Int)
     case number(Double)
     case flag(Bool)
-    case array(type: String, count: Int)
+    /// The largest is that of a list of 32-bit integers: blocks may differ in their sizes.
+    case array(type: String, count: Int, largest: Int? = nil)
 
     package var description: String {
       switch self {
@@ -32,7 +33,7 @@ package struct GGUFFile: Sendable {
       case .integer(let value): String(value)
       case .number(let value): String(value)
       case .flag(let value): String(value)
-      case .array(let type, let count): "[\(type)] × \(count)"
+      case .array(let type, let count, _): "[\(type)] × \(count)"
       }
     }
   }
@@ -74,8 +75,15 @@ package struct GGUFFile: Sendable {
   package func integer(_ key: String) -> Int? { if case .integer(let value)? = metadata[key] { value } else { nil } }
   package func flag(_ key: String) -> Bool? { if case .flag(let value)? = metadata[key] { value } else { nil } }
 
-  /// A value under the architecture's own prefix: `block_count`, `embedding_length`.
-  package func own(_ key: String) -> Int? { integer("\(architecture).\(key)") }
+  /// A value under the architecture's own prefix: `block_count`, `embedding_length`; the largest where there is one for
+  /// each block.
+  package func own(_ key: String) -> Int? {
+    switch metadata["\(architecture).\(key)"] {
+    case .integer(let value)?: value
+    case .array(_, _, let largest)?: largest
+    default: nil
+    }
+  }
 
   /// A size under the architecture's own prefix; nil where there is none.
   /// - Throws: `data` where no model can have it.
@@ -87,19 +95,39 @@ package struct GGUFFile: Sendable {
     return value
   }
 
+  /// Blocks that predict the next token: those that predict tokens after it come behind them.
+  /// - Throws: `data` where no model can have so many.
+  package func blocks() throws -> Int? {
+    guard let all = try size("block_count") else { return nil }
+    return max(1, all - (try size("nextn_predict_layers", atLeast: 0) ?? 0))
+  }
+
+  /// What the models of architectures are that predict no next token, or not on their own.
+  private static let undecodable: [String: String] = {
+    let names = [
+      "an encoder or embedding model": [
+        "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert",
+        "t5encoder", "clip", "gemma-embedding", "llama-embed",
+      ],
+      "an encoder and decoder in one": ["t5"],
+      "a diffusion model": ["dream", "llada", "llada-moe", "rnd1"],
+      "an architecture that llama.cpp names and does not run": ["gptj"],
+      "a drafter for another model": ["eagle3", "dflash", "gemma4-assistant"],
+      "a speech model": ["wavtokenizer-dec", "qwen3tts", "pockettts"],
+    ]
+    return Dictionary(uniqueKeysWithValues: names.flatMap { what, names in names.map { ($0, what) } })
+  }()
+
   /// Says why this file cannot be a backbone, before llama.cpp loads it.
   package func requireDecoder() throws {
     let type = string("general.type") ?? "model"
     if type != "model" {
       throw LadderError(.data, "\(path) is a GGUF of type \(type), not a model; pass the base model itself")
     }
-    let encoders = [
-      "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert",
-      "t5", "t5encoder", "clip", "gemma-embedding", "wavtokenizer-dec",
-    ]
-    if encoders.contains(architecture) || flag("\(architecture).attention.causal") == false
-      || metadata["\(architecture).pooling_type"] != nil
-    {
+    if let what = Self.undecodable[architecture] {
+      throw LadderError(.data, "\(path) is \(what) (\(architecture)); Ladder needs a decoder-only language model")
+    }
+    if flag("\(architecture).attention.causal") == false || metadata["\(architecture).pooling_type"] != nil {
       throw LadderError(
         .data, "\(path) is an encoder or embedding model (\(architecture)); Ladder needs a decoder-only language model")
     }

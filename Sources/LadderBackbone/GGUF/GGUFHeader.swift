@@ -142,14 +142,17 @@ private struct Parser {
     default: throw broken("\(key) is a list of the unknown type \(type.rawValue)")
     }
     let count = try reader.count(ofAtLeast: size)
-    if type != GGUF_TYPE_STRING {
+    var largest: Int?
+    if type == GGUF_TYPE_INT32 || type == GGUF_TYPE_UINT32 {
+      for _ in 0..<count { largest = max(largest ?? 0, Int(try reader.integer(Int32.self))) }
+    } else if type != GGUF_TYPE_STRING {
       try reader.skip(count * size)
     } else if key == "tokenizer.ggml.tokens" {
       repeatsTokens = try !areDistinct(count)
     } else {
       for _ in 0..<count { try reader.skip(try stringLength()) }
     }
-    return .array(type: String(cString: gguf_type_name(type)), count: count)
+    return .array(type: String(cString: gguf_type_name(type)), count: count, largest: largest)
   }
 
   /// Reads so many strings and tells, by 64 bits of each (FNV-1a), whether no two are alike; empty ones do not count.

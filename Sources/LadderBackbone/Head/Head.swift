@@ -18,8 +18,8 @@ package struct HeadDescription: Codable, Sendable, Equatable {
     self.capped = capped
   }
 
-  /// A head whose logits are W·x as they stand.
-  package init(tensor: String) { self.init(tensor: tensor, inner: 1, outer: 1, capped: false) }
+  /// A head whose logits are W·x times `scale`.
+  package init(tensor: String, scale: Float = 1) { self.init(tensor: tensor, inner: 1, outer: scale, capped: false) }
 }
 
 /// The frozen output head: logits = f(W·x), with W quantised as the file has it and f the model's own logit scale or
@@ -35,7 +35,7 @@ package struct Head: @unchecked Sendable {
   package let outer: Float
   package let capped: Bool
   /// Keeps the weights alive where they are this head's own and not the model's.
-  private let owner: AnyObject?
+  let owner: AnyObject?
 
   package var width: Int { weight[0] }
   package var vocabulary: Int { weight[1] }
@@ -94,84 +94,5 @@ package struct Head: @unchecked Sendable {
     let weight = try file.load(info, into: pool)
     return Head(
       weight: weight, inner: description.inner, outer: description.outer, capped: description.capped, owner: pool)
-  }
-
-  // MARK: - Capture
-
-  private final class Capture {
-    var weight: UnsafeMutablePointer<ggml_tensor>?
-    var inner: Float = 1
-    var outer: Float = 1
-    var capped = false
-    var unknown: String?
-    var sawNorm = false
-    var outputs = 0
-    var width: Int64 = 0
-    var vocabulary: Int64 = 0
-
-    func see(_ tensor: UnsafeMutablePointer<ggml_tensor>, _ name: UnsafePointer<CChar>) {
-      if strncmp(name, "l_out-", 6) == 0 { outputs += 1 }
-      if strcmp(name, "result_norm") == 0 {
-        sawNorm = true
-        return
-      }
-      guard sawNorm else { return }
-      switch tensor.pointee.op {
-      case GGML_OP_MUL_MAT where weight == nil && tensor.pointee.ne.0 == vocabulary:
-        weight = tensor.pointee.src.0
-      case GGML_OP_SCALE where weight != nil:
-        let (scale, bias) = withUnsafeBytes(of: tensor.pointee.op_params) {
-          ($0.load(as: Float.self), $0.load(fromByteOffset: 4, as: Float.self))
-        }
-        outer *= scale
-        if bias != 0 { unknown = "a logit offset" }
-      case GGML_OP_UNARY where weight != nil && ggml_get_unary_op(tensor) == GGML_UNARY_OP_TANH && !capped:
-        inner = outer
-        outer = 1
-        capped = true
-      case GGML_OP_VIEW, GGML_OP_RESHAPE, GGML_OP_CONT, GGML_OP_GET_ROWS, GGML_OP_NONE, GGML_OP_PERMUTE,
-        GGML_OP_TRANSPOSE:
-        break
-      default:
-        if weight != nil || strcmp(name, "result_output") == 0 {
-          unknown = "the operation \(String(cString: ggml_op_desc(tensor)))"
-        }
-      }
-    }
-  }
-
-  static func capture(_ model: OpaquePointer, _ engine: Engine, blocks: Int, path: String) throws -> Head {
-    let capture = Capture()
-    capture.width = Int64(llama_model_n_embd(model))
-    capture.vocabulary = Int64(llama_vocab_n_tokens(llama_model_get_vocab(model)))
-    var parameters = llama_context_default_params()
-    parameters.n_ctx = 64
-    parameters.n_batch = 8
-    parameters.n_ubatch = 8
-    parameters.n_outputs_max = 1
-    parameters.cb_eval_user_data = Unmanaged.passUnretained(capture).toOpaque()
-    parameters.cb_eval = { tensor, ask, data in
-      guard let tensor, let data else { return false }
-      if ask { Unmanaged<Capture>.fromOpaque(data).takeUnretainedValue().see(tensor, ggml_get_name(tensor)) }
-      return false
-    }
-    Log.clearError()
-    guard let context = llama_init_from_model(model, parameters) else {
-      throw LadderError(.data, "llama.cpp cannot run \(path): \(Log.takeError())")
-    }
-    defer { llama_free(context) }
-    llama_attach_threadpool(context, engine.threadpool, engine.threadpool)
-    var token: llama_token = max(0, llama_vocab_bos(llama_model_get_vocab(model)))
-    guard engine.inTurn({ llama_decode(context, llama_batch_get_one(&token, 1)) }) == 0 else {
-      throw LadderError(.data, "llama.cpp cannot run \(path): \(Log.takeError())")
-    }
-    guard let weight = capture.weight, capture.outputs >= blocks - 1 else {
-      throw LadderError(
-        .data, "\(path): this architecture's graph names no block outputs or no output head, which Ladder reads")
-    }
-    if let unknown = capture.unknown {
-      throw LadderError(.data, "\(path): this architecture's output head has \(unknown), which Ladder does not know")
-    }
-    return Head(weight: Tensor(weight), inner: capture.inner, outer: capture.outer, capped: capture.capped, owner: nil)
   }
 }

@@ -15,6 +15,13 @@ extension Tape {
     }
   }
 
+  /// Channels `range` of each row. Shapes: x [k, n] → [range, n].
+  package func channels(_ range: Range<Int>, of x: Tensor) -> Tensor {
+    record(graph.contiguous(graph.slice(x, 0, range)), [x]) { [graph] dy in
+      [graph.accumulate(dy, into: graph.zeros(like: x), 0, at: range.lowerBound)]
+    }
+  }
+
   /// Rows `ids` of x. Shapes: x [k, n], ids I32 [r] → [k, r]; ids are distinct.
   package func rows(_ x: Tensor, _ ids: Tensor) -> Tensor {
     record(graph.rows(of: x, ids), [x]) { [graph] dy in

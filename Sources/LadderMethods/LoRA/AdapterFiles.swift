@@ -27,11 +27,11 @@ package struct AdapterFiles {
   private func peft() -> Safetensors {
     var file = Safetensors(metadata: ["format": "pt"])
     for block in 0..<model.shape.blocks {
-      for target in model.configuration.targets {
+      for matrix in matrices {
         for part in ["a", "b"] {
-          let tensor = model.parameters[LoRAModel.name(block, target, part)]
-          let isSplit = part == "b" && model.shape.family == .llama && (target == .q || target == .k)
-          let name = "base_model.model.model.layers.\(block).\(target.module).lora_\(part.uppercased()).weight"
+          let tensor = model.parameters[LoRAModel.name(block, matrix, part)]
+          let isSplit = part == "b" && !model.shape.isNeoX && ["attn_q", "attn_k"].contains(matrix.tensor)
+          let name = "base_model.model.model.layers.\(block).\(matrix.module).lora_\(part.uppercased()).weight"
           let shape = [tensor[1], tensor[0]]
           file.tensors[name] =
             isSplit
@@ -43,7 +43,9 @@ package struct AdapterFiles {
     return file
   }
 
-  /// llama.cpp's llama models have each head's rows in neighbouring pairs; Hugging Face's have the pairs' first halves,
+  private var matrices: [BlockShape.Matrix] { model.shape.matrices(of: model.configuration.targets) }
+
+  /// Where neighbouring channels turn together, llama.cpp's models have each head's rows in such pairs; Hugging Face's have the pairs' first halves,
   /// then their second. Shapes: values [rank, rows], fastest first.
   private func inHalves(_ values: [Float]) -> [Float] {
     let rank = model.configuration.rank, size = model.shape.headSize
@@ -61,8 +63,8 @@ package struct AdapterFiles {
     let object: [String: Any] = [
       "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": modelName,
       "r": configuration.rank, "lora_alpha": configuration.alpha, "lora_dropout": configuration.dropout,
-      "target_modules": configuration.targets.map { "\($0.rawValue)_proj" }, "bias": "none", "fan_in_fan_out": false,
-      "inference_mode": true,
+      "target_modules": matrices.compactMap { $0.module.split(separator: ".").last.map(String.init) }, "bias": "none",
+      "fan_in_fan_out": false, "inference_mode": true,
     ]
     return try JSONSerialization.data(
       withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])

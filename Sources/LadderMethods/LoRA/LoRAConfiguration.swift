@@ -5,30 +5,10 @@ import LadderCore
 /// How low-rank matrices are trained inside the frozen model (Hu et al. 2021, "LoRA"; on quantised weights: Dettmers et
 /// al. 2023, "QLoRA").
 public struct LoRAConfiguration: Codable, Sendable, Equatable {
-  /// The matrices of a block that can have a low-rank addition.
+  /// The matrices of a block that can have a low-rank addition. Where a model holds several of them as one, phi3's q,
+  /// k and v or its gate and up, that one has one addition, whichever of them is named.
   public enum Target: String, Codable, Sendable, CaseIterable {
     case q, k, v, o, gate, up, down
-
-    /// The matrix's name in a GGUF, behind `blk.N.`.
-    package var tensor: String {
-      switch self {
-      case .q: "attn_q"
-      case .k: "attn_k"
-      case .v: "attn_v"
-      case .o: "attn_output"
-      case .gate: "ffn_gate"
-      case .up: "ffn_up"
-      case .down: "ffn_down"
-      }
-    }
-
-    /// Its name in a Hugging Face model, behind `model.layers.N.`.
-    package var module: String {
-      switch self {
-      case .q, .k, .v, .o: "self_attn.\(rawValue)_proj"
-      case .gate, .up, .down: "mlp.\(rawValue)_proj"
-      }
-    }
   }
 
   /// r, the inner width of B·A.

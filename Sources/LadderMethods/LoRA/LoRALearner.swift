@@ -9,8 +9,9 @@ package final class LoRALearner: Learner {
   private let step: LoRAStep
   private let modelName: String
 
-  package init(_ configuration: LoRAConfiguration, _ backbone: Backbone) throws {
-    model = try LoRAModel(configuration, backbone)
+  /// - Parameter maxTokens: the longest sample.
+  package init(_ configuration: LoRAConfiguration, _ backbone: Backbone, maxTokens: Int) throws {
+    model = try LoRAModel(configuration, backbone, maxTokens: maxTokens)
     step = try LoRAStep(model)
     modelName = configuration.baseModel ?? BaseModelName.of(backbone.file)
   }

@@ -11,22 +11,28 @@ package final class LoRAModel {
   package let weights: FrozenWeights
   package let engine: Engine
   private let blocks: [Block]
+  private let ropeFactors: Tensor?
 
   private struct Block {
     var norms: [String: Tensor] = [:]
-    var matrices: [LoRAConfiguration.Target: Tensor] = [:]
-    var biases: [LoRAConfiguration.Target: Tensor] = [:]
+    /// By their names behind `blk.N.`.
+    var matrices: [String: Tensor] = [:]
+    var biases: [String: Tensor] = [:]
+    var experts: ExpertWeights?
   }
 
-  package init(_ configuration: LoRAConfiguration, _ backbone: Backbone) throws {
+  /// - Parameter maxTokens: the longest sample: some models' positions depend on the context that they are run in.
+  package init(_ configuration: LoRAConfiguration, _ backbone: Backbone, maxTokens: Int = 0) throws {
     try configuration.validate()
     self.configuration = configuration
     let shape = try BlockShape(backbone.file)
+    try shape.require(maxTokens: maxTokens, backbone.file)
     self.shape = shape
     engine = backbone.engine
     let weights = try FrozenWeights(backbone)
     self.weights = weights
-    parameters = try Parameters(Self.specifications(configuration, shape), backbone.engine, trainable: true)
+    parameters = try Parameters(try Self.specifications(configuration, shape), backbone.engine, trainable: true)
+    ropeFactors = weights["rope_freqs.weight"] ?? weights["rope_factors_short.weight"]
     blocks = try (0..<shape.blocks).map { index in
       let prefix = "blk.\(index)."
       var block = Block()
@@ -34,9 +40,16 @@ package final class LoRAModel {
         ["attn_norm", "ffn_norm"] + (shape.hasHeadNorms ? ["attn_q_norm", "attn_k_norm"] : [])
         + (shape.hasPostNorms ? ["post_attention_norm", "post_ffw_norm"] : [])
       for name in names { block.norms[name] = try weights.require(prefix + name + ".weight") }
-      for target in LoRAConfiguration.Target.allCases {
-        block.matrices[target] = try weights.require(prefix + target.tensor + ".weight")
-        block.biases[target] = weights[prefix + target.tensor + ".bias"]
+      for matrix in shape.matrices {
+        block.matrices[matrix.tensor] = try weights.require(prefix + matrix.tensor + ".weight")
+        block.biases[matrix.tensor] = weights[prefix + matrix.tensor + ".bias"]
+      }
+      if let experts = shape.experts {
+        block.experts = ExpertWeights(
+          router: try weights.require(prefix + "ffn_gate_inp.weight"),
+          gate: try weights.require(prefix + "ffn_gate_exps.weight"),
+          up: try weights.require(prefix + "ffn_up_exps.weight"),
+          down: try weights.require(prefix + "ffn_down_exps.weight"), used: experts.used, scale: experts.scale)
       }
       return block
     }
@@ -44,26 +57,31 @@ package final class LoRAModel {
 
   // MARK: - Parameters
 
-  package static func specifications(_ configuration: LoRAConfiguration, _ shape: BlockShape) -> [Parameters
+  /// - Throws: `usage` where the model has none of the matrices that are asked for.
+  package static func specifications(_ configuration: LoRAConfiguration, _ shape: BlockShape) throws -> [Parameters
     .Specification]
   {
-    (0..<shape.blocks).flatMap { block in
-      configuration.targets.flatMap { target in
-        let (columns, rows) = shape.shape(of: target)
-        return [
-          Parameters.Specification(name(block, target, "a"), [columns, configuration.rank]),
-          Parameters.Specification(name(block, target, "b"), [configuration.rank, rows]),
+    let matrices = shape.matrices(of: configuration.targets)
+    guard !matrices.isEmpty else {
+      throw LadderError(
+        .usage, "`targets`: the blocks of \(shape.family.rawValue) have matrices of attention alone: q, k, v and o")
+    }
+    return (0..<shape.blocks).flatMap { block in
+      matrices.flatMap { matrix in
+        [
+          Parameters.Specification(name(block, matrix, "a"), [matrix.columns, configuration.rank]),
+          Parameters.Specification(name(block, matrix, "b"), [configuration.rank, matrix.rows]),
         ]
       }
     }
   }
 
-  static func name(_ block: Int, _ target: LoRAConfiguration.Target, _ part: String) -> String {
-    "blk.\(block).\(target.tensor).lora_\(part)"
+  static func name(_ block: Int, _ matrix: BlockShape.Matrix, _ part: String) -> String {
+    "blk.\(block).\(matrix.tensor).lora_\(part)"
   }
 
   package func names(ofBlock block: Int) -> [String] {
-    configuration.targets.flatMap { [Self.name(block, $0, "a"), Self.name(block, $0, "b")] }
+    shape.matrices(of: configuration.targets).flatMap { [Self.name(block, $0, "a"), Self.name(block, $0, "b")] }
   }
 
   /// A uniform within ±1/√columns, as PEFT draws it; B zero, so that training starts from the model itself.
@@ -121,34 +139,49 @@ package final class LoRAModel {
       let normed = tape.rmsNorm(x, epsilon: shape.epsilon)
       return block.norms[name].map { tape.multiply(normed, $0) } ?? normed
     }
-    func linear(_ x: Tensor, _ target: LoRAConfiguration.Target, keeps: Bool = true) -> Tensor {
-      guard let weight = block.matrices[target] else { preconditionFailure("a block has every matrix") }
+    func linear(_ x: Tensor, _ name: String, keeps: Bool = true) -> Tensor {
+      guard let weight = block.matrices[name], let matrix = shape.matrices.first(where: { $0.tensor == name }) else {
+        preconditionFailure("a block has every matrix of its shape")
+      }
       var y = tape.projectFrozen(x, weight, keeps: keeps)
-      if let bias = block.biases[target] { y = tape.shift(y, by: bias) }
-      guard places.adds, configuration.targets.contains(target) else { return y }
-      let a = parameters[Self.name(index, target, "a")]  // [k, r]
-      let b = parameters[Self.name(index, target, "b")]  // [r, m]
+      if let bias = block.biases[name] { y = tape.shift(y, by: bias) }
+      guard places.adds, !matrix.targets.isDisjoint(with: configuration.targets) else { return y }
+      let a = parameters[Self.name(index, matrix, "a")]  // [k, r]
+      let b = parameters[Self.name(index, matrix, "b")]  // [r, m]
       // A mask has a column for each row of the whole micro-batch.
       let mask = places.masks[x[0]].map { $0[1] == x[1] ? $0 : tape.graph.slice($0, 1, 0..<x[1]) }
       let dropped = mask.map { tape.multiply(x, $0) } ?? x
       let low = tape.project(dropped, a, keeps: true)  // [r, n]
       return tape.add(y, tape.scale(tape.project(low, b), configuration.alpha / Float(configuration.rank)))
     }
+    /// Several matrices of one input, or one that holds them on top of each other; `counts` are their rows.
+    func linears(_ x: Tensor, _ names: [String], fused: String, _ counts: [Int]) -> [Tensor] {
+      guard block.matrices[names[0]] == nil else { return names.map { linear(x, $0) } }
+      let all = linear(x, fused)
+      var start = 0
+      return counts.map { count in
+        defer { start += count }
+        return tape.channels(start..<(start + count), of: all)
+      }
+    }
     func heads(_ x: Tensor, _ count: Int, _ normName: String) -> Tensor {  // [head, count, n]
       let split = tape.reshape(x, [shape.headSize, count, n])
       return shape.hasHeadNorms ? norm(split, normName) : split
     }
     func turned(_ x: Tensor) -> Tensor {
-      let factors = weights["rope_freqs.weight"]
-      return tape.rope(
+      tape.rope(
         x, positions: places.positions, base: isWindowed ? shape.windowedRopeBase : shape.ropeBase,
-        isNeoX: shape.isNeoX, scale: isWindowed ? 1 : shape.ropeScale, factors: factors)
+        isNeoX: shape.isNeoX, scale: isWindowed ? 1 : shape.ropeScale, dimensions: shape.ropeDimensions,
+        factors: ropeFactors, magnitude: shape.ropeMagnitude)
     }
+    func scaled(_ x: Tensor) -> Tensor { shape.residualScale == 1 ? x : tape.scale(x, shape.residualScale) }
 
     let attentionInput = norm(x, "attn_norm")  // [d, n]
-    let q = turned(heads(linear(attentionInput, .q), shape.heads, "attn_q_norm"))
-    let k = turned(heads(linear(attentionInput, .k), shape.keyHeads, "attn_k_norm"))
-    let v = tape.reshape(linear(attentionInput, .v), [shape.headSize, shape.keyHeads, n])
+    let queries = shape.headSize * shape.heads, keys = shape.headSize * shape.keyHeads
+    let qkv = linears(attentionInput, ["attn_q", "attn_k", "attn_v"], fused: "attn_qkv", [queries, keys, keys])
+    let q = turned(heads(qkv[0], shape.heads, "attn_q_norm"))
+    let k = turned(heads(qkv[1], shape.keyHeads, "attn_k_norm"))
+    let v = tape.reshape(qkv[2], [shape.headSize, shape.keyHeads, n])
     let attended = tape.attention(
       q, k, v, isWindowed ? places.windowed ?? places.whole : places.whole, scale: shape.attentionScale)
     var mixed = tape.reshape(attended, [shape.headSize * shape.heads, n])
@@ -157,16 +190,19 @@ package final class LoRAModel {
       mixed = tape.rows(mixed, rows)
       residual = tape.rows(x, rows)
     }
-    var output = linear(mixed, .o)  // [d, rows]
+    var output = linear(mixed, "attn_output")  // [d, rows]
     if shape.hasPostNorms { output = norm(output, "post_attention_norm") }
-    let middle = tape.add(residual, output)
+    let middle = tape.add(residual, scaled(output))
 
     let feedForwardInput = norm(middle, "ffn_norm")  // [d, rows]
-    let gate = linear(feedForwardInput, .gate), up = linear(feedForwardInput, .up)  // [f, rows]
-    let inner = shape.usesGELU ? tape.geglu(gate: gate, up: up) : tape.swiglu(gate: gate, up: up)
+    if let experts = block.experts { return tape.add(middle, scaled(tape.experts(feedForwardInput, experts))) }
+    let size = shape.feedForward
+    let parts = linears(feedForwardInput, ["ffn_gate", "ffn_up"], fused: "ffn_up", [size, size])  // each [f, rows]
+    let inner =
+      shape.usesGELU ? tape.geglu(gate: parts[0], up: parts[1]) : tape.swiglu(gate: parts[0], up: parts[1])
     // Nothing but the residual sum reads the last product where no norm follows.
-    var down = linear(inner, .down, keeps: shape.hasPostNorms)
+    var down = linear(inner, "ffn_down", keeps: shape.hasPostNorms)
     if shape.hasPostNorms { down = norm(down, "post_ffw_norm") }
-    return tape.add(middle, down)
+    return tape.add(middle, scaled(down))
   }
 }

@@ -127,7 +127,7 @@ package final class LoRAStep {
     guard var random = dropout, model.configuration.dropout > 0, let rows = tokens.map({ $0[0] }) else { return }
     try masks.reset()
     // One mask for each input width serves every block of the micro-batch.
-    for width in Set(model.configuration.targets.map { model.shape.shape(of: $0).columns }).sorted() {
+    for width in Set(model.shape.matrices(of: model.configuration.targets).map(\.columns)).sorted() {
       let mask = try masks.make(.float32, [width, rows])
       random.fillDropoutMask(mask, rate: model.configuration.dropout)
       places?.masks[width] = mask

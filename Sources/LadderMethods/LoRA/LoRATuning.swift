@@ -13,11 +13,11 @@ extension LoRAConfiguration: FineTuning {
   }
 
   package func parameters(on file: GGUFFile) throws -> [Parameters.Specification] {
-    LoRAModel.specifications(self, try BlockShape(file))
+    try LoRAModel.specifications(self, try BlockShape(file))
   }
 
   package func learner(_ backbone: Backbone, maxTokens: Int, cache: ActivationCache?) throws -> any Learner {
-    try LoRALearner(self, backbone)
+    try LoRALearner(self, backbone, maxTokens: maxTokens)
   }
 
   /// llama.cpp applies the adapter.

@@ -1,0 +1,81 @@
+import CLlama
+import LadderBackbone
+import LadderCompute
+import LadderCore
+import LadderData
+import TestModels
+import Testing
+
+@testable import LadderMethods
+
+/// A model with additions at every matrix, all of them away from zero.
+struct Fixture {
+  let backbone: Backbone
+  let model: LoRAModel
+  let step: LoRAStep
+
+  init(_ path: String, _ change: (inout LoRAConfiguration) -> Void = { _ in }, zero: Bool = false) throws {
+    backbone = try Backbone(path: path, threads: 2, device: "CPU")
+    var configuration = LoRAConfiguration()
+    configuration.rank = 4
+    change(&configuration)
+    model = try LoRAModel(configuration, backbone)
+    model.initialise(seed: 3)
+    step = try LoRAStep(model)
+    if zero { return }
+    for (index, specification) in model.parameters.specifications.enumerated() where specification.name.hasSuffix("_b")
+    {
+      var random = SeededRandom(seed: 8, index)
+      model.parameters[specification.name].write((0..<specification.count).map { _ in random.normal() * 0.1 })
+    }
+  }
+
+  static func text(_ count: Int, seed: Int) -> [Int32] {
+    var random = SeededRandom(seed: 5, seed)
+    return (0..<count).map { _ in Int32(random.next() % 250) + 3 }
+  }
+
+  static let samples = [9, 44, 5].enumerated().map { seed, length in
+    PackedSample(tokens: text(length, seed: seed), lossRows: Array((length / 3)..<length))
+  }
+
+  /// Logits at the loss rows, row by row.
+  func logits(_ samples: [PackedSample]) throws -> [Float] {
+    try step.read(samples)
+    let graph = try Graph(backbone.engine), rows = try step.forward(keeps: false)
+    let logits = graph.keep(backbone.head.logits(graph, rows))
+    try graph.compute()
+    return logits.read()
+  }
+
+  static let families = ["llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral3", "granite", "qwen3moe"]
+
+  /// llama.cpp's logits, its keys, values and attention in F32.
+  static func reference(
+    _ backbone: Backbone, _ samples: [PackedSample], tokens: Int = 64, adapter: EngineAdapter? = nil
+  ) throws -> [Float] {
+    let rows = samples.reduce(0) { $0 + $1.lossRows.count }, pool = TensorPool(backbone.engine)
+    let final = try pool.make(.float32, [backbone.width, rows])
+    try ForwardPass(backbone, rungs: [], maxTokens: tokens, unit: tokens, exactAttention: true, adapter: adapter).run(
+      samples, taps: [], final: final)
+    let graph = try Graph(backbone.engine), logits = graph.keep(backbone.head.logits(graph, final))
+    try graph.compute()
+    return logits.read()
+  }
+
+  static func worst(_ a: [Float], _ b: [Float]) -> Float { zip(a, b).reduce(0) { max($0, abs($1.0 - $1.1)) } }
+}
+
+extension TemporaryFolder {
+  /// A tiny model of a family, its weights in F32.
+  func f32(_ family: String) throws -> String {
+    if let known = TinyModel.Architecture(rawValue: family) {
+      return try model("\(family).gguf") { model in
+        model.architecture = known
+        model.type = GGML_TYPE_F32
+      }
+    }
+    try #require(Architectures.named(family)).write(file("\(family).gguf"))
+    return file("\(family).gguf")
+  }
+}
