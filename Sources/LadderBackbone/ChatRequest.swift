@@ -53,17 +53,17 @@ struct ChatRequest {
     }
     for message in conversation.messages where ["system", "developer", "user"].contains(message.role) {
       let content = message.content.trimmingCharacters(in: .whitespacesAndNewlines)
-      if !text.contains(content) { throw missing("content", "of role \(message.role)") }
+      if !text.contains(content) { throw missing("content", "of role \(message.role.shown)") }
     }
     for call in conversation.messages.flatMap(\.toolCalls) where !text.contains(call.name) {
-      throw missing("tool_calls", "the call of \(call.name)")
+      throw missing("tool_calls", "the call of \(call.name.shown)")
     }
     if let tools = conversation.tools, let list = try? JSONSerialization.jsonObject(with: Data(tools.utf8)) as? [Any] {
       for case let tool as [String: Any] in list {
         guard let function = tool["function"] as? [String: Any], let name = function["name"] as? String else {
           continue
         }
-        if !text.contains(name) { throw missing("tools", "the tool \(name)") }
+        if !text.contains(name) { throw missing("tools", "the tool \(name.shown)") }
       }
     }
     // Thinking of earlier turns may be left out; that of the last is what the model is to write.

@@ -70,7 +70,7 @@ struct ConversationRecord {
       "role", "content", "reasoning_content", "reasoning", "thinking", "tool_calls", "tool_call_id", "name", "weight",
     ]
     if let other = element.members.first(where: { !known.contains($0.name) && !$0.value.isNull }) {
-      throw bad("the key \"\(other.name)\" is not one that a chat template is given; remove it")
+      throw bad("the key \"\(other.name.shown)\" is not one that a chat template is given; remove it")
     }
     guard let role = try string("role") else { throw bad("a message lacks \"role\"") }
     let calls = try calls(members["tool_calls"])
@@ -102,7 +102,7 @@ struct ConversationRecord {
       let members = Dictionary(part.members.map { ($0.name, $0.value) }) { $1 }
       guard let kind = members["type"]?.string, kind == "text", let text = members["text"]?.string else {
         let kind = members["type"]?.string ?? part.source
-        throw LadderError(.data, "\"content\" has a part of type \"\(kind)\"; only \"text\" can be learned from")
+        throw LadderError(.data, "\"content\" has a part of type \"\(kind.shown)\"; only \"text\" can be learned from")
       }
       result += text
     }
@@ -139,7 +139,7 @@ struct ConversationRecord {
     _ members: [String: JSONText], _ string: (String) throws(LadderError) -> String?
   ) throws(LadderError) -> ChatMessage {
     if let other = members.keys.sorted().first(where: { !["from", "value", "weight"].contains($0) }) {
-      throw LadderError(.data, "the key \"\(other)\" is not one that a chat template is given; remove it")
+      throw LadderError(.data, "the key \"\(other.shown)\" is not one that a chat template is given; remove it")
     }
     guard let speaker = try string("from"), let value = try string("value") else {
       throw LadderError(.data, "a turn lacks \"from\" or \"value\"")
@@ -157,7 +157,7 @@ struct ConversationRecord {
       let calls = call.isList ? call.elements.map(\.source) : [call.source]
       let list = try JSONText(.init("[\(calls.joined(separator: ", "))]".utf8))
       return ChatMessage(role: "assistant", content: "", toolCalls: try Self.calls(list), isLearned: learned)
-    default: throw LadderError(.data, "\"from\" is \"\(speaker)\"; write human, gpt, system or tool")
+    default: throw LadderError(.data, "\"from\" is \"\(speaker.shown)\"; write human, gpt, system or tool")
     }
   }
 }

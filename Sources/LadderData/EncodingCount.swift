@@ -7,6 +7,8 @@ extension SampleEncoder {
     package var dropped = 0
     /// Texts that are cut into pieces.
     package var split = 0
+    /// Samples in which nothing is learned.
+    package var idle = 0
     /// Empty turns of the assistant, which teach nothing.
     package var emptyTurns = 0
     /// Views of conversations beside the whole ones.
@@ -21,6 +23,7 @@ extension SampleEncoder {
       all.trimmed += part.trimmed
       all.dropped += part.dropped
       all.split += part.split
+      all.idle += part.idle
       all.emptyTurns += part.emptyTurns
       all.views += part.views
       all.omittedTurns += part.omittedTurns
@@ -36,6 +39,7 @@ extension SampleEncoder {
         note(trimmed, "trimmed to `maxLength`", "trimmed to `maxLength`"),
         note(dropped, "dropped as too long", "dropped as too long"),
         note(split, "text cut into pieces of `maxLength`", "texts cut into pieces of `maxLength`"),
+        note(idle, "teaches nothing and is left out", "teach nothing and are left out"),
         note(emptyTurns, "empty turn of the assistant not learned", "empty turns of the assistant not learned"),
         note(
           views, "view added for turns that the chat template rewrites later or that do not fit together",

@@ -120,7 +120,9 @@ package struct SampleEncoder: Sendable {
         results[piece] = Result {
           var count = Count()
           let encoded = try samples[(piece * size)..<min((piece + 1) * size, samples.count)].flatMap { sample in
-            try sample.placing { try encode(sample, &count) }
+            let dropped = count.dropped, own = try sample.placing { try encode(sample, &count) }
+            if own.isEmpty, count.dropped == dropped { count.idle += 1 }
+            return own
           }
           return (encoded, count)
         }

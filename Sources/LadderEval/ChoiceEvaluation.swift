@@ -64,6 +64,7 @@ extension LadderModel {
       task: name, metric: metric, value: 0, examples: 0, loss: 0,
       tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed,
       dropped: count.dropped)
+    result.notes = count.notes
     for (reason, count) in unjudged { result.leaveOut(count, reason) }
     try judge(questions, scores, labels, &result)
     return result

@@ -75,7 +75,8 @@ extension LadderModel {
       tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed,
       dropped: count.dropped)
     result.leaveOut(count.dropped, .tooLong)
-    result.leaveOut(samples.count - encoded.count - count.dropped, .nothingLearned)
+    result.leaveOut(count.idle, .nothingLearned)
+    result.notes = count.notes
     return result
   }
 

@@ -38,6 +38,8 @@ public struct Evaluation: Sendable, Codable, Equatable {
   public var trimmed: Int
   /// Samples that were left out as too long.
   public var dropped: Int
+  /// What did not go through as it was written, a short phrase each. Not part of the JSON.
+  public var notes: [String] = []
   /// Samples that could not be judged, by why.
   public var unjudged: [Unjudged: Int] = [:]
   /// What was predicted for each example, in their order; for `choice` and `exact`. Not part of the JSON.

@@ -58,6 +58,7 @@ extension LadderModel {
       tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds,
       trimmed: count.trimmed, dropped: count.dropped)
     result.leaveOut(samples.count - total, .tooLong)
+    result.notes = count.notes
     result.margin = mean(gains)
     result.rewardAccuracy = mean(gains.map { $0 > 0 ? 1 : 0 })
     return result

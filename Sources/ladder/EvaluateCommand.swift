@@ -83,9 +83,7 @@ struct Evaluate: AsyncParsableCommand {
         throw LadderError(.inputOutput, "cannot write \(predictions)")
       }
     }
-    if result.trimmed + result.dropped > 0 {
-      Terminal.note("\(result.trimmed) samples trimmed to --max-length, \(result.dropped) dropped as too long")
-    }
+    if !result.notes.isEmpty { Terminal.note("\(data): \(result.notes.joined(separator: "; "))") }
     if let unjudged = result.unjudgedText { Terminal.note(unjudged) }
     if json {
       Terminal.output(try Terminal.json(result))

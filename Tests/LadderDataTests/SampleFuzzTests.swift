@@ -11,11 +11,14 @@ import Testing
     #"{"messages": [{"role": "user", "content": "h\u00e9 \ud83d\ude00"}, {"role": "assistant", "content": "x"}]}"#,
     #"{"text": "naïve\n — 日本語"}"#, #"{"instruction": "do", "input": "it", "output": "done"}"#,
     #"{"prompt": "p", "chosen": "good one", "rejected": "good two"}"#,
+    #"{"tools": [{"type": "function", "function": {"name": "f"}}], "messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, {"role": "assistant", "content": null, "reasoning_content": "r", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {"b": 1.0, "a": [2]}}}], "weight": 1}]}"#,
+    #"{"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\"}"}]}"#,
     #"{"chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]}"#,
   ]
   static let words = [
     "[", "]", "{", "}", ",", ":", "\"", "\\", "\\u0000", "\\ud83d", "null", "true", "1e999", "-", "\r\n", "\n",
-    "[[[[[[", "\"prompt\"", "\"messages\"", "\"chosen\"", "\"choices\"", "\u{2028}", "\u{FEFF}", "\"\"",
+    "[[[[[[", "\"prompt\"", "\"tools\"", "\"weight\": 0.5", "\"messages\"", "\"chosen\"", "\"choices\"", "\u{2028}",
+    "\u{FEFF}", "\"\"",
   ]
 
   @Test func changedFiles() throws {
