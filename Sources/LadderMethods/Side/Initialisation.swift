@@ -108,9 +108,10 @@ private struct Matrix {
     return norms
   }
 
-  /// The indices of the `count` largest norms, ascending.
+  /// The indices of the `count` largest norms, ascending; repeated from the start where there are fewer.
   static func largest(_ count: Int, of norms: [Float]) -> [Int] {
-    Array(norms.indices.sorted { norms[$0] > norms[$1] }.prefix(count)).sorted()
+    let chosen = norms.indices.sorted { norms[$0] > norms[$1] }.prefix(count).sorted()
+    return (0..<count).map { chosen[$0 % chosen.count] }
   }
 
   /// The chosen rows and columns; the rest, where the backbone has fewer (grouped keys), repeats them from the start.

@@ -176,7 +176,8 @@ package struct ModelCheck {
   private func train(_ session: TrainingSession) throws {
     var losses: [Float] = []
     for step in 0..<8 {
-      let result = try session.take(Self.samples, number: step, learningRate: 0.01)
+      let result = try session.take(
+        Self.samples, number: step, learningRate: min(0.01, 1 / Float(session.backbone.width)))
       try require(result.gradientNorm.isFinite && result.gradientNorm > 0, "the gradient is \(result.gradientNorm)")
       losses.append(result.loss)
     }

@@ -118,7 +118,8 @@ package struct TinyArchitecture: Sendable {
       else { continue }
       ggml_set_name(tensor, entry.name)
       var random = SeededRandom(seed: seed, index)
-      let values = (0..<count).map { _ in entry.name.value(random.normal(), columns: Int(columns)) }
+      let (mean, deviation) = entry.name.distribution(columns: Int(columns))
+      let values = (0..<count).map { _ in mean + deviation * random.normal() }
       if isMatrix, type != GGML_TYPE_F32 {
         ggml_quantize_chunk(type, values, tensor.pointee.data, 0, count / columns, columns, nil)
       } else {
@@ -139,16 +140,15 @@ extension String {
       && !["norm", "gate_inp"].contains(where: contains)
   }
 
-  /// A tensor's number of this name from one of unit normal distribution, of a size that real ones have.
-  fileprivate func value(_ normal: Float, columns: Int) -> Float {
-    if contains("norm"), hasSuffix(".weight") { return 1 + 0.1 * normal }
-    if hasSuffix(".bias") { return 0.1 * normal }
-    if contains("scale") || contains("ssm_d") && !contains("ssm_dt") { return 1 + 0.1 * normal }
+  /// Mean and deviation of the numbers of a tensor of this name, as real ones have them.
+  fileprivate func distribution(columns: Int) -> (mean: Float, deviation: Float) {
+    if contains("norm"), hasSuffix(".weight") { return (1, 0.1) }
+    if hasSuffix(".bias") { return (0, 0.1) }
+    if contains("scale") || contains("ssm_d") && !contains("ssm_dt") { return (1, 0.1) }
     // States decay.
-    if contains("ssm_a"), !contains("ssm_alpha") { return -0.5 - abs(0.5 * normal) }
-    if hasPrefix("rope_f") { return 1 + abs(normal) }
-    if hasPrefix("token_embd") { return 0.5 * normal }
-    if hasPrefix("output.") { return 4 * normal / Float(columns).squareRoot() }
-    return normal / Float(columns).squareRoot()
+    if contains("ssm_a"), !contains("ssm_alpha") { return (-1, 0.1) }
+    if hasPrefix("rope_f") { return (2, 0.2) }
+    if hasPrefix("token_embd") { return (0, 0.5) }
+    return (0, (hasPrefix("output.") ? 4 : 1) / Float(columns).squareRoot())
   }
 }
