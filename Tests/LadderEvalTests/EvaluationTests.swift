@@ -194,7 +194,9 @@ import Testing
 
   /// A conversation's answer is generated from its template, and ends where the template ends a turn.
   @Test func conversationsAreJudgedByTheirAnswer() throws {
-    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    let template =
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+      + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     let backbone = try Backbone(
       path: try folder.model("chat.gguf") { $0.chatTemplate = template }, threads: 1, device: "CPU")
     let turns = [ChatMessage(role: "user", content: "hi"), ChatMessage(role: "assistant", content: "yo")]

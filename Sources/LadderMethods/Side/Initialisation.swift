@@ -58,12 +58,6 @@ extension SideNetwork {
       let gate = try matrix("ffn_gate")
       let up = try matrix("ffn_up")
       let down = try matrix("ffn_down")
-      guard width <= q.columns, feedForward <= up.rows, attentionWidth <= output.columns else {
-        throw LadderError(
-          .usage,
-          "`initialisation` backbone prunes the model's blocks, and this side network is wider than they are; "
-            + "raise `reduction`, or take `initialisation` random")
-      }
       // One choice of residual channels for the whole layer, by the norm of what reads them; one of inner channels.
       let channels = Matrix.largest(width, of: Matrix.columnNorms([q, k, v, gate, up]))
       let inner = Matrix.largest(feedForward, of: Matrix.rowNorms(up))
