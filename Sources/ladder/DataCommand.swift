@@ -53,7 +53,7 @@ struct DataCommand: AsyncParsableCommand {
     }
     if let html {
       do {
-        try report.html(model: URL(fileURLWithPath: model).lastPathComponent).write(
+        try report.html(model: URL(fileURLWithPath: model).lastPathComponent, worded: Terminal.flags(in:)).write(
           toFile: html, atomically: true, encoding: .utf8)
       } catch { throw LadderError(.inputOutput, "cannot write \(html)") }
       Terminal.note("the page is \(html)")

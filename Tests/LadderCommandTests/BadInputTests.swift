@@ -102,7 +102,7 @@ import Testing
     ["--learning-rate", "0"], ["--learning-rate", "nan"], ["--batch-size", "0"], ["--rungs", "9"], ["--rungs", "x"],
     ["--downsample", "cubic"],
     ["--method", "magic"], ["--threads", "0"], ["--schedule", "never"], ["--reduction", "0.5"], ["--max-length", "1"],
-    ["--device", "Nowhere0"], ["--init", "backbone"],
+    ["--device", "Nowhere0"],
   ]) func wrongUsage(_ arguments: [String]) throws {
     let result = try train(arguments)
     #expect(result.status == 64, "\(result.errors)")

@@ -1,12 +1,13 @@
 /// A report on data as a page that needs nothing else.
 extension DataReport {
   /// HTML: counts, lengths, what changed, and the first samples with the learned tokens in colour.
-  public func html(model: String) -> String {
+  /// - Parameter worded: what is made of a note, in which settings stand by their names.
+  public func html(model: String, worded: (String) -> String = { $0 }) -> String {
     var report = HTMLReport(title: "\(name), as \(model) reads it")
     report.add(
       "Counts",
       table: [["samples", "sequences", "tokens", "learned"], [samples, sequences, tokens, learned].map(String.init)])
-    for note in notes { report.add(paragraph: note) }
+    for note in notes { report.add(paragraph: worded(note)) }
     let bins = histogram()
     report.add(
       "Lengths in tokens",
@@ -17,11 +18,6 @@ extension DataReport {
             Self.bar(bin.sequences, of: bins.map(\.sequences).max() ?? 1),
           ]
         })
-    if !changed.isEmpty {
-      report.add(
-        "Samples that do not go through as they are written",
-        table: [["sample", "what"]] + changed.map { [String($0.number), $0.notes.joined(separator: "; ")] })
-    }
     report.add(
       style: """
         .t { white-space: pre-wrap; font: 13px/1.7 ui-monospace, monospace; }
@@ -31,8 +27,14 @@ extension DataReport {
     report.add(paragraph: "Green tokens are learned, blue ones are control tokens.")
     for view in views {
       report.add(
-        heading: "Sample \(view.number)" + (view.notes.isEmpty ? "" : " (\(view.notes.joined(separator: "; ")))"))
+        heading: "Sample \(view.number)"
+          + (view.notes.isEmpty ? "" : " (\(worded(view.notes.joined(separator: "; "))))"))
       for sequence in view.sequences { report.add(html: "<p class=\"t\">\(Self.spans(sequence))</p>\n") }
+    }
+    if !changed.isEmpty {
+      report.add(
+        "Samples that do not go through as they are written",
+        table: [["sample", "what"]] + changed.map { [String($0.number), worded($0.notes.joined(separator: "; "))] })
     }
     return report.html
   }
