@@ -78,4 +78,14 @@ extension TemporaryFolder {
     try #require(Architectures.named(family)).write(file("\(family).gguf"))
     return file("\(family).gguf")
   }
+
+  /// The same without jumps: where experts are chosen, all of them are, as a difference may change a close choice.
+  func smooth(_ family: String) throws -> String {
+    guard var model = Architectures.named(family), let experts = model.keys["expert_count"] else {
+      return try f32(family)
+    }
+    model.keys["expert_used_count"] = experts
+    try model.write(file("smooth.gguf"))
+    return file("smooth.gguf")
+  }
 }

@@ -28,7 +28,7 @@ import Testing
   @Test(arguments: Fixture.families, [false, true]) func gradientsAgreeWithDifferences(
     _ family: String, _ checkpointing: Bool
   ) throws {
-    let f = try Fixture(try folder.f32(family)) { c in
+    let f = try Fixture(try folder.smooth(family)) { c in
       c.rounds = false
       c.checkpointing = checkpointing
     }

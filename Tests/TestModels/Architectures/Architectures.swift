@@ -62,7 +62,8 @@ package enum Architectures {
         "attention.head_count_kv": [2, 2, 4, 4], "attention.head_count": [4, 4, 4, 4],
         "feed_forward_length": [192, 192, 256, 256], "attention.key_length": 32, "attention.value_length": 32,
       ]), .init("orion"),
-    .init("paddleocr"), .init("pangu-embedded"), .init("phi2"), .init("phi3", lacks: ["rope_factors"]),
+    .init("paddleocr"), .init("pangu-embedded"), .init("phi2"),
+    .init("phi3", lacks: ["rope_factors", ".bias"], fusesAttention: true),
     .init("plamo"), .init("plamo3", nil, [.window]),
     .init(
       "plm", nil, [.latent], ["attention.head_count_kv": 4, "attention.key_length": 64, "attention.value_length": 32]),

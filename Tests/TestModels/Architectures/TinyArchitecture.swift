@@ -23,15 +23,18 @@ package struct TinyArchitecture: Sendable {
   package var keys: [String: MetadataValue]
   /// Optional tensors that this model lacks: their names, or parts of them.
   package var lacks: [String] = []
+  /// Queries, keys and values are products of one matrix.
+  package var fusesAttention = false
 
   /// Takes the keys that all models get, those of the groups, then its own.
   package init(
     _ architecture: String, _ variant: String? = nil, _ groups: [KeyGroup] = [], _ keys: [String: MetadataValue] = [:],
-    without: [String] = [], lacks: [String] = []
+    without: [String] = [], lacks: [String] = [], fusesAttention: Bool = false
   ) {
     name = variant.map { "\(architecture), \($0)" } ?? architecture
     self.architecture = architecture
     self.lacks = lacks
+    self.fusesAttention = fusesAttention
     self.keys = KeyGroup.common.keys
     for group in groups { self.keys.merge(group.keys) { $1 } }
     self.keys.merge(keys) { $1 }
@@ -96,9 +99,23 @@ package struct TinyArchitecture: Sendable {
     guard let model else { throw LadderError(.engine, "llama.cpp makes no such model: \(Log.takeError())") }
     llama_model_free(model)
     var seen = Set<String>()
-    return listing.entries.filter { entry in
+    let entries = listing.entries.filter { entry in
       seen.insert(entry.name).inserted && !entry.name.hasSuffix("scale")
         && !lacks.contains { $0.hasSuffix(".weight") ? entry.name == $0 : entry.name.contains($0) }
+    }
+    return fusesAttention ? fused(entries) : entries
+  }
+
+  /// One matrix in the place of each block's three.
+  private func fused(_ entries: [Entry]) -> [Entry] {
+    let rows = Dictionary(uniqueKeysWithValues: entries.map { ($0.name, $0.shape.last ?? 0) })
+    return entries.compactMap { entry in
+      let name = entry.name
+      if name.hasSuffix("attn_k.weight") || name.hasSuffix("attn_v.weight") { return nil }
+      guard name.hasSuffix("attn_q.weight") else { return entry }
+      let block = name.dropLast("attn_q.weight".count)
+      let all = ["attn_q", "attn_k", "attn_v"].reduce(0) { $0 + (rows["\(block)\($1).weight"] ?? 0) }
+      return Entry(name: block + "attn_qkv.weight", shape: [entry.shape[0], all])
     }
   }
 
