@@ -62,6 +62,9 @@ void silence() {
 ladder_chat *ladder_chat_open(const llama_model *model, const char *source, char **error) {
   silence();
   try {
+    const char *written = source ? source : model ? llama_model_chat_template(model, nullptr) : nullptr;
+    // Throws what is wrong with it, which the line below leaves out.
+    if (written) common_chat_template(written, "", "");
     auto chat = std::make_unique<ladder_chat>();
     chat->templates = common_chat_templates_init(model, source ? source : "");
     if (!common_chat_templates_was_explicit(chat->templates.get())) {

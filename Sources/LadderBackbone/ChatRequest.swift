@@ -49,7 +49,7 @@ struct ChatRequest {
     func missing(_ key: String, _ what: String) -> LadderError {
       LadderError(
         .data,
-        "the model's chat template leaves out \"\(key)\" (\(what)); remove it, or pass a `chatTemplate` that has it")
+        "the chat template leaves out \"\(key)\" (\(what)); remove it, or take a template that has it")
     }
     for message in conversation.messages where ["system", "developer", "user"].contains(message.role) {
       let content = message.content.trimmingCharacters(in: .whitespacesAndNewlines)

@@ -70,6 +70,7 @@ public struct Trainer: Sendable {
 
     report(.stage("tokenising \(samples.count) samples"))
     backbone.use(configuration.chat)
+    if configuration.chat?.template != nil { _ = try backbone.chatTemplate() }
     let encoder = SampleEncoder(
       backbone, maxLength: configuration.maxLength, overlong: configuration.overlong,
       objective: configuration.objective ?? .tokens, earlierTurns: configuration.chat?.earlierTurns ?? .separate)

@@ -14,8 +14,11 @@ struct DataCommand: AsyncParsableCommand {
 
   @Option(help: ArgumentHelp("The model.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"]))
   var model: String
-  @Option(help: ArgumentHelp("Samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"]))
-  var data: String
+  @Option(
+    help: ArgumentHelp("Samples; several times for several files, each with a share as for train.", valueName: "file"),
+    completion: .file(extensions: ["jsonl", "json", "csv", "tsv"]))
+  var data: [String]
+  @Option(help: ArgumentHelp("Seed of the draw from a file with a share.", valueName: "S")) var seed: UInt64 = 0
   @Option(help: ArgumentHelp("Samples to show.", valueName: "N")) var show = 3
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 1024
   @Option(help: ArgumentHelp("What becomes of a longer sample.", valueName: "what")) var overlong = Overlong.trim
@@ -32,14 +35,17 @@ struct DataCommand: AsyncParsableCommand {
     guard (2...1 << 30).contains(maxLength), show >= 0 else {
       throw LadderError(.usage, "--max-length must be 2 to \(1 << 30), --show 0 or more")
     }
-    let samples = try Sample.load(data)
+    guard !data.isEmpty else { throw LadderError(.usage, "no --data: name a file of samples") }
+    let sources = try data.map { try DataSource($0) }
+    let samples = try Sample.load(sources, seed: seed), name = data.joined(separator: ", ")
     let report = try await interruptible { [self] in
       let vocabulary = try ModelVocabulary(path: model)
       if let settings = try ChatSettings(templatePath: chat.chatTemplate, options: chat.chatTemplateOptions) {
         vocabulary.useChatTemplate(settings.template, options: settings.options ?? [:])
+        _ = try vocabulary.chatTemplate()
       }
       let encoder = SampleEncoder(vocabulary, maxLength: maxLength, overlong: overlong, earlierTurns: earlierTurns)
-      return try DataReport(samples, name: data, encoder: encoder, tokenizer: vocabulary, show: show) { done in
+      return try DataReport(samples, name: name, encoder: encoder, tokenizer: vocabulary, show: show) { done in
         Terminal.progress("\(done) of \(samples.count) samples")
       }
     }

@@ -14,7 +14,7 @@ struct Generate: AsyncParsableCommand {
       valueName: "text"))
   var prompt: String
   @Flag(help: "Put the prompt into the model's chat template, as the user's turn.") var chat = false
-  @OptionGroup(title: "Chat") var chatArguments: ChatArguments
+  @OptionGroup var chatArguments: ChatArguments
   @Option(help: ArgumentHelp("Tokens to generate at most.", valueName: "N")) var maxTokens = 256
   @Option(
     help: ArgumentHelp(

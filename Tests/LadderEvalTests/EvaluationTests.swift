@@ -166,7 +166,7 @@ import Testing
     #expect(object["judged"] as? Int == result.examples && object["unjudged"] as? Int == result.unjudgedCount)
     #expect((object["unjudged_reasons"] as? [String: Int])?["too long"] == 1)
     var decoded = try JSONDecoder().decode(Evaluation.self, from: json)
-    decoded.predictions = result.predictions
+    (decoded.predictions, decoded.notes) = (result.predictions, result.notes)
     #expect(decoded == result)
     let twins = [sample("y", " a", [" a", " a"]), samples[0]]
     #expect(try LadderModel(backbone).evaluate(twins).unjudged == [.equallyLikely: 1])
