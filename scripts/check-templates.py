@@ -197,7 +197,7 @@ def main():
                     rows.append((name, kind, "transformers refuses it: %s" % str(error).splitlines()[0]))
                     continue
                 if result.returncode:
-                    verdict = "refused: " + result.stderr.strip()[-160:]
+                    verdict = "refused: " + result.stderr.strip().split("data.jsonl:1: ")[-1]
                     failed += (name, kind) not in EXCEPTIONS
                 else:
                     views = json.loads(result.stdout.splitlines()[0])["sequences"]
