@@ -24,7 +24,7 @@ public final class Backbone: @unchecked Sendable {
   /// The longest text that the model was trained on, in tokens.
   public let contextLength: Int
   /// How the model reads text.
-  let language: ModelVocabulary
+  package let language: ModelVocabulary
   /// Bytes of the weights.
   public let weightsBytes: Int
   package let engine: Engine

@@ -9,6 +9,7 @@ public final class ChatTemplate: @unchecked Sendable {
   private let chat: OpaquePointer
   /// Keeps the model alive.
   private let owner: AnyObject
+  /// The longest first: a name may begin as another does.
   private let controlNames: [String]
   /// Those with which a name begins.
   private let firstBytes: Set<UInt8>
@@ -35,8 +36,7 @@ public final class ChatTemplate: @unchecked Sendable {
     self.owner = owner
     self.options = options
     firstBytes = Set(controlNames.compactMap(\.utf8.first))
-    // Longest first: a name may begin as another does.
-    self.controlNames = controlNames.sorted { $0.utf8.count > $1.utf8.count }
+    self.controlNames = controlNames
   }
 
   deinit { ladder_chat_close(chat) }

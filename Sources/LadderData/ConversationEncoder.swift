@@ -26,22 +26,23 @@ struct ConversationEncoder {
     var result: [EncodedSample] = []
     while let last = remaining.last {
       let view = conversation.with(Array(conversation.messages[...last]))
-      guard let (rendered, dropped) = try fitting(view) else {
+      guard let (kept, rendered) = try fitting(view) else {
         // Not even with its own question alone.
         count.dropped += 1
         remaining.removeLast()
         continue
       }
-      let spans = try spans(of: remaining, in: view, dropped: dropped, rendered: rendered.text)
+      let gone = view.messages.count - kept.messages.count
+      let spans = try spans(of: remaining, in: kept, without: gone, rendered: rendered.text)
       guard let sample = learned(rendered.placed, spans.map(\.range)).encoded else {
         remaining.removeLast()
         continue
       }
       result.append(sample)
-      if dropped != nil { count.trimmed += 1 }
+      if gone > 0 { count.trimmed += 1 }
       let done = Set(spans.map(\.turn) + [last])
       remaining.removeAll { done.contains($0) }
-      if earlierTurns == .omit, dropped == nil {
+      if earlierTurns == .omit, gone == 0 {
         count.omittedTurns += remaining.count
         break
       }
@@ -56,7 +57,7 @@ struct ConversationEncoder {
     let turns = learnedTurns(conversation.messages, from: first, &count)
     let view = conversation.with(Array(conversation.messages[...(turns.last ?? conversation.messages.count - 1)]))
     let rendered = try render(view)
-    return learned(rendered.placed, try spans(of: turns, in: view, dropped: nil, rendered: rendered.text).map(\.range))
+    return learned(rendered.placed, try spans(of: turns, in: view, without: 0, rendered: rendered.text).map(\.range))
   }
 
   /// The conversation without its oldest turns, where that is what it takes to fit; nil where nothing is left to leave
@@ -95,25 +96,25 @@ struct ConversationEncoder {
     return Rendering(text: text, placed: try tokenizer.tokens(of: text))
   }
 
-  /// The view cut at turns until it fits, and how many messages are gone from behind the system's; nil where the last
-  /// turn does not fit with its question, or may not be cut.
-  private func fitting(_ view: Conversation) throws -> (rendered: Rendering, dropped: Int?)? {
-    var current = view, rendered = try render(view)
+  /// The view cut at turns until it fits; nil where the last turn does not fit with its question, or may not be cut.
+  private func fitting(_ view: Conversation) throws -> (kept: Conversation, rendered: Rendering)? {
+    var kept = view, rendered = try render(view)
     while rendered.placed.tokens.count > maxLength {
-      guard cuts, let shorter = shortened(current, keeping: 2) else { return nil }
-      current = shorter
-      rendered = try render(current)
+      guard cuts, let shorter = shortened(kept, keeping: 2) else { return nil }
+      kept = shorter
+      rendered = try render(kept)
     }
-    let dropped = view.messages.count - current.messages.count
-    return (rendered, dropped > 0 ? dropped : nil)
+    return (kept, rendered)
   }
 
   /// Where the learned turns stand in the rendered view, of those that stand there as they would be written at use.
+  /// - Parameters:
+  ///   - turns: messages of the conversation before it was cut.
+  ///   - gone: how many messages the cut took from behind the system's.
   private func spans(
-    of turns: [Int], in view: Conversation, dropped: Int?, rendered: RenderedText
+    of turns: [Int], in view: Conversation, without gone: Int, rendered: RenderedText
   ) throws -> [(turn: Int, range: Range<Int>)] {
-    let start = view.messages.prefix { Self.isSystem($0) }.count, gone = dropped ?? 0
-    let messages = Array(view.messages[..<start] + view.messages[(start + gone)...])
+    let messages = view.messages, start = messages.prefix { Self.isSystem($0) }.count
     return try turns.compactMap { turn in
       let place = turn < start ? turn : turn - gone
       guard place >= 0, turn < start || turn >= start + gone, place < messages.count else { return nil }
@@ -124,7 +125,7 @@ struct ConversationEncoder {
       // What comes before the first message has no question to open an answer to.
       let asked =
         place == 0
-        ? try opening(view.with(messages))
+        ? try opening(view)
         : try tokenizer.rendered(view.with(Array(messages[..<place])), opensAnswer: true).bytes
       let common = zip(asked, answered.bytes).prefix { $0 == $1 }.count
       // Where a template opens an answer otherwise than it renders one, the last turn is learned from there; another

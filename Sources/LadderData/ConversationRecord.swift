@@ -40,9 +40,10 @@ struct ConversationRecord {
 
   private func options() throws -> [String: String] {
     guard let value = object["chat_template_kwargs"] else { return [:] }
-    let options = value.string.map { text in try? JSONText(.init(text.utf8)) } ?? value
-    guard let options, options.isObject else { throw LadderError(.data, "\"chat_template_kwargs\" is not an object") }
-    return Dictionary(options.members.map { ($0.name, $0.value.source) }) { $1 }
+    guard let options = Conversation.templateOptions(json: value.string ?? value.source) else {
+      throw LadderError(.data, "\"chat_template_kwargs\" is not an object")
+    }
+    return options
   }
 
   // MARK: - Messages
@@ -59,7 +60,7 @@ struct ConversationRecord {
 
   private static func message(_ element: JSONText) throws(LadderError) -> ChatMessage {
     func bad(_ message: String) -> LadderError { LadderError(.data, message) }
-    let members = Dictionary(element.members.filter { !$0.value.isNull }.map { ($0.name, $0.value) }) { $1 }
+    let members = element.object.filter { !$0.value.isNull }
     func string(_ key: String) throws(LadderError) -> String? {
       guard let value = members[key] else { return nil }
       guard let text = value.string else { throw bad("\"\(key)\" is not a string") }
@@ -99,7 +100,7 @@ struct ConversationRecord {
         result += text
         continue
       }
-      let members = Dictionary(part.members.map { ($0.name, $0.value) }) { $1 }
+      let members = part.object
       guard let kind = members["type"]?.string, kind == "text", let text = members["text"]?.string else {
         let kind = members["type"]?.string ?? part.source
         throw LadderError(.data, "\"content\" has a part of type \"\(kind.shown)\"; only \"text\" can be learned from")
@@ -114,8 +115,7 @@ struct ConversationRecord {
     guard value.isList else { throw LadderError(.data, "\"tool_calls\" is not a list") }
     var result: [ToolCall] = []
     for element in value.elements {
-      let members = Dictionary(element.members.map { ($0.name, $0.value) }) { $1 }
-      let function = members["function"].map { Dictionary($0.members.map { ($0.name, $0.value) }) { $1 } } ?? members
+      let members = element.object, function = members["function"]?.object ?? members
       guard let name = function["name"]?.string else {
         throw LadderError(
           .data, "a tool call lacks its function's name; write {\"function\": {\"name\": …, \"arguments\": …}}")
@@ -165,7 +165,7 @@ struct ConversationRecord {
 extension Conversation {
   /// The members of a JSON object, each as it was written; nil for what is none.
   package static func templateOptions(json: String) -> [String: String]? {
-    guard let object = try? JSONText(.init(json.utf8)), object.isObject else { return nil }
-    return Dictionary(object.members.map { ($0.name, $0.value.source) }) { $1 }
+    guard let value = try? JSONText(.init(json.utf8)), value.isObject else { return nil }
+    return value.object.mapValues(\.source)
   }
 }

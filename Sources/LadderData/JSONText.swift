@@ -58,6 +58,9 @@ struct JSONText {
     return result
   }
 
+  /// An object's members by their names; none for another kind of value.
+  var object: [String: JSONText] { Dictionary(uniqueKeysWithValues: members.map { ($0.name, $0.value) }) }
+
   /// A list's elements; none for another kind of value.
   var elements: [JSONText] { isList ? parts().map { JSONText(trimming: $0) } : [] }
 

@@ -209,22 +209,17 @@ package struct SampleEncoder: Sendable {
     switch sample.form {
     case .completion(let prompt, _): return text(prompt)
     case .text(let text): return self.text(text)
-    case .reply(let conversation, _): return try prompt(conversation)
+    case .reply(let conversation, _): return try tokenizer.prompt(conversation)
     case .preference(let chosen, _): return try self.prompt(Sample(chosen))
     case .conversation(let conversation):
       let asked =
         conversation.messages.last?.role == "assistant" ? conversation.messages.dropLast() : conversation.messages[...]
-      return try prompt(conversation.with(Array(asked)))
+      return try tokenizer.prompt(conversation.with(Array(asked)))
     }
   }
 
   private func text(_ text: String) -> [Int32] {
     tokenizer.tokens(text, beginning: true, special: tokenizer.isTemplated(text))
-  }
-
-  /// A conversation up to where the assistant's answer begins.
-  private func prompt(_ conversation: Conversation) throws -> [Int32] {
-    try tokenizer.tokens(of: tokenizer.rendered(conversation, opensAnswer: true)).tokens
   }
 
   // MARK: - Parts

@@ -10,7 +10,7 @@ struct SampleRecord {
     guard value.isObject else {
       throw Self.bad("this line is not a JSON object; write {\"prompt\": …, \"completion\": …}")
     }
-    object = Dictionary(value.members.filter { !$0.value.isNull }.map { ($0.name, $0.value) }) { $1 }
+    object = value.object.filter { !$0.value.isNull }
   }
 
   func sample() throws -> Sample {

@@ -5,7 +5,7 @@ package protocol Tokenizing: Sendable {
   var beginning: Int32? { get }
   /// The token that ends a text.
   var end: Int32? { get }
-  /// The names of the control tokens, as templates write them.
+  /// The names of the control tokens, as templates write them, the longest first.
   var controlNames: [String] { get }
   /// - Parameters:
   ///   - beginning: put the beginning-of-text token first, where the model wants one and the text does not have it.
@@ -26,6 +26,11 @@ package protocol Tokenizing: Sendable {
 }
 
 extension Tokenizing {
+  /// The tokens of a conversation up to where the assistant's answer begins.
+  package func prompt(_ conversation: Conversation) throws -> [Int32] {
+    try tokens(of: rendered(conversation, opensAnswer: true)).tokens
+  }
+
   /// Whether a text already went through a chat template: it begins with the name of a control token, whose names in
   /// it are then those tokens.
   package func isTemplated(_ text: String) -> Bool {

@@ -14,8 +14,7 @@ struct AnswerEnd: Sendable {
   init(templateOf backbone: Backbone) {
     let asked = ChatMessage(role: "user", content: "Q"), answer = ChatMessage(role: "assistant", content: "A")
     func rendered(_ messages: [ChatMessage], opensAnswer: Bool) -> String? {
-      let text = try? backbone.rendered(Conversation(messages), opensAnswer: opensAnswer)
-      return text.map { String(decoding: $0.bytes, as: UTF8.self) }
+      try? backbone.chatTemplate().render(Conversation(messages), opensAnswer: opensAnswer)
     }
     guard let open = rendered([asked], opensAnswer: true),
       let whole = rendered([asked, answer], opensAnswer: false), whole.hasPrefix(open + "A")

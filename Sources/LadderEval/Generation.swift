@@ -63,10 +63,7 @@ extension LadderModel {
     _ conversation: Conversation, options: GenerationOptions = GenerationOptions(),
     onText: (String) -> Void = { _ in }
   ) throws(LadderError) -> Generation {
-    let tokens = try LadderError.unify {
-      try backbone.tokens(of: try backbone.rendered(conversation, opensAnswer: true)).tokens
-    }
-    return try generate(tokens, options, onText)
+    try generate(try LadderError.unify { try backbone.prompt(conversation) }, options, onText)
   }
 
   private func generate(

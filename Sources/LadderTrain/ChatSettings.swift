@@ -41,7 +41,7 @@ public struct ChatSettings: Codable, Sendable, Equatable {
   }
 }
 
-extension Backbone {
+extension ModelVocabulary {
   /// Renders conversations by these settings from here on; nil is the model's own template.
   package func use(_ chat: ChatSettings?) { useChatTemplate(chat?.template, options: chat?.options ?? [:]) }
 }

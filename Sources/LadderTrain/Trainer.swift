@@ -69,7 +69,7 @@ public struct Trainer: Sendable {
     }
 
     report(.stage("tokenising \(samples.count) samples"))
-    backbone.use(configuration.chat)
+    backbone.language.use(configuration.chat)
     if configuration.chat?.template != nil { _ = try backbone.chatTemplate() }
     let encoder = SampleEncoder(
       backbone, maxLength: configuration.maxLength, overlong: configuration.overlong,

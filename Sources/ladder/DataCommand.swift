@@ -40,10 +40,8 @@ struct DataCommand: AsyncParsableCommand {
     let samples = try Sample.load(sources, seed: seed), name = data.joined(separator: ", ")
     let report = try await interruptible { [self] in
       let vocabulary = try ModelVocabulary(path: model)
-      if let settings = try ChatSettings(templatePath: chat.chatTemplate, options: chat.chatTemplateOptions) {
-        vocabulary.useChatTemplate(settings.template, options: settings.options ?? [:])
-        _ = try vocabulary.chatTemplate()
-      }
+      try chat.apply(to: vocabulary)
+      if chat.chatTemplate != nil || chat.chatTemplateOptions != nil { _ = try vocabulary.chatTemplate() }
       let encoder = SampleEncoder(vocabulary, maxLength: maxLength, overlong: overlong, earlierTurns: earlierTurns)
       return try DataReport(samples, name: name, encoder: encoder, tokenizer: vocabulary, show: show) { done in
         Terminal.progress("\(done) of \(samples.count) samples")
@@ -59,7 +57,7 @@ struct DataCommand: AsyncParsableCommand {
     }
     if let html {
       do {
-        try report.html(model: URL(fileURLWithPath: model).lastPathComponent, worded: Terminal.flags(in:)).write(
+        try report.html(model: URL(fileURLWithPath: model).lastPathComponent, worded: FlagNames.flags(in:)).write(
           toFile: html, atomically: true, encoding: .utf8)
       } catch { throw LadderError(.inputOutput, "cannot write \(html)") }
       Terminal.note("the page is \(html)")
@@ -69,7 +67,7 @@ struct DataCommand: AsyncParsableCommand {
   private func print(_ view: DataReport.SampleView) {
     Terminal.output(
       "sample \(view.number)"
-        + (view.notes.isEmpty ? "" : ": " + Terminal.flags(in: view.notes.joined(separator: "; "))))
+        + (view.notes.isEmpty ? "" : ": " + FlagNames.flags(in: view.notes.joined(separator: "; "))))
     for sequence in view.sequences {
       Terminal.output(Self.isInteractive ? coloured(sequence) : bracketed(sequence))
       Terminal.output("")
@@ -128,9 +126,9 @@ struct DataCommand: AsyncParsableCommand {
       }
       Terminal.output("  \(edges[0])–\(edges[1])  \(DataReport.bar(bin.sequences, of: most)) \(bin.sequences)")
     }
-    for note in report.notes { Terminal.output(Terminal.flags(in: note)) }
+    for note in report.notes { Terminal.output(FlagNames.flags(in: note)) }
     for (number, notes) in report.changed.prefix(20) {
-      Terminal.output("  sample \(number): \(Terminal.flags(in: notes.joined(separator: "; ")))")
+      Terminal.output("  sample \(number): \(FlagNames.flags(in: notes.joined(separator: "; ")))")
     }
   }
 }
@@ -151,7 +149,7 @@ private struct SampleLine: Encodable {
     sequences = view.sequences.map { tokens in
       Sequence(tokens: tokens.map(\.id), learned: tokens.indices.filter { tokens[$0].isLearned })
     }
-    notes = view.notes.map { Terminal.flags(in: $0) }
+    notes = view.notes.map { FlagNames.flags(in: $0) }
   }
 }
 
@@ -168,6 +166,6 @@ private struct Summary: Encodable {
     tokens = report.tokens
     learned = report.learned
     longest = report.length(at: 1)
-    notes = report.notes.map { Terminal.flags(in: $0) }
+    notes = report.notes.map { FlagNames.flags(in: $0) }
   }
 }

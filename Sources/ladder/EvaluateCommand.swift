@@ -71,7 +71,7 @@ struct Evaluate: AsyncParsableCommand {
     let final = settings, chat = chat
     let result = try await interruptible {
       let model = try LadderModel(backbone, adapter: adapter)
-      try chat.apply(to: backbone)
+      try chat.apply(to: backbone.language)
       return try model.evaluate(samples, name: name, options: final) { done, total in
         Terminal.progress("evaluated \(done) of \(total)")
       }

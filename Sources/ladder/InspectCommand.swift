@@ -110,7 +110,7 @@ struct Inspect: ParsableCommand {
       Terminal.output(try chat.render(conversation, opensAnswer: true))
     } catch {
       Terminal.output(
-        "\nthe chat template renders no conversation: " + Terminal.flags(in: LadderError(any: error).message))
+        "\nthe chat template renders no conversation: " + FlagNames.flags(in: LadderError(any: error).message))
     }
   }
 

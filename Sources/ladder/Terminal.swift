@@ -16,9 +16,6 @@ enum Terminal {
     return String(decoding: try encoder.encode(value), as: UTF8.self)
   }
 
-  /// A library's words with its settings as flags.
-  static func flags(in text: String) -> String { FlagNames.flags(in: text) }
-
   static func note(_ text: String) {
     finishLine()
     write(FlagNames.flags(in: text) + "\n", STDERR_FILENO)

@@ -8,7 +8,8 @@ public struct HTMLReport: Sendable {
 
   /// - Parameter table: rows of text, a heading first.
   public mutating func add(_ heading: String, table: [[String]]) {
-    body += "<h2>\(LineChart.escaped(heading))</h2>\n<table>\n"
+    add(heading: heading)
+    body += "<table>\n"
     for (index, row) in table.enumerated() {
       let tag = index == 0 ? "th" : "td"
       body += "<tr>" + row.map { "<\(tag)>\(LineChart.escaped($0))</\(tag)>" }.joined() + "</tr>\n"

@@ -16,8 +16,9 @@ struct ChatArguments: ParsableArguments {
   var chatTemplateOptions: String?
 
   /// Sets what the command line gives; otherwise a run's own settings stay.
-  func apply(to backbone: Backbone) throws {
-    guard let settings = try ChatSettings(templatePath: chatTemplate, options: chatTemplateOptions) else { return }
-    backbone.useChatTemplate(settings.template, options: settings.options ?? [:])
+  func apply(to language: ModelVocabulary) throws {
+    if let settings = try ChatSettings(templatePath: chatTemplate, options: chatTemplateOptions) {
+      language.use(settings)
+    }
   }
 }
