@@ -14,7 +14,7 @@ STATIC := --static-swift-stdlib
 endif
 LADDER := .build/release/ladder
 
-.PHONY: help bootstrap build demo test models check-templates check-peft docs lint format bench study clean
+.PHONY: help bootstrap build demo test models check-memory check-templates check-peft docs lint format bench study clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,11 @@ test:  ## run every test, on tiny models written by the tests and on Gemma 3 270
 .PHONY: run-tests
 run-tests:
 	swift test --no-parallel -Xswiftc -O -Xcc -O2 $(LINK)
+
+check-memory:  ## the tests, with memory that is unmapped as soon as it is freed (Linux): a stale pointer ends them
+	scripts/bootstrap
+	GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4096:glibc.malloc.mmap_max=1000000:glibc.malloc.perturb=165 \
+	  $(MAKE) --no-print-directory run-tests
 
 bench:  ## speed and memory against the engine's own; FULL=1 adds a 7B shape, DATA=file.jsonl takes other samples
 	scripts/bootstrap

@@ -4,8 +4,10 @@
 #include <llama-common/chat.h>
 #include <llama-common/log.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <mutex>
 
 struct ladder_chat {
@@ -91,10 +93,12 @@ const char *ladder_chat_source(const ladder_chat *chat, bool tools) {
   return text.c_str();
 }
 
-char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *length, char **error) {
+char *ladder_chat_render(
+    const ladder_chat *chat, const char *request, int64_t now, size_t *length, char **error) {
   try {
     const common_json json = common_json::parse(request);
     common_chat_templates_inputs inputs;
+    if (now >= 0) inputs.now = std::chrono::system_clock::from_time_t(static_cast<std::time_t>(now));
     inputs.messages = common_chat_msgs_parse_oaicompat(json.at("messages"));
     if (json.contains("tools")) inputs.tools = common_chat_tools_parse_oaicompat(json.at("tools"));
     if (json.contains("options")) {

@@ -148,7 +148,7 @@ public final class Backbone: @unchecked Sendable {
       if llama_model_has_encoder(model) || !llama_model_has_decoder(model) || llama_model_is_diffusion(model) {
         throw LadderError(.data, "\(file.path) is not a decoder-only language model (\(file.architecture))")
       }
-      return try Head.capture(model, engine, blocks: blocks, file: file)
+      return try Head.capture(owner, engine, blocks: blocks, file: file)
     }
   }
 }

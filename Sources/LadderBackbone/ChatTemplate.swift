@@ -15,13 +15,16 @@ public final class ChatTemplate: @unchecked Sendable {
   private let firstBytes: Set<UInt8>
   /// What the template is given by name beside what a conversation gives, each a JSON value.
   let options: [String: String]
+  /// What a template that writes the date takes for now; nil is the clock.
+  private let now: Date?
 
   /// - Parameters:
   ///   - source: Jinja; nil takes the model's own.
+  ///   - now: what a template that writes the date takes for now; nil is the clock.
   ///   - path: the model's file, for errors.
   init(
-    model: OpaquePointer, owner: AnyObject, source: String?, options: [String: String], controlNames: [String],
-    path: String
+    model: OpaquePointer, owner: AnyObject, source: String?, options: [String: String], now: Date?,
+    controlNames: [String], path: String
   ) throws {
     var error: UnsafeMutablePointer<CChar>?
     guard let chat = ladder_chat_open(model, source, &error) else {
@@ -29,12 +32,13 @@ public final class ChatTemplate: @unchecked Sendable {
       throw LadderError(
         .data,
         reason.isEmpty
-          ? "\(path) has no chat template; write the samples as prompt and completion, or pass a `chatTemplate`"
+          ? "\(path) has no chat template; pass a `chatTemplate`, or write prompts and completions instead of messages"
           : "the chat template cannot be read: \(Self.line(reason))")
     }
     self.chat = chat
     self.owner = owner
     self.options = options
+    self.now = now
     firstBytes = Set(controlNames.compactMap(\.utf8.first))
     self.controlNames = controlNames
   }
@@ -55,11 +59,13 @@ public final class ChatTemplate: @unchecked Sendable {
   }
 
   func rendered(_ conversation: Conversation, opensAnswer: Bool) throws -> RenderedText {
+    try requireRoles(of: conversation)
     let mark = Self.mark(for: conversation)
     let request = try ChatRequest(conversation, options: options, opensAnswer: opensAnswer) { self.marked($0, mark) }
     var length = 0
     var error: UnsafeMutablePointer<CChar>?
-    guard let text = ladder_chat_render(chat, request.json, &length, &error) else {
+    let seconds = now.map { Int64($0.timeIntervalSince1970) } ?? -1
+    guard let text = ladder_chat_render(chat, request.json, seconds, &length, &error) else {
       throw LadderError(.data, "the chat template refuses the conversation: \(Self.line(Self.take(error) ?? ""))")
     }
     defer { ladder_chat_free_text(text) }
@@ -67,6 +73,22 @@ public final class ChatTemplate: @unchecked Sendable {
     let rendered = Self.unmarked(bytes, mark)
     try request.requireWhole(in: rendered.bytes, conversation)
     return rendered
+  }
+
+  /// A template takes any role's name, and a model has learned a few.
+  /// - Throws: `data` for a role that is neither one of the usual nor in the template's source.
+  private func requireRoles(of conversation: Conversation) throws {
+    let usual: Set = ["system", "developer", "user", "assistant", "tool"]
+    for role in Set(conversation.messages.map(\.role)).subtracting(usual).sorted() {
+      let isNamed = [source, toolSource].contains { source in
+        source.map { $0.contains("'\(role)'") || $0.contains("\"\(role)\"") } ?? false
+      }
+      if !isNamed {
+        throw LadderError(
+          .data,
+          "the chat template knows no role \"\(role.shown)\"; write system, user, assistant or tool")
+      }
+    }
   }
 
   // MARK: - Names of control tokens in what somebody wrote

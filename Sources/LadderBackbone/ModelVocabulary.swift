@@ -1,5 +1,6 @@
 import CLlama
 import Foundation
+import Foundation
 import LadderCompute
 import LadderCore
 import LadderData
@@ -13,6 +14,7 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
   private var template: ChatTemplate?
   private var templateSource: String?
   private var templateOptions: [String: String] = [:]
+  private var templateNow: Date?
 
   /// Reads a model's file without its weights.
   package convenience init(path: String) throws {
@@ -43,7 +45,7 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
     try lock.withLock {
       if let template { return template }
       let own = try ChatTemplate(
-        model: owner.model, owner: owner, source: templateSource, options: templateOptions,
+        model: owner.model, owner: owner, source: templateSource, options: templateOptions, now: templateNow,
         controlNames: tokenizer.controlNames, path: path)
       template = own
       return own
@@ -51,8 +53,10 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
   }
 
   /// Renders conversations otherwise from here on.
-  package func useChatTemplate(_ source: String?, options: [String: String]) {
+  /// - Parameter now: what a template that writes the date takes for now; nil is the clock.
+  package func useChatTemplate(_ source: String?, options: [String: String], now: Date? = nil) {
     lock.withLock {
+      templateNow = now
       templateSource = source
       templateOptions = options
       template = nil

@@ -23,6 +23,8 @@ public struct Sample: Sendable, Equatable {
   public var choices: [String]
   /// Where it was read, as "file:line", for errors.
   package var place: String?
+  /// Keys that it was written with and that nothing reads.
+  package var unread: [String] = []
   /// What the generated text's final number or text is compared with.
   public var answer: String?
 

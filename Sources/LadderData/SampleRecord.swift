@@ -14,6 +14,24 @@ struct SampleRecord {
   }
 
   func sample() throws -> Sample {
+    var sample = try form()
+    sample.unread = object.keys.filter { !Self.keys(of: sample.form).contains($0) }.sorted()
+    return sample
+  }
+
+  /// The keys that a sample of this form is read from.
+  private static func keys(of form: Sample.Form) -> Set<String> {
+    switch form {
+    case .completion:
+      ["prompt", "completion", "choices", "answer", "instruction", "input", "output"]
+    case .conversation: ["messages", "conversations", "system", "tools", "chat_template_kwargs", "answer"]
+    case .reply: ["prompt", "completion", "tools", "chat_template_kwargs", "answer"]
+    case .text: ["text"]
+    case .preference: ["chosen", "rejected", "prompt", "tools", "chat_template_kwargs"]
+    }
+  }
+
+  private func form() throws -> Sample {
     if object["chosen"] != nil || object["rejected"] != nil { return Sample(try preference()) }
     for key in ["messages", "conversations"] where object[key] != nil { return try conversation(key) }
     if object["prompt"] != nil { return try completion() }

@@ -44,12 +44,15 @@ extension LadderModel {
     _ samples: [Sample], _ name: String, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
   ) throws -> Evaluation {
     let encoder = SampleEncoder(backbone, maxLength: options.maxLength, overlong: options.overlong)
-    switch options.metric == .auto ? Self.metric(for: samples) : options.metric {
-    case .preference: return try evaluatePairs(samples, name, encoder, options, report)
-    case .choice, .matthews, .macroF1: return try evaluateChoices(samples, name, encoder, options, report)
-    case .exact: return try evaluateExact(samples, name, encoder, options, report)
-    case .loss, .auto: return try evaluateLoss(samples, name, encoder, options, report)
-    }
+    var result =
+      switch options.metric == .auto ? Self.metric(for: samples) : options.metric {
+      case .preference: try evaluatePairs(samples, name, encoder, options, report)
+      case .choice, .matthews, .macroF1: try evaluateChoices(samples, name, encoder, options, report)
+      case .exact: try evaluateExact(samples, name, encoder, options, report)
+      case .loss, .auto: try evaluateLoss(samples, name, encoder, options, report)
+      }
+    if let unread = samples.unreadKeys { result.notes.append(unread) }
+    return result
   }
 
   static func metric(for samples: [Sample]) -> Metric {
@@ -90,7 +93,12 @@ extension LadderModel {
       }
       return answer
     }
-    let isChat = samples.map { if case .conversation = $0.form { true } else { false } }
+    let isChat = samples.map { sample in
+      switch sample.form {
+      case .conversation, .reply: true
+      case .completion, .text, .preference: false
+      }
+    }
     let end = isChat.contains(true) ? AnswerEnd(templateOf: backbone) : AnswerEnd()
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
     let prompts = try samples.map(encoder.prompt)

@@ -54,7 +54,8 @@ extension LadderModel {
   ) throws(LadderError) -> Generation {
     if prompt.unicodeScalars.contains("\0") { throw LadderError(.usage, "the prompt holds a zero byte; remove it") }
     let special = options.parsesSpecial || backbone.isTemplated(prompt)
-    return try generate(backbone.tokenizer.tokens(prompt, beginning: true, special: special), options, onText)
+    let tokens = backbone.tokenizer.tokens(prompt, beginning: true, special: special)
+    return try generate(tokens, options, end: AnswerEnd(), onText)
   }
 
   /// Answers a conversation, rendered by the model's chat template or by the one that the run was trained with.
@@ -63,23 +64,24 @@ extension LadderModel {
     _ conversation: Conversation, options: GenerationOptions = GenerationOptions(),
     onText: (String) -> Void = { _ in }
   ) throws(LadderError) -> Generation {
-    try generate(try LadderError.unify { try backbone.prompt(conversation) }, options, onText)
+    let prompt = try LadderError.unify { try backbone.prompt(conversation) }
+    return try generate(prompt, options, end: AnswerEnd(templateOf: backbone), onText)
   }
 
   private func generate(
-    _ tokens: [Int32], _ options: GenerationOptions, _ onText: (String) -> Void
+    _ tokens: [Int32], _ options: GenerationOptions, end: AnswerEnd, _ onText: (String) -> Void
   ) throws(LadderError) -> Generation {
     if options.stop.contains("") { throw LadderError(.usage, "`stop` is empty; write the text to stop at") }
     guard !tokens.isEmpty else { throw LadderError(.usage, "the prompt is empty") }
     return try LadderError.unify {
       let decoder = try predictor.decoder(maxTokens: tokens.count + options.maxTokens, slots: 1)
-      return try generate(tokens, decoder, try NextToken(backbone), options: options, onText: onText)
+      return try generate(tokens, decoder, try NextToken(backbone), options: options, end: end, onText: onText)
     }
   }
 
   /// The same with a decoder that is used again and again.
   func generate(
-    _ prompt: [Int32], _ decoder: TextDecoder, _ next: NextToken, options: GenerationOptions,
+    _ prompt: [Int32], _ decoder: TextDecoder, _ next: NextToken, options: GenerationOptions, end: AnswerEnd,
     onText: (String) -> Void = { _ in }
   ) throws -> Generation {
     let sampler = Sampler(temperature: options.temperature, topP: options.topP, seed: options.seed)
@@ -91,11 +93,11 @@ extension LadderModel {
     var rows = try decoder.extend(prompt)
     generation.promptSeconds = (clock.now - start).seconds
     let decode = clock.now
-    var stream = TextStream(stops: options.stop)
+    var stream = TextStream(stops: options.stop + end.texts)
     while generation.tokens < options.maxTokens {
       try Cancellation.check()
       let token = sampler.sample(try next.logits(rows))
-      if backbone.tokenizer.endsGeneration(token) {
+      if backbone.tokenizer.endsGeneration(token) || end.tokens.contains(token) {
         generation.ended = true
         break
       }
@@ -106,7 +108,9 @@ extension LadderModel {
       if stream.stop != nil { break }
       if generation.tokens < options.maxTokens { rows = try decoder.extend([token]) }
     }
-    generation.stop = stream.stop
+    if let stop = stream.stop {
+      if options.stop.contains(stop) { generation.stop = stop } else { generation.ended = true }
+    }
     let rest = stream.rest()
     generation.text += rest
     if !rest.isEmpty { onText(rest) }

@@ -43,5 +43,8 @@ public struct ChatSettings: Codable, Sendable, Equatable {
 
 extension ModelVocabulary {
   /// Renders conversations by these settings from here on; nil is the model's own template.
-  package func use(_ chat: ChatSettings?) { useChatTemplate(chat?.template, options: chat?.options ?? [:]) }
+  /// - Parameter now: what a template that writes the date takes for now; nil is the clock.
+  package func use(_ chat: ChatSettings?, now: Date? = nil) {
+    useChatTemplate(chat?.template, options: chat?.options ?? [:], now: now)
+  }
 }

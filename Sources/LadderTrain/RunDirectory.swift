@@ -38,6 +38,8 @@ public struct RunDirectory: Sendable {
     /// With a cached head: whether every sample had its references when the run began, so that its first epoch uses
     /// them too.
     package var beginsFromReferences: Bool? = nil
+    /// When the run began: the date that its chat template writes, where it writes one. Nil in earlier runs.
+    package var began: Date? = nil
   }
 
   package struct BackboneReference: Codable, Sendable, Equatable {

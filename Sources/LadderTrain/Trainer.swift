@@ -69,16 +69,18 @@ public struct Trainer: Sendable {
     }
 
     report(.stage("tokenising \(samples.count) samples"))
-    backbone.language.use(configuration.chat)
+    if resume, earlier == nil { report(.note("\(run.path) holds no run to go on with; a new one begins")) }
+    let beginning = earlier.map(\.began) ?? Date()
+    backbone.language.use(configuration.chat, now: beginning)
     if configuration.chat?.template != nil { _ = try backbone.chatTemplate() }
     let encoder = SampleEncoder(
       backbone, maxLength: configuration.maxLength, overlong: configuration.overlong,
       objective: configuration.objective ?? .tokens, earlierTurns: configuration.chat?.earlierTurns ?? .separate)
     let (examples, count) = try encoder.examples(samples, name: name), encoded = examples.flatMap(\.sequences)
-    report(.samples(SampleReport(name: name, kept: examples.count, notes: count.notes)))
+    report(.samples(SampleReport(samples, name: name, kept: examples.count, count)))
     let held = try validation.map { samples in
       let (examples, count) = try encoder.examples(samples, name: heldName ?? "")
-      report(.samples(SampleReport(name: heldName ?? "", kept: examples.count, notes: count.notes)))
+      report(.samples(SampleReport(samples, name: heldName ?? "", kept: examples.count, count)))
       return examples
     }
     let lengths = examples.map(\.tokens)
@@ -109,6 +111,7 @@ public struct Trainer: Sendable {
     func manifest(_ state: RunDirectory.CheckpointState, finished: Bool) throws -> RunDirectory.Manifest {
       var manifest = try self.manifest(state, finished: finished)
       manifest.identity = identity
+      manifest.began = beginning
       manifest.beginsFromReferences = configuration.head == .cached ? head.beginsFromReferences : nil
       return manifest
     }

@@ -1,3 +1,5 @@
+import LadderData
+
 /// What a run reports as it goes.
 public enum TrainingEvent: Sendable {
   /// Work that has no loss yet, over in seconds.
@@ -27,6 +29,12 @@ public struct SampleReport: Sendable, Equatable {
   public var kept: Int
   /// What did not go through as it was written, a short phrase each.
   public var notes: [String]
+
+  init(_ samples: [Sample], name: String, kept: Int, _ count: SampleEncoder.Count) {
+    self.name = name
+    self.kept = kept
+    notes = count.notes + [samples.unreadKeys].compactMap(\.self)
+  }
 }
 
 /// One optimiser step: a line of `metrics.jsonl`.

@@ -26,7 +26,7 @@ enum ConfigurationFile {
       if let inner = inner(error) { throw LadderError(inner.kind, "\(path): \(inner.message)") }
       throw LadderError(.data, "\(path): \(explain(error))")
     } catch {
-      throw LadderError(.data, "\(path) is not valid YAML: \("\(error)".oneLine)")
+      throw LadderError(.data, explain(error, path))
     }
   }
 
@@ -34,6 +34,16 @@ enum ConfigurationFile {
   private static func inner(_ error: DecodingError) -> LadderError? {
     guard case .dataCorrupted(let context) = error else { return nil }
     return context.underlyingError as? LadderError ?? (context.underlyingError as? DecodingError).flatMap(inner)
+  }
+
+  /// What is wrong with the text, and where.
+  private static func explain(_ error: any Error, _ path: String) -> String {
+    switch error as? YamlError {
+    case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+      .composer(_, let problem, let mark, _):
+      "\(path):\(mark.line): this is not valid YAML: \(problem.oneLine) (column \(mark.column))"
+    default: "\(path) is not valid YAML: \("\(error)".oneLine)"
+    }
   }
 
   private static func explain(_ error: DecodingError) -> String {

@@ -19,8 +19,12 @@ struct Evaluate: AsyncParsableCommand {
 
   @OptionGroup var options: ModelOptions
   @Option(help: ArgumentHelp("A run's folder.", valueName: "run"), completion: .directory) var adapter: String?
-  @Option(help: ArgumentHelp("Samples.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"])) var data:
-    String
+  @Option(
+    help: ArgumentHelp(
+      "Samples, in the forms and with the shares that train takes; several times for several files.",
+      valueName: "file.jsonl"),
+    completion: .file(extensions: ["jsonl", "json", "csv", "tsv"]))
+  var data: [String]
   @Option(help: ArgumentHelp("What is measured.", valueName: "name")) var metric = Metric.auto
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 2048
   @Option(help: ArgumentHelp("What becomes of a longer sample.", valueName: "what")) var overlong = Overlong.trim
@@ -58,8 +62,11 @@ struct Evaluate: AsyncParsableCommand {
     settings.maxTokens = maxTokens
     settings.parallelTexts = parallel
     settings.cache = cache.map { CacheOptions(directory: $0) }
-    let samples = Array(try Sample.load(data).prefix(limit ?? .max))
-    let name = URL(fileURLWithPath: data).deletingPathExtension().lastPathComponent
+    guard !data.isEmpty else { throw LadderError(.usage, "no --data: name a file of samples") }
+    let sources = try data.map { try DataSource($0) }
+    let samples = Array(try Sample.load(sources).prefix(limit ?? .max))
+    let name = sources.map { URL(fileURLWithPath: $0.path).deletingPathExtension().lastPathComponent }
+      .joined(separator: "+")
     let adapter = adapter.map { RunDirectory($0) }
     if let adapter, let preference = try adapter.manifest().configuration.preference {
       settings.preference = preference
@@ -83,7 +90,9 @@ struct Evaluate: AsyncParsableCommand {
         throw LadderError(.inputOutput, "cannot write \(predictions)")
       }
     }
-    if !result.notes.isEmpty { Terminal.note("\(data): \(result.notes.joined(separator: "; "))") }
+    if !result.notes.isEmpty {
+      Terminal.note("\(data.joined(separator: ", ")): \(result.notes.joined(separator: "; "))")
+    }
     if let unjudged = result.unjudgedText { Terminal.note(unjudged) }
     if json {
       Terminal.output(try Terminal.json(result))

@@ -30,7 +30,7 @@ struct LadderCommand: AsyncParsableCommand {
 
   static func main() async {
     var command: any ParsableCommand
-    do { command = try parseAsRoot() } catch { leave(with: error) }
+    do { command = try parseAsRoot(joined(CommandLine.arguments.dropFirst())) } catch { leave(with: error) }
     do {
       if var asynchronous = command as? AsyncParsableCommand {
         try await asynchronous.run()
@@ -43,6 +43,19 @@ struct LadderCommand: AsyncParsableCommand {
       // What ArgumentParser does not know is a failure.
       if exitCode(for: error) == .failure { fail(LadderError(any: error)) }
       leave(with: error)
+    }
+  }
+
+  /// A number below 0 behind an option's name is its value, and no option.
+  private static func joined(_ arguments: ArraySlice<String>) -> [String] {
+    arguments.reduce(into: []) { result, argument in
+      if argument.hasPrefix("-"), Double(argument) != nil, let name = result.last, name.hasPrefix("--"),
+        name.count > 2, !name.contains("=")
+      {
+        result[result.count - 1] = "\(name)=\(argument)"
+      } else {
+        result.append(argument)
+      }
     }
   }
 

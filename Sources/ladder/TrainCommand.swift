@@ -80,7 +80,7 @@ struct Train: AsyncParsableCommand {
         + "\(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"
     )
     let resume = asked.resume ?? false
-    let last = try await interruptible {
+    let last = try await interruptible(saves: true) {
       try Trainer(backbone, settings, cache: cacheOptions).train(
         samples, name: Self.name(sources), validation: validation, validationName: held.map(Self.name),
         into: RunDirectory(out), resume: resume, report: Self.show)

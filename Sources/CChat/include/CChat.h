@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,8 +23,10 @@ const char *ladder_chat_source(const ladder_chat *chat, bool tools);
 
 // Renders a request: {"messages": […], "tools": […], "options": {…}, "open": bool}, the first two as in OpenAI's
 // interface. "options" go to the template by their names; "open" ends the text where the assistant's turn begins. The
-// text may hold zeros: `length` has its bytes.
-char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *length, char **error);
+// text may hold zeros: `length` has its bytes. A template that writes the date takes `now`, in seconds since 1970, or the
+// clock where that is below 0.
+char *ladder_chat_render(
+    const ladder_chat *chat, const char *request, int64_t now, size_t *length, char **error);
 
 void ladder_chat_free_text(char *text);
 

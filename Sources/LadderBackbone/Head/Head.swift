@@ -34,8 +34,8 @@ package struct Head: @unchecked Sendable {
   package let inner: Float
   package let outer: Float
   package let capped: Bool
-  /// Keeps the weights alive where they are this head's own and not the model's.
-  let owner: AnyObject?
+  /// Keeps the weights alive: the model, or the memory that they alone were read into.
+  let owner: AnyObject
 
   package var width: Int { weight[0] }
   package var vocabulary: Int { weight[1] }

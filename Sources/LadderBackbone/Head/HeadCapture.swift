@@ -94,10 +94,10 @@ extension HeadCapture {
 extension Head {
   /// The head of a model, and the names of what is tapped.
   /// - Throws: `data` where the graph shows no such head, or no hidden states.
-  static func capture(_ model: OpaquePointer, _ engine: Engine, blocks: Int, file: GGUFFile) throws
+  static func capture(_ owner: ModelOwner, _ engine: Engine, blocks: Int, file: GGUFFile) throws
     -> (head: Head, names: GraphNames)
   {
-    let capture = try HeadCapture.look(model, engine, path: file.path)
+    let capture = try HeadCapture.look(owner.model, engine, path: file.path)
     let refusal = "\(file.path): the graph of this architecture (\(file.architecture))"
     guard let weight = capture.weight, !capture.final.isEmpty, !capture.final.hasPrefix("node_") else {
       throw LadderError(.data, "\(refusal) has no output head that Ladder can read")
@@ -112,7 +112,7 @@ extension Head {
       throw LadderError(.data, "\(refusal) shows no hidden state between its blocks, which Ladder reads")
     }
     let head = Head(
-      weight: Tensor(weight), inner: capture.inner, outer: capture.outer, capped: capture.capped, owner: nil)
+      weight: Tensor(weight), inner: capture.inner, outer: capture.outer, capped: capture.capped, owner: owner)
     return (
       head,
       GraphNames(

@@ -94,8 +94,10 @@ extension NamedOptions {
     for key in container.allKeys.sorted(by: { $0.stringValue < $1.stringValue }) {
       let name = key.stringValue.replacingOccurrences(of: "_", with: "-")
       guard let field = fields.first(where: { $0.name == name }) else {
-        throw LadderError(
-          .usage, "no option is called \(name); take \(fields.map(\.name).sorted().joined(separator: ", "))")
+        let names = fields.map(\.name).sorted()
+        let hint =
+          NearestName.of(name, among: names).map { "did you mean \($0)?" } ?? "take \(names.joined(separator: ", "))"
+        throw LadderError(.usage, "no option is called \(name.shown); \(hint)")
       }
       // Null, or nothing behind the name: not given.
       if try container.decodeNil(forKey: key) { continue }

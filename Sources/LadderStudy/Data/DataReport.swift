@@ -69,7 +69,7 @@ public struct DataReport: Sendable {
       if index % 256 == 255 { progress(index + 1) }
     }
     lengths.sort()
-    notes = total.notes
+    notes = total.notes + [samples.unreadKeys].compactMap(\.self)
   }
 
   /// The length that a share of the sequences does not pass.

@@ -4,7 +4,11 @@ import Ladder
 /// Runs long work so that the signals by which a terminal, a session or a scheduler ends a program cancel it and let it
 /// save; a second one ends the process and its children at once. The end of the parent that watches over this process,
 /// where there is one, counts as a signal.
-func interruptible<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
+///
+/// - Parameter saves: whether what is stopped keeps its state.
+func interruptible<Result: Sendable>(
+  saves: Bool = false, _ work: @escaping @Sendable () throws -> Result
+) async throws -> Result {
   let task = Task.detached { try work() }
   let sources = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU].compactMap { number -> (any DispatchSourceSignal)? in
     var before = sigaction()
@@ -18,7 +22,7 @@ func interruptible<Result: Sendable>(_ work: @escaping @Sendable () throws -> Re
         ChildProcess.killAll()
         _exit(130)
       }
-      Terminal.note("stopping; saving the state (again to stop at once)")
+      Terminal.note("stopping\(saves ? "; saving the state" : "") (again to stop at once)")
       task.cancel()
     }
     source.resume()

@@ -51,7 +51,7 @@ struct StudyAccuracy: AsyncParsableCommand {
     var configuration = try ConfigurationFile.read(StudyConfiguration.self, path: config)
     if let cache { configuration.cache = cache }
     let study = try AccuracyStudy(configuration, folder: out, model: model)
-    let table = try await interruptible { try study.run(ProcessRunner()) { Terminal.progress($0) } }
+    let table = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     if json { return Terminal.output(try Terminal.json(table)) }
     Terminal.output(table.markdown)

@@ -51,7 +51,7 @@ struct StudyDepth: AsyncParsableCommand {
     options.run.training.method.rungs = rungs
     options.run.machine.device = device
     let study = try DepthStudy(options, folder: out, model: model)
-    let rows = try await interruptible { try study.run(ProcessRunner()) { Terminal.progress($0) } }
+    let rows = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     Terminal.output(json ? "{\"rows\":\(try Terminal.json(rows))}" : DepthStudy.markdown(rows))
     Terminal.note("\(out)/depth.html has the plots")

@@ -55,7 +55,7 @@ struct StudyMemory: AsyncParsableCommand {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
     }
     let memory = try MemoryStudy(model: path, study)
-    let rows = try await interruptible { try memory.run(ProcessRunner()) { Terminal.progress($0) } }
+    let rows = try await interruptible(saves: true) { try memory.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     try memory.write(rows, to: out)
     Terminal.output(json ? "{\"rows\":\(try Terminal.json(rows))}" : memory.markdown(rows))

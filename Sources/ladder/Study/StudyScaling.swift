@@ -55,7 +55,7 @@ struct StudyScaling: AsyncParsableCommand {
     options.machine.threads = threads
     options.machine.device = device
     let study = try ScalingStudy(model: model, folder: out, options)
-    let findings = try await interruptible { try study.run(ProcessRunner()) { Terminal.progress($0) } }
+    let findings = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     Terminal.output(json ? try Terminal.json(findings) : ScalingStudy.markdown(findings))
     Terminal.note("\(out)/scaling.html has the plot")

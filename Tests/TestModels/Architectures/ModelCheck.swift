@@ -203,8 +203,10 @@ package struct ModelCheck {
     }
     let rows = Array((prompt.count - 1)..<(tokens.count - 1))
     let sample = PackedSample(tokens: Array(tokens.dropLast()), lossRows: rows)
-    let whole = try predictor.reader(maxTokens: 64, cache: nil).rows([sample])
-    let forced = try logProbabilities(backbone, whole, Array(tokens[prompt.count...]))
+    let reader = try predictor.reader(maxTokens: 64, cache: nil)
+    let forced = try withExtendedLifetime(reader) {
+      try logProbabilities(backbone, reader.rows([sample]), Array(tokens[prompt.count...]))
+    }
     try require(
       spread(stepwise, forced) < 0.02, "decoding differs from the whole text by \(spread(stepwise, forced))")
   }
