@@ -4,7 +4,6 @@
 #include <llama-common/chat.h>
 #include <llama-common/log.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -12,9 +11,17 @@
 
 struct ladder_chat {
   common_chat_templates_ptr templates;
+  // That for tools, where its dates are written out: what `templates` was made from then has the other alone.
+  common_chat_templates_ptr tool_templates;
+  // As the model has them: the second is empty where there is none for tools.
+  std::string sources[2];
   // Whether llama.cpp changes the messages for this template before it renders them; the second for the one for tools.
   bool specialised[2] = {false, false};
-  bool has_tool_template = false;
+
+  bool is_of_tools(bool tools) const { return tools && !sources[1].empty(); }
+  const common_chat_templates *of(bool tools) const {
+    return is_of_tools(tools) && tool_templates ? tool_templates.get() : templates.get();
+  }
 };
 
 namespace {
@@ -53,6 +60,29 @@ void restore_return(std::string &text, const std::string &source) {
   text.replace(text.size() - end.size(), end.size(), "<|return|>");
 }
 
+// The source with the dates of that moment in place of strftime_now('…'), for which llama.cpp takes the clock.
+std::string dated(const std::string &source, std::time_t now) {
+  const std::string call = "strftime_now(";
+  std::string result;
+  size_t place = 0;
+  for (size_t at; (at = source.find(call, place)) != std::string::npos;) {
+    const size_t open = source.find_first_not_of(" \t\n", at + call.size());
+    const char quote = open == std::string::npos ? 0 : source[open];
+    const size_t close = quote == '\'' || quote == '"' ? source.find(quote, open + 1) : std::string::npos;
+    const size_t end = close == std::string::npos ? close : source.find_first_not_of(" \t\n", close + 1);
+    char text[256];
+    if (end != std::string::npos && source[end] == ')' &&
+        std::strftime(text, sizeof(text), source.substr(open + 1, close - open - 1).c_str(), std::localtime(&now))) {
+      result += source.substr(place, at - place) + "(" + quote + text + quote + ")";
+      place = end + 1;
+    } else {
+      result += source.substr(place, at + call.size() - place);
+      place = at + call.size();
+    }
+  }
+  return result + source.substr(place);
+}
+
 // llama.cpp's own notes on templates go to standard error; errors are returned.
 void silence() {
   static std::once_flag once;
@@ -61,7 +91,7 @@ void silence() {
 
 }  // namespace
 
-ladder_chat *ladder_chat_open(const llama_model *model, const char *source, char **error) {
+ladder_chat *ladder_chat_open(const llama_model *model, const char *source, int64_t now, char **error) {
   silence();
   try {
     const char *written = source ? source : model ? llama_model_chat_template(model, nullptr) : nullptr;
@@ -73,10 +103,16 @@ ladder_chat *ladder_chat_open(const llama_model *model, const char *source, char
       *error = copied("");
       return nullptr;
     }
-    const std::string tools = common_chat_templates_source(chat->templates.get(), "tool_use");
-    chat->specialised[0] = is_specialised(common_chat_templates_source(chat->templates.get()));
-    chat->has_tool_template = !tools.empty();
-    chat->specialised[1] = chat->has_tool_template ? is_specialised(tools) : chat->specialised[0];
+    chat->sources[0] = common_chat_templates_source(chat->templates.get());
+    chat->sources[1] = common_chat_templates_source(chat->templates.get(), "tool_use");
+    const std::string &tools = chat->sources[1];
+    chat->specialised[0] = is_specialised(chat->sources[0]);
+    chat->specialised[1] = tools.empty() ? chat->specialised[0] : is_specialised(tools);
+    const auto at = static_cast<std::time_t>(now);
+    if (now >= 0 && (dated(chat->sources[0], at) != chat->sources[0] || dated(tools, at) != tools)) {
+      chat->templates = common_chat_templates_init(model, dated(chat->sources[0], at));
+      if (!tools.empty()) chat->tool_templates = common_chat_templates_init(model, dated(tools, at));
+    }
     return chat.release();
   } catch (const std::exception &failure) {
     *error = copied(failure.what());
@@ -87,18 +123,13 @@ ladder_chat *ladder_chat_open(const llama_model *model, const char *source, char
 void ladder_chat_close(ladder_chat *chat) { delete chat; }
 
 const char *ladder_chat_source(const ladder_chat *chat, bool tools) {
-  if (tools && !chat->has_tool_template) return nullptr;
-  static thread_local std::string text;
-  text = common_chat_templates_source(chat->templates.get(), tools ? "tool_use" : "");
-  return text.c_str();
+  return tools && chat->sources[1].empty() ? nullptr : chat->sources[tools ? 1 : 0].c_str();
 }
 
-char *ladder_chat_render(
-    const ladder_chat *chat, const char *request, int64_t now, size_t *length, char **error) {
+char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *length, char **error) {
   try {
     const common_json json = common_json::parse(request);
     common_chat_templates_inputs inputs;
-    if (now >= 0) inputs.now = std::chrono::system_clock::from_time_t(static_cast<std::time_t>(now));
     inputs.messages = common_chat_msgs_parse_oaicompat(json.at("messages"));
     if (json.contains("tools")) inputs.tools = common_chat_tools_parse_oaicompat(json.at("tools"));
     if (json.contains("options")) {
@@ -109,9 +140,9 @@ char *ladder_chat_render(
     inputs.add_generation_prompt = json.at("open").get<bool>();
     // The parser of answers, which llama.cpp would make from each template anew, is not needed to render.
     inputs.force_pure_content = !chat->specialised[inputs.tools.empty() ? 0 : 1];
-    std::string text = common_chat_templates_apply(chat->templates.get(), inputs).prompt;
+    std::string text = common_chat_templates_apply(chat->of(!inputs.tools.empty()), inputs).prompt;
     if (!inputs.add_generation_prompt && chat->specialised[0] && ends_with_answer(inputs.messages)) {
-      restore_return(text, common_chat_templates_source(chat->templates.get()));
+      restore_return(text, chat->sources[0]);
     }
     *length = text.size();
     return copied(text);

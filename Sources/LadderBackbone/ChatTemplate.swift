@@ -15,8 +15,6 @@ public final class ChatTemplate: @unchecked Sendable {
   private let firstBytes: Set<UInt8>
   /// What the template is given by name beside what a conversation gives, each a JSON value.
   let options: [String: String]
-  /// What a template that writes the date takes for now; nil is the clock.
-  private let now: Date?
 
   /// - Parameters:
   ///   - source: Jinja; nil takes the model's own.
@@ -27,7 +25,8 @@ public final class ChatTemplate: @unchecked Sendable {
     controlNames: [String], path: String
   ) throws {
     var error: UnsafeMutablePointer<CChar>?
-    guard let chat = ladder_chat_open(model, source, &error) else {
+    let seconds = now.map { Int64($0.timeIntervalSince1970) } ?? -1
+    guard let chat = ladder_chat_open(model, source, seconds, &error) else {
       let reason = Self.take(error) ?? ""
       throw LadderError(
         .data,
@@ -38,7 +37,6 @@ public final class ChatTemplate: @unchecked Sendable {
     self.chat = chat
     self.owner = owner
     self.options = options
-    self.now = now
     firstBytes = Set(controlNames.compactMap(\.utf8.first))
     self.controlNames = controlNames
   }
@@ -64,8 +62,7 @@ public final class ChatTemplate: @unchecked Sendable {
     let request = try ChatRequest(conversation, options: options, opensAnswer: opensAnswer) { self.marked($0, mark) }
     var length = 0
     var error: UnsafeMutablePointer<CChar>?
-    let seconds = now.map { Int64($0.timeIntervalSince1970) } ?? -1
-    guard let text = ladder_chat_render(chat, request.json, seconds, &length, &error) else {
+    guard let text = ladder_chat_render(chat, request.json, &length, &error) else {
       throw LadderError(.data, "the chat template refuses the conversation: \(Self.line(Self.take(error) ?? ""))")
     }
     defer { ladder_chat_free_text(text) }

@@ -38,8 +38,9 @@ public struct RunDirectory: Sendable {
     /// With a cached head: whether every sample had its references when the run began, so that its first epoch uses
     /// them too.
     package var beginsFromReferences: Bool? = nil
-    /// When the run began: the date that its chat template writes, where it writes one. Nil in earlier runs.
-    package var began: Date? = nil
+    /// When the run began, in seconds since 1970: the date that its chat template writes, where it writes one. Nil in
+    /// earlier runs.
+    package var began: Double? = nil
   }
 
   package struct BackboneReference: Codable, Sendable, Equatable {

@@ -70,8 +70,8 @@ public struct Trainer: Sendable {
 
     report(.stage("tokenising \(samples.count) samples"))
     if resume, earlier == nil { report(.note("\(run.path) holds no run to go on with; a new one begins")) }
-    let beginning = earlier.map(\.began) ?? Date()
-    backbone.language.use(configuration.chat, now: beginning)
+    let beginning = earlier.map(\.began) ?? Date().timeIntervalSince1970.rounded(.down)
+    backbone.language.use(configuration.chat, now: beginning.map(Date.init(timeIntervalSince1970:)))
     if configuration.chat?.template != nil { _ = try backbone.chatTemplate() }
     let encoder = SampleEncoder(
       backbone, maxLength: configuration.maxLength, overlong: configuration.overlong,

@@ -71,6 +71,17 @@ import Testing
     expect(try train([], data: bad), 65, "bad.jsonl:4:", "empty")
   }
 
+  /// A name that is spelled otherwise than meant shows.
+  @Test func keysThatAreNotReadAreTold() throws {
+    let path = try folder.write(
+      "keys.jsonl", Self.lines(3) + "{\"prompt\": \"a\", \"completion\": \" b\", \"choises\": [\" b\", \" c\"]}\n")
+    let result = try train(["--steps", "1", "--valid", path], data: path)
+    let words = "4 samples (keys that are not read: \"choises\" in 1)"
+    #expect(result.status == 0 && result.errors.components(separatedBy: words).count == 3, "\(result.errors)")
+    let measured = try Command.run(["eval", "--model", model, "--data", path, "--metric", "loss"], in: folder)
+    #expect(measured.errors.contains("\"choises\" in 1"), "\(measured.errors)")
+  }
+
   @Test func emptyFile() throws { expect(try train([], data: try folder.write("empty.jsonl", "")), 65, "empty.jsonl") }
 
   @Test func overlongSamplesAreCounted() throws {
@@ -102,11 +113,11 @@ import Testing
     ["--learning-rate", "0"], ["--learning-rate", "nan"], ["--batch-size", "0"], ["--rungs", "9"], ["--rungs", "x"],
     ["--downsample", "cubic"],
     ["--method", "magic"], ["--threads", "0"], ["--schedule", "never"], ["--reduction", "0.5"], ["--max-length", "1"],
-    ["--device", "Nowhere0"],
+    ["--device", "Nowhere0"], ["--steps", "-1"], ["--learning-rate", "-1e-3"],
   ]) func wrongUsage(_ arguments: [String]) throws {
     let result = try train(arguments)
-    #expect(result.status == 64, "\(result.errors)")
-    #expect(!FileManager.default.fileExists(atPath: folder.file("run/ladder.safetensors")))
+    #expect(result.status == 64 && arguments.contains(where: result.lastError.contains), "\(result.errors)")
+    #expect(!FileManager.default.fileExists(atPath: folder.file("run")), "a start that fails leaves no folder")
   }
 
   @Test(arguments: [
@@ -117,6 +128,14 @@ import Testing
     #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
   }
 
+  @Test func signalledGenerationSavesNothingAndSaysSo() throws {
+    let running = try Command.start(
+      ["generate", "--model", model, "--prompt", "a", "--max-tokens", "1000000"], in: folder)
+    running.signal(SIGTERM) { ((try? Data(contentsOf: URL(fileURLWithPath: running.outputPath))) ?? Data()).count > 20 }
+    let result = running.wait()
+    #expect(result.status == 130 && result.errors.contains("stopping (again"), "\(result.errors)")
+  }
+
   @Test func diverging() throws {
     let result = try train(["--learning-rate", "1e30", "--warmup", "0", "--epochs", "9", "--schedule", "constant"])
     expect(result, 65, "not finite", "--learning-rate")
@@ -124,8 +143,10 @@ import Testing
 
   @Test func brokenConfiguration() throws {
     expect(try train(["--config", folder.file("none.yaml")]), 66, "none.yaml")
-    expect(try train(["--config", try folder.write("a.yaml", "epochs: [1\n")]), 65, "a.yaml")
+    expect(try train(["--config", try folder.write("a.yaml", "epochs: [1\n")]), 65, "a.yaml:2: this is not valid YAML")
     expect(try train(["--config", try folder.write("b.yaml", "epoch-count: 3\n")]), 64, "b.yaml", "epoch-count")
+    expect(
+      try train(["--config", try folder.write("c.yaml", "lerning-rate: 3\n")]), 64, "did you mean learning-rate?")
   }
 
   @Test func brokenRun() throws {

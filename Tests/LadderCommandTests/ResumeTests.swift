@@ -134,6 +134,37 @@ import Testing
     #expect(try Command.run(arguments("cut", ["--resume"], data: copied), in: folder).status == 0)
   }
 
+  /// A chat template that writes the date writes that of the run's beginning, so that a run goes on the day after.
+  @Test func aRunKeepsTheDateOfItsBeginning() throws {
+    let dated = try folder.model("dated.gguf") {
+      $0.chatTemplate =
+        "{{ strftime_now('%Y-%m-%d') }}{% for m in messages %}{{ '<' + m.role + '>' + m.content + '</s>' }}{% endfor %}"
+        + "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+    }
+    let turn = { (role: String, text: String) in "{\"role\": \"\(role)\", \"content\": \"\(text)\"}" }
+    let talk = try folder.write("talk.jsonl", "{\"messages\": [\(turn("user", "a")), \(turn("assistant", "b"))]}\n")
+    let command = { (steps: Int) in
+      [
+        "train", "--model", dated, "--data", talk, "--out", folder.file("run"), "--device", "CPU", "--resume",
+        "--steps",
+        "\(steps)",
+      ]
+    }
+    #expect(try Command.run(command(1), in: folder).status == 0)
+    let manifest = URL(fileURLWithPath: folder.file("run/ladder.json"))
+    var settings = try #require(
+      try JSONSerialization.jsonObject(with: Data(contentsOf: manifest)) as? [String: Any])
+    let began = try #require(settings["began"] as? Double)
+    // As if it had begun two days before, when its samples were others.
+    settings["began"] = began - 2 * 86400
+    try JSONSerialization.data(withJSONObject: settings).write(to: manifest)
+    let moved = try Command.run(command(2), in: folder)
+    #expect(moved.status == 64 && moved.lastError.contains("training samples"), "\(moved.errors)")
+    settings["began"] = began
+    try JSONSerialization.data(withJSONObject: settings).write(to: manifest)
+    #expect(try Command.run(command(2), in: folder).status == 0)
+  }
+
   @Test func twoRunsIntoOneFolder() throws {
     let running = try Command.start(arguments("run", ["--epochs", "20"]), in: folder)
     var second: Command.Result?

@@ -74,6 +74,28 @@ enum Template {
         + "<|im_start|>user\nok<|im_end|>\n<|im_start|>assistant\nbye<|im_end|>\n")
   }
 
+  /// A model has learned a few roles; a template takes any.
+  @Test func aRoleThatNobodyKnowsIsRefused() throws {
+    let backbone = try backbone(Template.chatML)
+    let error = #expect(throws: LadderError.self) {
+      try encode(talk(("u", "hi"), ("asistant", "yo"), ("u", "?"), ("a", "ok")), backbone)
+    }
+    #expect(error?.message.contains("asistant") == true)
+    backbone.useChatTemplate("{# 'critic' #}" + Template.chatML)
+    _ = try encode(talk(("critic", "hi"), ("a", "yo")), backbone)
+  }
+
+  /// A run's conversations keep the date of its beginning.
+  @Test func aTemplateWritesTheDateThatItIsGiven() throws {
+    let backbone = try backbone("{{ strftime_now('%Y-%m-%d') }}" + Template.chatML)
+    func day() throws -> String {
+      String(try backbone.chatTemplate().render(talk(("u", "hi")), opensAnswer: true).prefix(4))
+    }
+    #expect(try day() >= "2026")
+    backbone.language.useChatTemplate(nil, options: [:], now: Date(timeIntervalSince1970: 20_000_000))
+    #expect(try day() == "1970")
+  }
+
   @Test func theTemplatesOwnTurnsAreThere() throws {
     let backbone = try backbone(Template.presumptuous)
     let (samples, _) = try encode(talk(("u", "hi"), ("a", "yo")), backbone)

@@ -206,7 +206,15 @@ import Testing
     generation.parsesSpecial = true
     generation.stop = ["<|im_end|>"]
     let model = try LadderModel(backbone), said = try model.generate(asked, options: generation).text
-    let samples = [said, "never said"].map { Sample(.conversation(Conversation(turns)), answer: $0) }
+    let chatted = try model.generate(Conversation([turns[0]]), options: generation)
+    #expect(chatted.text == said)
+    generation.stop = []
+    let ended = try model.generate(Conversation([turns[0]]), options: generation)
+    #expect(ended.text == said && ended.stop == nil && ended.ended == (ended.tokens < 24))
+    let forms: [Sample.Form] = [
+      .conversation(Conversation(turns)), .reply(to: Conversation([turns[0]]), with: [turns[1]]),
+    ]
+    let samples = zip(forms, [said, "never said"]).map { Sample($0, answer: $1) }
     var options = EvaluationOptions()
     options.maxTokens = 24
     let result = try model.evaluate(samples, options: options)

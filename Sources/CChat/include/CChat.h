@@ -14,8 +14,9 @@ struct llama_model;
 typedef struct ladder_chat ladder_chat;
 
 // The model's own template, or `source` in its place where that is not NULL; NULL and an error where there is none or
-// it cannot be read. Free errors and texts with `ladder_chat_free_text`.
-ladder_chat *ladder_chat_open(const struct llama_model *model, const char *source, char **error);
+// it cannot be read. A template that writes the date writes that of `now`, in seconds since 1970, or the clock's where that
+// is below 0. Free errors and texts with `ladder_chat_free_text`.
+ladder_chat *ladder_chat_open(const struct llama_model *model, const char *source, int64_t now, char **error);
 void ladder_chat_close(ladder_chat *chat);
 
 // The template's text; NULL for the second one where the model has none for conversations with tools.
@@ -23,10 +24,8 @@ const char *ladder_chat_source(const ladder_chat *chat, bool tools);
 
 // Renders a request: {"messages": […], "tools": […], "options": {…}, "open": bool}, the first two as in OpenAI's
 // interface. "options" go to the template by their names; "open" ends the text where the assistant's turn begins. The
-// text may hold zeros: `length` has its bytes. A template that writes the date takes `now`, in seconds since 1970, or the
-// clock where that is below 0.
-char *ladder_chat_render(
-    const ladder_chat *chat, const char *request, int64_t now, size_t *length, char **error);
+// text may hold zeros: `length` has its bytes.
+char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *length, char **error);
 
 void ladder_chat_free_text(char *text);
 
