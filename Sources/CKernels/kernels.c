@@ -84,3 +84,7 @@ void ladder_add_scaled(float factor, const float *x, float *target, int count) {
 void ladder_dequantise_q8_0(const void *row, float *target, int count) { CHOOSE(dequantise_q8_0, row, target, count); }
 
 void ladder_dequantise_q4_0(const void *row, float *target, int count) { CHOOSE(dequantise_q4_0, row, target, count); }
+
+void ladder_to_bf16(const float *source, unsigned short *target, long count) { CHOOSE(to_bf16, source, target, count); }
+
+void ladder_from_bf16(const unsigned short *source, float *target, long count) { CHOOSE(from_bf16, source, target, count); }

@@ -146,6 +146,34 @@ TARGET static void NAME(sums)(const float *logits, int entries, long stride, con
   NAME(store)(totals + WIDTH, second_total);
 }
 
+typedef unsigned NAME(bits) __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef unsigned short NAME(shorts) __attribute__((vector_size(2 * WIDTH), aligned(2)));
+
+// NaNs stay NaNs.
+TARGET static void NAME(to_bf16)(const float *source, unsigned short *target, long count) {
+  long i = 0;
+  for (; i + WIDTH <= count; i += WIDTH) {
+    NAME(bits) all = *(const NAME(bits) *)(source + i), round = (all + 0x7fff + ((all >> 16) & 1)) >> 16;
+    NAME(bits) is_nan = (NAME(bits))((all & 0x7fffffff) > 0x7f800000);
+    *(NAME(shorts) *)(target + i) = __builtin_convertvector((is_nan & (all >> 16 | 64)) | (~is_nan & round), NAME(shorts));
+  }
+  for (; i < count; i++) {
+    unsigned all;
+    __builtin_memcpy(&all, source + i, 4);
+    target[i] = (all & 0x7fffffff) > 0x7f800000 ? all >> 16 | 64 : (all + 0x7fff + ((all >> 16) & 1)) >> 16;
+  }
+}
+
+TARGET static void NAME(from_bf16)(const unsigned short *source, float *target, long count) {
+  long i = 0;
+  for (; i + WIDTH <= count; i += WIDTH)
+    *(NAME(bits) *)(target + i) = __builtin_convertvector(*(const NAME(shorts) *)(source + i), NAME(bits)) << 16;
+  for (; i < count; i++) {
+    const unsigned all = (unsigned)source[i] << 16;
+    __builtin_memcpy(target + i, &all, 4);
+  }
+}
+
 typedef signed char NAME(bytes) __attribute__((vector_size(WIDTH), aligned(1)));
 
 TARGET static void NAME(dequantise_q8_0)(const void *row, float *target, int count) {

@@ -227,6 +227,7 @@ package final class ForwardPass: TapSource {
     if call.tokens == 0 { return }
     batch.n_tokens = Int32(call.tokens)
     Log.clearError()
+    capture.census = backbone.engine.census
     let status = backbone.engine.inTurn { llama_decode(context, batch) }
     guard status == 0 else {
       throw LadderError(.engine, "the backbone's forward pass failed (status \(status)): \(Log.takeError())")

@@ -1,3 +1,4 @@
+import CKernels
 import CLlama
 import Foundation
 import LadderCompute
@@ -18,6 +19,10 @@ final class TapCapture {
   /// Copies within an accelerator's memory.
   private let copies: Graph?
   private var failure: (any Error)?
+  /// Whether the final norm was handed out in this call.
+  private var isPastNorm = false
+  /// Where the model's operations are counted.
+  var census: OperationCensus?
 
   init(rungs: [Int], names: GraphNames, stopsAtNorm: Bool, copies: Graph?) {
     self.names = names
@@ -38,6 +43,7 @@ final class TapCapture {
   private func startCall() {
     seen = []
     normRows = 0
+    isPastNorm = false
   }
 
   func finishCall(tokens: Int, outputs: Int) throws {
@@ -59,6 +65,7 @@ final class TapCapture {
   }
 
   func wants(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
+    census?.add(tensor, isPastNorm ? .behindTheNorm : .model)
     let name = ggml_get_name(tensor)
     guard let name else { return false }
     return (stopsAtNorm && names.isFinal(tensor, name)) || rung(name) != nil
@@ -78,14 +85,15 @@ final class TapCapture {
       // From the engine's memory straight into the tap's, rounded on the way, where the host addresses both.
       taps[index].withHostBytes(2 * width * tokenRow, count: 2 * count) { target in
         Tensor(tensor).withHostBytes { source in
-          ggml_cpu_fp32_to_bf16(
+          ladder_to_bf16(
             source.baseAddress?.assumingMemoryBound(to: Float.self),
-            target.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), Int64(count))
+            target.baseAddress?.assumingMemoryBound(to: UInt16.self), count)
         }
       }
       return true
     }
     normRows = rows
+    isPastNorm = true
     if let final, count > 0 {
       guard fits(rows, after: finalRow, in: final, width, name) else { return false }
     }

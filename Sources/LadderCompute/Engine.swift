@@ -13,7 +13,8 @@ public struct Device: Sendable {
 
   /// Every device of the ggml that is linked.
   public static var all: [Device] {
-    (0..<ggml_backend_dev_count()).compactMap { index in
+    ProcessorBackend.loadPlugins()
+    return (0..<ggml_backend_dev_count()).compactMap { index in
       guard let device = ggml_backend_dev_get(index) else { return nil }
       var free = 0, total = 0
       ggml_backend_dev_memory(device, &free, &total)
@@ -35,7 +36,14 @@ package final class Engine: @unchecked Sendable {
   /// The device's backend first, the CPU's last; one entry where the device is the CPU.
   let backends: [ggml_backend_t]
   package let threadpool: ggml_threadpool_t
+  private let processor: ProcessorBackend
   private let turn = NSRecursiveLock()
+  /// Where operations are counted, while somebody asks.
+  package var census: OperationCensus? {
+    get { inTurn { currentCensus } }
+    set { inTurn { currentCensus = newValue } }
+  }
+  private var currentCensus: OperationCensus?
 
   /// Processors that this process may run on: threads that wait for each other must not share one.
   package static var processors: Int {
@@ -55,10 +63,8 @@ package final class Engine: @unchecked Sendable {
     Log.install()
     llama_backend_init()
     let threads = max(1, threads ?? Self.processors)
-    guard let cpuDevice = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) else {
-      throw LadderError(.engine, "this llama.cpp has no CPU backend; build it with one")
-    }
-    var device = cpuDevice
+    processor = try ProcessorBackend()
+    var device = processor.device
     if let deviceName {
       guard let named = ggml_backend_dev_by_name(deviceName) else {
         let names = Device.all.map(\.name).joined(separator: ", ")
@@ -68,16 +74,12 @@ package final class Engine: @unchecked Sendable {
     } else if let accelerator = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) {
       device = accelerator
     }
-    guard let cpu = ggml_backend_dev_init(cpuDevice, nil) else {
+    guard let cpu = ggml_backend_dev_init(processor.device, nil) else {
       throw LadderError(.engine, "the CPU backend did not start")
     }
-    var parameters = ggml_threadpool_params_default(Int32(threads))
-    guard let pool = ggml_threadpool_new(&parameters) else {
-      throw LadderError(.engine, "could not start \(threads) threads; pass a smaller `threads`")
-    }
-    ggml_backend_cpu_set_n_threads(cpu, Int32(threads))
-    ggml_backend_cpu_set_threadpool(cpu, pool)
-    if device == cpuDevice {
+    let pool = try processor.makePool(threads: threads)
+    processor.use(pool, of: threads, in: cpu)
+    if device == processor.device {
       backends = [cpu]
     } else {
       guard let accelerator = ggml_backend_dev_init(device, nil) else {
@@ -87,13 +89,13 @@ package final class Engine: @unchecked Sendable {
     }
     self.device = device
     self.threads = threads
-    isCPU = device == cpuDevice
+    isCPU = device == processor.device
     threadpool = pool
   }
 
   deinit {
     for backend in backends { ggml_backend_free(backend) }
-    ggml_threadpool_free(threadpool)
+    processor.free(threadpool)
   }
 
   /// Runs one computation while no other runs on this engine. A computation within a computation is part of it.
@@ -120,6 +122,22 @@ package final class Engine: @unchecked Sendable {
   }
 
   var main: ggml_backend_t { backends[0] }
+
+  /// The operations that `body` runs.
+  package func counting(_ body: () throws -> Void) rethrows -> OperationCensus {
+    let own = OperationCensus()
+    census = own
+    defer { census = nil }
+    try body()
+    return own
+  }
+
+  /// Whether one of the backends runs the operation and reaches the memory that its result is to lie in.
+  func canRun(_ operation: UnsafeMutablePointer<ggml_tensor>) -> Bool {
+    guard let buffer = operation.pointee.buffer ?? operation.pointee.view_src?.pointee.buffer else { return true }
+    let type = ggml_backend_buffer_get_type(buffer)
+    return backends.contains { ggml_backend_supports_buft($0, type) && ggml_backend_supports_op($0, operation) }
+  }
 
   /// Whether the chosen device itself runs the operation.
   package func supports(_ operation: UnsafeMutablePointer<ggml_tensor>?) -> Bool {

@@ -49,13 +49,34 @@ package final class Graph {
 
   package func compute() throws(LadderError) {
     let scheduler = memory.scheduler
+    if !engine.isCPU { try requireOperations() }
     ggml_backend_sched_reset(scheduler)
     guard ggml_backend_sched_alloc_graph(scheduler, graph) else {
       throw LadderError(
         .engine, "no memory for a graph on \(engine.name): use a smaller `microBatchTokens`")
     }
+    if let census = engine.census { count(in: census) }
     try check(engine.inTurn { ggml_backend_sched_graph_compute(scheduler, graph) })
     place = memory.place
+  }
+
+  /// ggml ends the process where a result is to lie in memory that no backend with this operation reaches.
+  /// - Throws: `engine` with the operation's name.
+  private func requireOperations() throws(LadderError) {
+    for index in 0..<ggml_graph_n_nodes(graph) {
+      guard let node = ggml_graph_node(graph, index), !engine.canRun(node) else { continue }
+      throw LadderError(
+        .engine, "\(engine.name) does not run \(OperationCensus.description(node)); take the `device` CPU")
+    }
+  }
+
+  private func count(in census: OperationCensus) {
+    for index in 0..<ggml_graph_n_nodes(graph) {
+      guard let node = ggml_graph_node(graph, index) else { continue }
+      let backend = ggml_backend_sched_get_tensor_backend(memory.scheduler, node) ?? engine.main
+      let device = ggml_backend_get_device(backend).map { String(cString: ggml_backend_dev_name($0)) }
+      census.add(node, .training, device: device ?? engine.name)
+    }
   }
 
   /// Whether `computeAgain` may follow: on the CPU, as long as the results' memory is where it was.
@@ -66,6 +87,7 @@ package final class Graph {
 
   /// Runs the same nodes again.
   func computeAgain() throws(LadderError) {
+    if let census = engine.census { count(in: census) }
     try check(engine.inTurn { ggml_backend_graph_compute(engine.main, graph) })
   }
 
@@ -91,7 +113,13 @@ package final class Graph {
 
   /// Copies a result, converting its type, into a tensor that outlives the graph.
   @discardableResult
-  package func store(_ a: Tensor, in target: Tensor) -> Tensor { add(ggml_cpy(context, a.pointer, target.pointer)) }
+  package func store(_ a: Tensor, in target: Tensor) -> Tensor {
+    let copy = ggml_cpy(context, a.pointer, target.pointer)
+    if engine.isCPU || engine.supports(copy) { return add(copy) }
+    // What the device cannot convert on its way the processor converts before.
+    let converted = add(ggml_cast(context, a.pointer, target.pointer.pointee.type))
+    return add(ggml_cpy(context, converted.pointer, target.pointer))
+  }
 
   /// The memory of a tensor that another graph computed, without what it was computed from.
   package func leaf(_ a: Tensor) -> Tensor { add(ggml_view_tensor(context, a.pointer)) }

@@ -23,6 +23,8 @@ public struct SpeedBenchmark: Sendable {
     public var decodedTokens = 48
     /// Measure a second pass from the activation cache, with the exact and with the cached head.
     public var measuresCache = true
+    /// List the operations of a step, and where they run.
+    public var listsOperations = false
     public init() {}
   }
 
@@ -52,6 +54,8 @@ public struct SpeedBenchmark: Sendable {
     public var optimiserShare: Double
     public var tokens: Int
     public var device: String
+    /// The operations of one step, and where they ran.
+    package var operations: [OperationCensus.Count]?
 
     enum CodingKeys: String, CodingKey {
       case engineTokensPerSecond = "engine_tokens_per_second"
@@ -70,7 +74,7 @@ public struct SpeedBenchmark: Sendable {
       case sideShare = "side_share"
       case headShare = "head_share"
       case optimiserShare = "optimiser_share"
-      case tokens, device
+      case tokens, device, operations
     }
   }
 
@@ -102,6 +106,9 @@ public struct SpeedBenchmark: Sendable {
       _ = try session.take(batch, number: index, learningRate: 1e-4)
     }
     let peak = backbone.peakBytes
+    let census =
+      options.listsOperations
+      ? try backbone.engine.counting { _ = try session.take(batches[0], number: 2, learningRate: 1e-4) } : nil
 
     // Engine and training in turn, batch by batch, so that a machine that slows down slows both.
     let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest),
@@ -127,6 +134,7 @@ public struct SpeedBenchmark: Sendable {
       backboneShare: (phases.backbone - before.backbone) / total,
       sideShare: (phases.trained - before.trained) / total, headShare: (phases.head - before.head) / total,
       optimiserShare: (phases.optimiser - before.optimiser) / total, tokens: tokens, device: backbone.deviceName)
+    result.operations = census?.counts
     if options.measuresCache, configuration.method.tuning.keepsActivations {
       report("training from the activation cache")
       let cached = try cachedSeconds(batches, rungs, longest)

@@ -182,9 +182,10 @@ public struct Trainer: Sendable {
       let batch = plan.batches[state.step % perEpoch]
       let rate =
         configuration.learningRate * configuration.schedule.factor(step: state.step, warmup: warmup, total: total)
-      let result = try session.take(
-        batch.map { examples[$0] }, number: state.step, learningRate: rate,
-        head: head.use(state.step, perEpoch: perEpoch))
+      let samples = batch.map { examples[$0] }, use = head.use(state.step, perEpoch: perEpoch)
+      let take = { try session.take(samples, number: state.step, learningRate: rate, head: use) }
+      let (result, note) = state.step == firstStep ? try session.watching(take) : (try take(), nil)
+      if let note { report(.note(note)) }
       state.step += 1
       if state.step > averagedFrom { try session.average?.add() }
       state.tokens += batch.reduce(0) { $0 + lengths[$1] }
@@ -226,20 +227,6 @@ public struct Trainer: Sendable {
     try run.write(try manifest(state, finished: true))
     if let drift = head.drift { report(.headDrift(steps: drift.steps, loss: drift.loss, gradient: drift.gradient)) }
     return last
-  }
-
-  /// Says once that the cache stores no more.
-  private struct CacheNote {
-    private let cache: ActivationCache?
-    private var said = false
-
-    init(_ cache: ActivationCache?) { self.cache = cache }
-
-    mutating func tell(_ report: (TrainingEvent) -> Void) {
-      guard !said, let why = cache?.stopped else { return }
-      said = true
-      report(.cacheStopped(why))
-    }
   }
 
   // MARK: - The run's folder

@@ -115,6 +115,16 @@ package final class TrainingSession {
     package var drift: HeadDrift?
   }
 
+  /// Takes a step, and says which of its operations an accelerator left to the processor.
+  /// - Returns: what the step gave, and a line for the user; nil where there is nothing to say.
+  package func watching(_ take: () throws -> StepResult) throws -> (StepResult, note: String?) {
+    if backbone.engine.isCPU { return (try take(), nil) }
+    var result: StepResult?
+    let census = try backbone.engine.counting { result = try take() }
+    guard let result else { throw LadderError(.engine, "no step was taken") }
+    return (result, census.note(device: backbone.engine.name))
+  }
+
   /// Takes one optimiser step on a batch.
   /// - Parameter number: the step's number from 0, which decides the dropout. Gradients are zero before and after.
   /// - Throws: `interrupted` between micro-batches where the task is cancelled, `data` where the loss is not finite;

@@ -40,6 +40,7 @@ struct Bench: AsyncParsableCommand {
   var lengths: String?
   @Option(help: ArgumentHelp("Where --lengths draws its plot.", valueName: "file.svg")) var plot: String?
   @Flag(help: "Leave out the second pass, from the activation cache.") var noCache = false
+  @Flag(help: "List the operations of a step, and on which device each runs.") var operations = false
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
@@ -61,6 +62,7 @@ struct Bench: AsyncParsableCommand {
     measured.steps = steps
     measured.decodedTokens = decode
     measured.measuresCache = !noCache
+    measured.listsOperations = operations
     let samples = try data.map { try Sample.load($0) }
 
     let temporary = try shape.map { try TemporaryModel($0, quantisation, blocks: blocks) }
@@ -123,6 +125,11 @@ struct Bench: AsyncParsableCommand {
         String(
           format: "%@ %8.1f tok/s  %5.2f of the engine", name.padding(toLength: 34, withPad: " ", startingAt: 0), speed,
           speed / r.engineTokensPerSecond))
+    }
+    for count in r.operations ?? [] {
+      let columns = [(count.part.rawValue, 16), (count.device, 10), (String(count.times), 7)]
+      Terminal.output(
+        columns.map { $0.padding(toLength: $1, withPad: " ", startingAt: 0) }.joined() + count.operation)
     }
     row("engine, prefill alone", r.engineTokensPerSecond)
     row("engine, with taps", r.tappedTokensPerSecond)

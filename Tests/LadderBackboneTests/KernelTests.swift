@@ -13,6 +13,25 @@ struct KernelTests {
   }
 
   /// F32 sums over a few hundred products: 1e-5 of their size.
+  /// As ggml rounds, infinities, NaNs and the smallest numbers too.
+  @Test func bfloat16IsGgmls() {
+    var random = SeededRandom(seed: 3)
+    let special: [UInt32] = [
+      0, 1, 0x8000_0001, 0x7F80_0000, 0xFF80_0000, 0x7F80_0001, 0x7FC0_0000, 0x3F80_8000, 0x3F81_8000,
+    ]
+    let numbers = (special + (0..<4001).map { _ in UInt32(truncatingIfNeeded: random.next()) }).map(
+      Float.init(bitPattern:))
+    var own = [UInt16](repeating: 0, count: numbers.count),
+      expected = [ggml_bf16_t](repeating: .init(), count: own.count)
+    ladder_to_bf16(numbers, &own, numbers.count)
+    ggml_fp32_to_bf16_row_ref(numbers, &expected, Int64(numbers.count))
+    #expect(own == expected.map(\.bits))
+    var back = [Float](repeating: 0, count: own.count), wide = back
+    ladder_from_bf16(own, &back, own.count)
+    ggml_bf16_to_fp32_row(expected, &wide, Int64(own.count))
+    #expect(back.map(\.bitPattern) == wide.map(\.bitPattern))
+  }
+
   @Test(arguments: [1, 5, 23], [64, 300]) func panelProducts(_ entries: Int, _ width: Int) {
     let wide = Int(ladder_panel_rows()), stride = 2 * wide
     guard wide > 0 else { return }

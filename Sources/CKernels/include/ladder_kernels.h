@@ -30,6 +30,10 @@ void ladder_row_curve(float *z, int count, float inner, float outer);
 float ladder_dot(const float *a, const float *b, int count);
 void ladder_add_scaled(float factor, const float *x, float *target, int count);
 
+// F32 to BF16, to the nearest (to even in the middle), and back. On any processor.
+void ladder_to_bf16(const float *source, unsigned short *target, long count);
+void ladder_from_bf16(const unsigned short *source, float *target, long count);
+
 // The numbers of a row in ggml's Q8_0: blocks of 32 bytes behind an F16 scale. `count` is a multiple of 32.
 void ladder_dequantise_q8_0(const void *row, float *target, int count);
 

@@ -1,3 +1,4 @@
+import CKernels
 import CLlama
 import LadderCompute
 
@@ -19,15 +20,14 @@ enum Q8 {
     ggml_get_type_traits(GGML_TYPE_Q8_0).pointee.to_float?(source.baseAddress, &wide, Int64(count))
     var narrow = [UInt16](repeating: 0, count: count)
     narrow.withUnsafeMutableBytes { bytes in
-      ggml_cpu_fp32_to_bf16(wide, bytes.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), Int64(count))
+      ladder_to_bf16(wide, bytes.baseAddress?.assumingMemoryBound(to: UInt16.self), count)
       body(UnsafeRawBufferPointer(bytes))
     }
   }
 
   private static func floats(_ source: UnsafeRawBufferPointer, _ count: Int) -> [Float] {
     [Float](unsafeUninitializedCapacity: count) { buffer, filled in
-      ggml_cpu_bf16_to_fp32(
-        source.baseAddress?.assumingMemoryBound(to: ggml_bf16_t.self), buffer.baseAddress, Int64(count))
+      ladder_from_bf16(source.baseAddress?.assumingMemoryBound(to: UInt16.self), buffer.baseAddress, count)
       filled = count
     }
   }
