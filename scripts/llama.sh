@@ -14,6 +14,14 @@ trim_common() {  # SOURCE
   sed -i.all '/cpp-httplib/d' "$1/vendor/CMakeLists.txt"
 }
 
+# Debian 12's Vulkan headers lack the extension by which ggml asks the validation layer for advice; nothing else needs it.
+fit_vulkan() {  # SOURCE
+  local headers=${VULKAN_SDK:-/usr}/include/vulkan/vulkan.hpp
+  [ -e "$headers" ] && ! grep -q LayerSettingsCreateInfoEXT "$headers" || return 0
+  sed -i.all -e '/std::vector<vk::LayerSettingEXT> settings = {/,/vk::LayerSettingsCreateInfoEXT layer_setting_info/d' \
+    -e 's/extensions, &layer_setting_info);/extensions);/' "$1/ggml/src/ggml-vulkan/ggml-vulkan.cpp"
+}
+
 # llama.cpp installs no header of its common library, and no static one.
 install_common() {  # SOURCE BUILD PREFIX
   mkdir -p "$3/include/llama-common/jinja"

@@ -28,6 +28,7 @@ public final class Backbone: @unchecked Sendable {
   /// Bytes of the weights.
   public let weightsBytes: Int
   package let engine: Engine
+  private let gpuLayers: Int?
   private let lock = NSRecursiveLock()
   private var whole: ModelOwner?
   private var currentHead: Head
@@ -37,15 +38,24 @@ public final class Backbone: @unchecked Sendable {
   /// - Parameters:
   ///   - threads: CPU threads; nil takes one per core.
   ///   - device: one of `Device.all`; nil takes the first accelerator, or the CPU.
+  ///   - gpuLayers: blocks that an accelerator holds and runs, counted from the last; the CPU has the others. Nil is
+  ///     all of them.
   /// - Throws: `missing`, `data` for a file that is no decoder-only GGUF, `usage` for an unknown device.
-  public convenience init(path: String, threads: Int? = nil, device: String? = nil) throws(LadderError) {
-    self.init(try LadderError.unify { try Parts(path: path, threads: threads, device: device, head: nil) })
+  public convenience init(path: String, threads: Int? = nil, device: String? = nil, gpuLayers: Int? = nil)
+    throws(LadderError)
+  {
+    self.init(
+      try LadderError.unify {
+        try Parts(path: path, threads: threads, device: device, gpuLayers: gpuLayers, head: nil)
+      })
   }
 
   /// - Parameter head: the head's description, where an activation cache has it: only the head and the tokenizer are
   ///   loaded then, and the blocks when something needs them.
-  package convenience init(path: String, threads: Int? = nil, device: String? = nil, head: HeadDescription?) throws {
-    self.init(try Parts(path: path, threads: threads, device: device, head: head))
+  package convenience init(
+    path: String, threads: Int? = nil, device: String? = nil, gpuLayers: Int? = nil, head: HeadDescription?
+  ) throws {
+    self.init(try Parts(path: path, threads: threads, device: device, gpuLayers: gpuLayers, head: head))
   }
 
   private init(_ parts: Parts) {
@@ -59,6 +69,7 @@ public final class Backbone: @unchecked Sendable {
     weightsBytes = file.tensors.reduce(0) { $0 + $1.bytes }
     language = parts.language
     engine = parts.engine
+    gpuLayers = parts.gpuLayers
     currentHead = parts.head
     currentNames = parts.names
     whole = parts.isWhole ? parts.owner : nil
@@ -83,7 +94,7 @@ public final class Backbone: @unchecked Sendable {
   func model() throws -> OpaquePointer {
     try lock.withLock {
       if let whole { return whole.model }
-      let owner = try ModelLoading.load(path, engine, vocabularyOnly: false)
+      let owner = try ModelLoading.load(path, engine, vocabularyOnly: false, gpuLayers: gpuLayers)
       // The model's own head from here on; the one that was read for itself is freed.
       let (head, names) = try Parts.head(of: owner, file, engine, blocks: blocks)
       currentHead = head
@@ -109,6 +120,7 @@ public final class Backbone: @unchecked Sendable {
     let file: GGUFFile
     let fingerprints: ModelFingerprint
     let engine: Engine
+    let gpuLayers: Int?
     let owner: ModelOwner
     /// Whether the blocks are loaded too.
     let isWhole: Bool
@@ -119,12 +131,13 @@ public final class Backbone: @unchecked Sendable {
     /// Where the blocks are loaded.
     let names: GraphNames?
 
-    init(path: String, threads: Int?, device: String?, head: HeadDescription?) throws {
+    init(path: String, threads: Int?, device: String?, gpuLayers: Int?, head: HeadDescription?) throws {
+      self.gpuLayers = gpuLayers
       file = try GGUFFile(path: path)
       try file.requireDecoder()
       engine = try Engine(threads: threads, device: device)
       isWhole = head == nil
-      owner = try ModelLoading.load(file.path, engine, vocabularyOnly: !isWhole)
+      owner = try ModelLoading.load(file.path, engine, vocabularyOnly: !isWhole, gpuLayers: gpuLayers)
       language = try ModelVocabulary(owner, path: path)
       guard let blocks = try file.blocks(), let width = try file.size("embedding_length") else {
         throw LadderError(

@@ -4,22 +4,27 @@ import LadderCore
 
 /// Loads a model into llama.cpp so that each weight is held once.
 enum ModelLoading {
-  /// - Parameter vocabularyOnly: the tokenizer and the metadata, without any weights.
+  /// - Parameters:
+  ///   - vocabularyOnly: the tokenizer and the metadata, without any weights.
+  ///   - gpuLayers: blocks on an accelerator, counted from the last, the head with them; nil is all.
   /// - Throws: `data` with llama.cpp's own reason.
-  static func load(_ path: String, _ engine: Engine, vocabularyOnly: Bool) throws -> ModelOwner {
+  static func load(_ path: String, _ engine: Engine, vocabularyOnly: Bool, gpuLayers: Int? = nil) throws -> ModelOwner {
     Log.clearError()
-    guard let model = model(path, engine, vocabularyOnly) else {
+    guard let model = model(path, engine, vocabularyOnly, gpuLayers) else {
       throw LadderError(.data, "llama.cpp cannot load \(path): \(Log.takeError())")
     }
     return ModelOwner(model)
   }
 
-  private static func model(_ path: String, _ engine: Engine, _ vocabularyOnly: Bool) -> OpaquePointer? {
+  private static func model(
+    _ path: String, _ engine: Engine, _ vocabularyOnly: Bool, _ gpuLayers: Int?
+  ) -> OpaquePointer? {
     var parameters = llama_model_default_params()
     parameters.vocab_only = vocabularyOnly
     // Repacked weights would lie beside the mapped file: read them into buffers instead, one copy of each.
     parameters.load_mode = LLAMA_LOAD_MODE_NONE
-    parameters.n_gpu_layers = engine.isCPU ? 0 : -1
+    // llama.cpp counts the output, the head with its norm, as one more.
+    parameters.n_gpu_layers = engine.isCPU ? 0 : gpuLayers.map { Int32(min($0, 1 << 20) + 1) } ?? -1
     var devices: [ggml_backend_dev_t?] = engine.isCPU ? [nil] : [engine.device, nil]
     guard engine.isCPU else {
       return devices.withUnsafeMutableBufferPointer {

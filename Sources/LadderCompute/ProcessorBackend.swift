@@ -1,4 +1,5 @@
 import CLlama
+import Foundation
 import LadderCore
 
 /// ggml's backend of the processor, which may be a plug-in: what lives in it is asked for by name and never linked.
@@ -9,11 +10,19 @@ struct ProcessorBackend {
   private let setPool: @convention(c) (ggml_backend_t?, ggml_threadpool_t?) -> Void
   private let setThreads: @convention(c) (ggml_backend_t?, Int32) -> Void
 
-  /// Loads plug-ins where nothing is linked: those beside the program, and those where ggml was installed.
+  /// Loads plug-ins where nothing is linked: those beside the program, or else those where ggml was installed.
   static func loadPlugins() { _ = plugins }
 
   private static let plugins: Void = {
-    if ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nil { ggml_backend_load_all() }
+    guard ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nil else { return }
+    let folder = Bundle.main.executableURL?.resolvingSymlinksInPath().deletingLastPathComponent().path ?? "."
+    let files = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    // ggml itself would look into the working folder too.
+    if files.contains(where: { $0.contains("ggml-cpu") }) {
+      ggml_backend_load_all_from_path(folder)
+    } else {
+      ggml_backend_load_all()
+    }
   }()
 
   /// - Throws: `engine` where there is none.

@@ -19,7 +19,7 @@ import Testing
   /// Same engine and same weights, in F32 so that no activation is rounded to 8 bits; a packed call sums attention over
   /// masked neighbours, and taps are rounded to BF16.
   @Test func packedSamplesGiveWhatEachGivesAlone() throws {
-    let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: testDevice)
     let samples = [20, 7, 33, 1, 40].enumerated().map { seed, length in
       PackedSample(tokens: tokens(length, seed: seed), lossRows: length == 1 ? [0] : [0, length - 1])
     }
@@ -47,7 +47,7 @@ import Testing
   }
 
   @Test func extendingGivesTheWholeTextsLastRow() throws {
-    let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
     let pool = TensorPool(backbone.engine), text = tokens(30, seed: 1)
     let forward = try ForwardPass(backbone, rungs: [2], maxTokens: 64)
     func final(_ parts: [ArraySlice<Int32>]) throws -> [Float] {
@@ -70,7 +70,8 @@ import Testing
   )
     throws
   {
-    let backbone = try Backbone(path: try folder.model { $0.architecture = architecture }, threads: 2, device: "CPU")
+    let backbone = try Backbone(
+      path: try folder.model { $0.architecture = architecture }, threads: 2, device: testDevice)
     let text = tokens(24, seed: 3), rows = Array(0..<23), targets = Array(text.dropFirst())
     let forward = try ForwardPass(backbone, rungs: [1], maxTokens: 64)
     let pool = TensorPool(backbone.engine)
@@ -98,7 +99,7 @@ import Testing
       model.feedForward = 256
       model.type = GGML_TYPE_Q4_K
     }
-    let backbone = try Backbone(path: path, threads: 2, device: "CPU")
+    let backbone = try Backbone(path: path, threads: 2, device: testDevice)
     #expect(
       Int(llama_model_size(try backbone.enginePointer())) <= backbone.file.tensors.reduce(0) { $0 + $1.bytes } + 4096)
     #expect(String(cString: ggml_get_name(backbone.head.weight.pointer)) == "token_embd.weight")

@@ -17,7 +17,7 @@ import Testing
 
   private func arguments(_ run: String, _ more: [String] = []) -> [String] {
     [
-      "train", "--model", model, "--data", data, "--out", folder.file(run), "--device", "CPU", "--batch-size", "4",
+      "train", "--model", model, "--data", data, "--out", folder.file(run), "--device", testDevice, "--batch-size", "4",
       "--epochs", "4", "--learning-rate", "2e-3",
     ]
       + more
@@ -47,7 +47,7 @@ import Testing
     #expect(stopped.status == 130)
     #expect(stopped.lastError.contains("--resume"))
     let usable = try Command.run(
-      ["eval", "--model", model, "--adapter", folder.file("cut"), "--data", data, "--device", "CPU", "--json"],
+      ["eval", "--model", model, "--adapter", folder.file("cut"), "--data", data, "--device", testDevice, "--json"],
       in: folder)
     #expect(usable.status == 0, "\(usable.errors)")
     #expect(try Command.run(arguments("cut", ["--resume"]), in: folder).status == 0)
@@ -68,7 +68,7 @@ import Testing
       try Command.run(
         [
           "generate", "--model", model, "--adapter", folder.file("run"), "--prompt", "abc", "--max-tokens", "3",
-          "--device", "CPU",
+          "--device", testDevice,
         ], in: folder
       )
       .status == 0)
@@ -95,7 +95,7 @@ import Testing
   @Test func evaluationPrintsOneJSONObject() throws {
     #expect(try Command.run(arguments("run", ["--steps", "2"]), in: folder).status == 0)
     let result = try Command.run(
-      ["eval", "--model", model, "--adapter", folder.file("run"), "--data", data, "--json", "--device", "CPU"],
+      ["eval", "--model", model, "--adapter", folder.file("run"), "--data", data, "--json", "--device", testDevice],
       in: folder)
     #expect(result.status == 0 && result.output.split(separator: "\n").count == 1)
     for key in ["metric", "task"] { #expect(result.json[key] is String, "\(key)") }
@@ -110,7 +110,8 @@ import Testing
       "options.yaml", "steps: 2\nlearning_rate: 7e-4\nrungs: [1, 3]\nexact-gradient: yes\nseed: 9\n")
     let result = try Command.run(
       [
-        "train", "--config", file, "--model", model, "--data", data, "--out", folder.file("run"), "--device", "CPU",
+        "train", "--config", file, "--model", model, "--data", data, "--out", folder.file("run"), "--device",
+        testDevice,
         "--seed=4",
       ], in: folder)
     #expect(result.status == 0, "\(result.errors)")
@@ -138,7 +139,8 @@ import Testing
   @Test func generationFollowsItsSeed() throws {
     func generate(_ more: [String]) throws -> Command.Result {
       try Command.run(
-        ["generate", "--model", model, "--prompt", "abc", "--max-tokens", "24", "--device", "CPU"] + more, in: folder)
+        ["generate", "--model", model, "--prompt", "abc", "--max-tokens", "24", "--device", testDevice] + more,
+        in: folder)
     }
     let one = try generate(["--temperature", "1", "--seed", "1"]),
       again = try generate(["--temperature", "1", "--seed", "1"])
@@ -149,7 +151,10 @@ import Testing
 
   @Test func benchPrintsTheContractsKeys() throws {
     let result = try Command.run(
-      ["bench", "--model", model, "--max-length", "64", "--steps", "2", "--decode", "4", "--device", "CPU", "--json"],
+      [
+        "bench", "--model", model, "--max-length", "64", "--steps", "2", "--decode", "4", "--device", testDevice,
+        "--json",
+      ],
       in: folder)
     #expect(result.status == 0 && result.output.split(separator: "\n").count == 1, "\(result.errors)")
     for key in [
@@ -170,14 +175,15 @@ import Testing
     #expect(try Command.run(["plan", "--shape", "gpt-9"], in: folder).status == 64)
     #expect(try Command.run(["plan", "--model", model, "--memory", "lots"], in: folder).status == 64)
     let measured = try Command.run(
-      ["plan", "--model", model, "--measure", "--max-length", "64", "--device", "CPU", "--json"], in: folder)
+      ["plan", "--model", model, "--measure", "--max-length", "64", "--device", testDevice, "--json"], in: folder)
     #expect(measured.status == 0 && measured.json["peak_bytes"] is NSNumber, "\(measured.errors)")
   }
 
   @Test func memoryIsDrawnOverLengths() throws {
     let plot = folder.file("memory.svg")
     let result = try Command.run(
-      ["bench", "--model", model, "--lengths", "64,128,192", "--device", "CPU", "--plot", plot, "--json"], in: folder)
+      ["bench", "--model", model, "--lengths", "64,128,192", "--device", testDevice, "--plot", plot, "--json"],
+      in: folder)
     #expect(result.status == 0 && (result.json["points"] as? [Any])?.count == 3, "\(result.errors)")
     #expect(try String(contentsOfFile: plot, encoding: .utf8).contains("<svg"))
   }

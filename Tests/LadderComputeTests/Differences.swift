@@ -1,3 +1,4 @@
+import Foundation
 import LadderCore
 import Testing
 
@@ -9,7 +10,9 @@ struct Differences {
   let pool: TensorPool
 
   init() throws {
-    engine = try Engine(threads: 2, device: "CPU")
+    // As `testDevice` of the other tests.
+    let device = ProcessInfo.processInfo.environment["LADDER_TEST_DEVICE"] ?? "CPU"
+    engine = try Engine(threads: 2, device: device)
     pool = TensorPool(engine)
   }
 

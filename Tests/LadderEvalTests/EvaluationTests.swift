@@ -13,14 +13,14 @@ import Testing
   let backbone: Backbone
   init() throws {
     folder = try TemporaryFolder()
-    backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+    backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
   }
 
   /// The base model's loss is llama.cpp's own; weights in F32, as short samples share a call and sums are in another
   /// order.
   @Test func lossOfTheBaseModelIsTheEngines() throws {
     let backbone = try Backbone(
-      path: try folder.model("f32.gguf") { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
+      path: try folder.model("f32.gguf") { $0.type = GGML_TYPE_F32 }, threads: 2, device: testDevice)
     let samples = (0..<12).map { Sample(prompt: "question number \($0 * $0):", completion: " answer \($0)") }
     let result = try LadderModel(backbone).evaluate(samples)
     let encoded = try SampleEncoder(backbone, maxLength: 256).encode(samples, name: "s").samples
@@ -38,7 +38,7 @@ import Testing
   /// the call.
   @Test func severalTextsAtATimeAreEachTheirOwn() throws {
     let path = try folder.model("f32.gguf") { $0.type = GGML_TYPE_F32 }
-    let backbone = try Backbone(path: path, threads: 2, device: "CPU")
+    let backbone = try Backbone(path: path, threads: 2, device: testDevice)
     let samples = (0..<7).map {
       Sample(
         prompt: String(repeating: "word ", count: $0 % 4) + "question \($0):", completion: " \($0)", answer: "\($0)")
@@ -81,7 +81,7 @@ import Testing
     }
     // In F32: a quantised model rounds activations, which makes of a last bit a percent.
     let backbone = try Backbone(
-      path: try folder.model("f32.gguf") { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
+      path: try folder.model("f32.gguf") { $0.type = GGML_TYPE_F32 }, threads: 2, device: testDevice)
     var options = EvaluationOptions()
     options.preference.loss = loss
     let result = try LadderModel(backbone).evaluate(samples, options: options)
@@ -198,7 +198,7 @@ import Testing
       "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
       + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     let backbone = try Backbone(
-      path: try folder.model("chat.gguf") { $0.chatTemplate = template }, threads: 1, device: "CPU")
+      path: try folder.model("chat.gguf") { $0.chatTemplate = template }, threads: 1, device: testDevice)
     let turns = [ChatMessage(role: "user", content: "hi"), ChatMessage(role: "assistant", content: "yo")]
     let asked = try backbone.chatTemplate().render(Conversation([turns[0]]), opensAnswer: true)
     var generation = GenerationOptions()

@@ -49,7 +49,7 @@ import Testing
   ///
   /// Packed calls are compared with one call a sample, so the kernels sum in other orders: that is the tolerance.
   private func checkZeroInitialised(_ path: String) throws {
-    let backbone = try Backbone(path: path, threads: 2, device: "CPU")
+    let backbone = try Backbone(path: path, threads: 2, device: testDevice)
     let encoded = try SampleEncoder(backbone, maxLength: 1024).encode(Self.samples, name: "samples").samples
     #expect(encoded.count == 50)
     let losses = try LadderModel(SidePredictor(try network(backbone), backbone)).losses(encoded, EvaluationOptions())
@@ -136,7 +136,7 @@ import Testing
       model.width = 128
     }
     for path in [tiny, ProcessInfo.processInfo.environment["LADDER_TEST_F32_MODEL"]].compactMap({ $0 }) {
-      let backbone = try Backbone(path: path, threads: 2, device: "CPU"), network = try trained(backbone)
+      let backbone = try Backbone(path: path, threads: 2, device: testDevice), network = try trained(backbone)
       let ladder = try decodingDifference(backbone, network, exactAttention: true),
         base = try decodingDifference(backbone, nil, exactAttention: true)
       print("worst difference of a probability: ladder \(ladder), base \(base)")
@@ -148,7 +148,7 @@ import Testing
   /// A quantised model rounds its activations to 8 bits, so its own batched and stepwise results differ by whole
   /// percents; the ladder on top adds no more than half as much again.
   @Test(.enabled(if: DemoModel.path != nil)) func decodingATrainedLadderStaysAsCloseAsGemmaItself() throws {
-    let backbone = try Backbone(path: try #require(DemoModel.path), threads: 2, device: "CPU"),
+    let backbone = try Backbone(path: try #require(DemoModel.path), threads: 2, device: testDevice),
       network = try trained(backbone)
     let ladder = try decodingDifference(backbone, network, exactAttention: false),
       base = try decodingDifference(backbone, nil, exactAttention: false)

@@ -49,7 +49,7 @@ import Testing
   /// A side network that starts as pruned blocks, and a low-rank adapter, learn on each; the head's gradient goes
   /// through single rows of its weights.
   @Test(arguments: types) func bothMethodsLearnOn(_ type: String) throws {
-    let backbone = try Backbone(path: try model(type), threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try model(type), threads: 2, device: testDevice)
     var side = SideConfiguration(), adapter = LoRAConfiguration()
     side.rungs = .all
     side.initialisation = .backbone
@@ -69,7 +69,7 @@ import Testing
   /// What QLoRA computes with a type's weights is what llama.cpp computes with them: the kernels round activations to 8
   /// bits, each in its own way.
   @Test(arguments: types) func adaptersStartWhereLlamaCppIs(_ type: String) throws {
-    let backbone = try Backbone(path: try model(type), threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try model(type), threads: 2, device: testDevice)
     let learner = try LoRALearner(LoRAConfiguration(), backbone, maxTokens: 32)
     try learner.initialise(seed: 1, [])
     let pool = TensorPool(backbone.engine)

@@ -15,7 +15,7 @@ struct Fixture {
   let step: LoRAStep
 
   init(_ path: String, _ change: (inout LoRAConfiguration) -> Void = { _ in }, zero: Bool = false) throws {
-    backbone = try Backbone(path: path, threads: 2, device: "CPU")
+    backbone = try Backbone(path: path, threads: 2, device: testDevice)
     var configuration = LoRAConfiguration()
     configuration.rank = 4
     change(&configuration)

@@ -140,7 +140,7 @@ import Testing
   /// A model of which only the head and the tokenizer are loaded.
   private static func headOnly(_ path: String) throws -> Backbone {
     let head = try HeadDescription(of: GGUFFile(path: path))
-    return try Backbone(path: path, threads: 2, device: "CPU", head: head)
+    return try Backbone(path: path, threads: 2, device: testDevice, head: head)
   }
 
   /// Trains until the fifth step.
@@ -172,7 +172,7 @@ import Testing
       try Data(contentsOf: URL(fileURLWithPath: whole.weightsPath))
         == Data(contentsOf: URL(fileURLWithPath: cut.weightsPath)))
 
-    let model = try LadderModel(try Backbone(path: path, threads: 2, device: "CPU"), adapter: whole),
+    let model = try LadderModel(try Backbone(path: path, threads: 2, device: testDevice), adapter: whole),
       base = try LadderModel(model.backbone)
     let tuned = try model.evaluate(Self.trainSamples).loss, before = try base.evaluate(Self.trainSamples).loss
     #expect(tuned < 0.7 * before)

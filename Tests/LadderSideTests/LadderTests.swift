@@ -14,7 +14,7 @@ struct Fixture {
   let forward: ForwardPass
 
   init(_ path: String, _ change: (inout SideConfiguration) -> Void = { _ in }, zeroUp: Bool = false) throws {
-    backbone = try Backbone(path: path, threads: 2, device: "CPU")
+    backbone = try Backbone(path: path, threads: 2, device: testDevice)
     var configuration = SideConfiguration()
     configuration.rungs = .list([1, 3])
     configuration.reduction = 2

@@ -26,7 +26,7 @@ import Testing
   func ladderAgreesWithDifferences(
     _ downsampler: SideConfiguration.Downsampler, _ climb: Climb
   ) throws {
-    let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: testDevice)
     var configuration = SideConfiguration()
     configuration.rungs = .list([1, 3])
     configuration.reduction = 2

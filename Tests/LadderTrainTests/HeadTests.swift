@@ -93,7 +93,7 @@ import Testing
         model.feedForward = 256
         model.vocabulary = shape.vocabulary
         model.type = shape.type
-      }, threads: 2, device: "CPU")
+      }, threads: 2, device: testDevice)
     var random = SeededRandom(seed: 4)
     let d = backbone.width, n = shape.rows
     // From flat rows to peaked ones.
@@ -120,7 +120,7 @@ import Testing
       path: try folder.model { model in
         model.architecture = architecture
         model.vocabulary = 1000
-      }, threads: 2, device: "CPU")
+      }, threads: 2, device: testDevice)
     let pool = TensorPool(backbone.engine), d = backbone.width, input = try pool.make(rows(backbone, 9), [d, 9])
     let results = try [8 << 20, 64 << 10].map { bytes in
       let gradient = try pool.make(.float32, [d, 9])
@@ -153,7 +153,7 @@ import Testing
       path: try folder.model { model in
         model.architecture = architecture
         model.type = GGML_TYPE_F32
-      }, threads: 2, device: "CPU")
+      }, threads: 2, device: testDevice)
   }
 
   /// Compares every seventh number of a gradient with the central difference of `sum`, which reads `values` from
@@ -208,7 +208,7 @@ import Testing
   }
 
   @Test func unlikelyTargetsHaveFiniteLosses() throws {
-    let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
     let pool = TensorPool(backbone.engine), input = try pool.make(rows(backbone, 1, scale: 60), [backbone.width, 1])
     let loss = try CrossEntropy(backbone)
     var worst: Float = 0
@@ -221,7 +221,7 @@ import Testing
   }
 
   @Test func whatIsNoNumberHasNoLoss() throws {
-    let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
     let pool = TensorPool(backbone.engine),
       input = try pool.make([Float](repeating: .nan, count: 2 * backbone.width), [backbone.width, 2])
     let own = try gradient(try CrossEntropy(backbone), backbone, input, [1, 2])
@@ -232,7 +232,7 @@ import Testing
   @Test func resultsDependOnTheRowsAlone() throws {
     let path = try folder.model { $0.vocabulary = 4096 }
     let results = try [1, 2, 3].map { threads in
-      let backbone = try Backbone(path: path, threads: threads, device: "CPU"), pool = TensorPool(backbone.engine)
+      let backbone = try Backbone(path: path, threads: threads, device: testDevice), pool = TensorPool(backbone.engine)
       let input = try pool.make(rows(backbone, 100), [backbone.width, 100]), loss = try CrossEntropy(backbone)
       if threads == 3 {
         _ = try loss.evaluate(try pool.make(rows(backbone, 5), [backbone.width, 5]), targets: [1, 2, 3, 4, 5])
@@ -245,7 +245,7 @@ import Testing
   /// Gemma at the start of training, on rows of text: the flattest row and the sharpest are right like the rest, every
   /// row's shares add up to one, and what is drawn stands for the mass of all that counts for little alone.
   @Test(.enabled(if: DemoModel.path != nil)) func gradientOfGemmasOwnRows() throws {
-    let backbone = try Backbone(path: try #require(DemoModel.path), threads: 2, device: "CPU"), d = backbone.width
+    let backbone = try Backbone(path: try #require(DemoModel.path), threads: 2, device: testDevice), d = backbone.width
     let text =
       "The baker had 20 loaves. She sold 7 in the morning and twice as many after noon, less 3 that she gave to a school. "
       + "So she sold 7 * 2 = 14 - 3 = 11 loaves after noon. In all that is 7 + 11 = 18 loaves, and 20 - 18 = 2 are left. #### 2"

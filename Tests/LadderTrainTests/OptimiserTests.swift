@@ -9,7 +9,7 @@ import Testing
 @Suite struct AdamWTests {
   /// The textbook update, in double precision; F32 rounding over three steps.
   @Test func followsTheTextbook() throws {
-    let engine = try Engine(threads: 1, device: "CPU")
+    let engine = try Engine(threads: 1, device: testDevice)
     let parameters = try Parameters([.init("w", [2]), .init("b", [1], decays: false)], engine, trainable: true)
     parameters["w"].write([1, -2] as [Float])
     parameters["b"].write([0.5])
@@ -37,7 +37,7 @@ import Testing
 
   /// Moments in 8 bits: each step's size errs by the roots' 2% and the means' 1/254 of the block's largest.
   @Test func eightBitMomentsStayCloseToTheTextbook() throws {
-    let engine = try Engine(threads: 1, device: "CPU"), n = 700
+    let engine = try Engine(threads: 1, device: testDevice), n = 700
     var random = SeededRandom(seed: 4)
     let start = (0..<n).map { _ in random.normal() }
     func run(_ eightBit: Bool) throws -> [Float] {
@@ -65,7 +65,7 @@ import Testing
   }
 
   @Test func clipsTheGlobalNorm() throws {
-    let engine = try Engine(threads: 1, device: "CPU")
+    let engine = try Engine(threads: 1, device: testDevice)
     let parameters = try Parameters([.init("w", [2]), .init("b", [1], decays: false)], engine, trainable: true)
     let optimiser = try AdamW(parameters, AdamW.Settings(), engine)
     try #require(parameters.gradient("w")).write([3, 4] as [Float])
@@ -76,7 +76,7 @@ import Testing
   }
 
   @Test func aGradientThatIsNotFiniteChangesNothing() throws {
-    let engine = try Engine(threads: 1, device: "CPU")
+    let engine = try Engine(threads: 1, device: testDevice)
     let parameters = try Parameters([.init("w", [2])], engine, trainable: true)
     parameters["w"].write([1, 2] as [Float])
     let optimiser = try AdamW(parameters, AdamW.Settings(), engine)
@@ -87,7 +87,7 @@ import Testing
 
   /// Gradients that stop: the first moment of every number falls below what a step of its scale can hold.
   @Test func eightBitMomentsOfAGradientThatEnds() throws {
-    let engine = try Engine(threads: 1, device: "CPU")
+    let engine = try Engine(threads: 1, device: testDevice)
     let parameters = try Parameters([.init("w", [256])], engine, trainable: true)
     var settings = AdamW.Settings()
     settings.eightBit = true
@@ -100,7 +100,7 @@ import Testing
 
   /// A state is kept as it is in memory; checkpoints of before hold 8-bit codes as F32 numbers.
   @Test func eightBitStateIsSavedInEightBits() throws {
-    let engine = try Engine(threads: 1, device: "CPU"), folder = try TemporaryFolder()
+    let engine = try Engine(threads: 1, device: testDevice), folder = try TemporaryFolder()
     var settings = AdamW.Settings()
     settings.eightBit = true
     func optimiser() throws -> (AdamW, Parameters) {

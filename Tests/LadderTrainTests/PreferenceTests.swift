@@ -71,7 +71,7 @@ import Testing
 
   /// The gradient with respect to the head's input, through whole pairs, against differences of the loss.
   @Test(arguments: PreferenceSettings.Loss.allCases) func gradientOfTheRows(_ loss: PreferenceSettings.Loss) throws {
-    let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: testDevice)
     var c = configuration(Self.methods[0], loss)
     c.filtersGradient = false
     let session = try TrainingSession(backbone, c, maxTokens: 64), objective = try c.objective(backbone)
@@ -101,7 +101,7 @@ import Testing
 
   /// The first step's pairs are where the model alone has them, whose loss is ln 2; then the chosen answers gain.
   @Test(arguments: [0, 1]) func pairsAreLearned(_ method: Int) throws {
-    let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
     let run = RunDirectory(folder.file("run-\(method)"))
     try Trainer(backbone, configuration(Self.methods[method], .sigmoid)).train(
       Self.pairs, validation: Array(Self.pairs.suffix(8)), into: run)
@@ -113,7 +113,7 @@ import Testing
 
   /// Two answers of one token each have the same tokens, and differ in their last target alone.
   @Test func answersOfOneToken() throws {
-    let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
     let sequences = [[5, 6, 7], [5, 6, 8]].compactMap {
       EncodedSample(sequence: $0.map { Int32($0) }, learned: [false, false, true])
     }
@@ -128,7 +128,7 @@ import Testing
   }
 
   @Test func whatIsNoPairIsRefused() throws {
-    let backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+    let backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
     func error(_ c: TrainingConfiguration, _ samples: [Sample]) -> LadderError? {
       #expect(throws: LadderError.self) {
         try Trainer(backbone, c).train(samples, into: RunDirectory(folder.file("refused")))

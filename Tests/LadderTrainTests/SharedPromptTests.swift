@@ -21,7 +21,7 @@ import Testing
       $0.type = GGML_TYPE_F32
       $0.architecture = TinyModel.Architecture(rawValue: architecture) ?? .qwen2
     }
-    return try Backbone(path: path, threads: 2, device: "CPU")
+    return try Backbone(path: path, threads: 2, device: testDevice)
   }
 
   /// Pairs with a prompt of so many tokens, and a sample that is no pair's.

@@ -13,7 +13,7 @@ import Testing
   let backbone: Backbone
   init() throws {
     folder = try TemporaryFolder()
-    backbone = try Backbone(path: try folder.model(), threads: 2, device: "CPU")
+    backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
   }
 
   static let samples = (0..<48).map { i in
@@ -154,7 +154,7 @@ import Testing
         model.width = 256
         model.feedForward = 256
         model.blocks = 8
-      }, threads: 2, device: "CPU")
+      }, threads: 2, device: testDevice)
     let sample = try #require(
       EncodedSample(sequence: (0..<384).map { Int32($0 % 250) + 3 }, learned: [Bool](repeating: true, count: 384)))
     func measure(_ change: (inout SideConfiguration) -> Void) throws -> (parameters: Int, bytes: Int) {
@@ -180,7 +180,8 @@ import Testing
   /// leans to.
   @Test(arguments: [false, true]) func anOutputBiasStartsWhereAnswersAreAsLikelyAsFrequent(_ isCapped: Bool) throws {
     let backbone = try Backbone(
-      path: try folder.model("capped.gguf") { if isCapped { $0.architecture = .gemma2 } }, threads: 2, device: "CPU")
+      path: try folder.model("capped.gguf") { if isCapped { $0.architecture = .gemma2 } }, threads: 2,
+      device: testDevice)
     #expect(backbone.head.capped == isCapped)
     var c = configuration
     c.side.outputBias = true
@@ -302,7 +303,7 @@ import Testing
     var c = configuration
     c.steps = 1
     try Trainer(backbone, c).train(Self.samples, into: run)
-    let other = try Backbone(path: try folder.model("other.gguf") { $0.seed = 9 }, threads: 2, device: "CPU")
+    let other = try Backbone(path: try folder.model("other.gguf") { $0.seed = 9 }, threads: 2, device: testDevice)
     let error = #expect(throws: LadderError.self) { try run.predictor(other) }
     #expect(error?.kind == .data)
     #expect(error?.message.contains(backbone.fingerprint) == true)

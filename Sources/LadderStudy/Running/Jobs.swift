@@ -8,10 +8,13 @@ import LadderTrain
 public struct MachineOptions: NamedOptions {
   public var device: String?
   public var threads: Int?
+  public var gpuLayers: Int?
 
   public init() {}
 
-  public static var fields: [OptionField<MachineOptions>] { [.init("device", \.device), .init("threads", \.threads)] }
+  public static var fields: [OptionField<MachineOptions>] {
+    [.init("device", \.device), .init("threads", \.threads), .init("gpu-layers", \.gpuLayers)]
+  }
 }
 
 /// What a study's file can say of each training.

@@ -19,6 +19,12 @@ struct ModelOptions: ParsableArguments {
       valueName: "name"))
   var device: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Blocks that the device holds and runs, counted from the last; the CPU has the others (default: all).",
+      valueName: "N"))
+  var gpuLayers: Int?
+
   @Flag(help: "Show llama.cpp's own log.")
   var verbose = false
 
@@ -27,11 +33,13 @@ struct ModelOptions: ParsableArguments {
       var machine = MachineOptions()
       machine.device = device
       machine.threads = threads
+      machine.gpuLayers = gpuLayers
       return machine
     }
     set {
       device = newValue.device
       threads = newValue.threads
+      gpuLayers = newValue.gpuLayers
     }
   }
 
@@ -45,11 +53,15 @@ struct ModelOptions: ParsableArguments {
     if verbose { EngineLog.show { Terminal.note($0) } }
     guard let model = path ?? model else { throw LadderError(.usage, "no --model: name the GGUF file of the backbone") }
     if let threads, threads < 1 { throw LadderError(.usage, "--threads must be 1 or more") }
+    if let gpuLayers, gpuLayers < 0 { throw LadderError(.usage, "--gpu-layers must be 0 or more") }
     if trainsInside {
+      if gpuLayers != nil {
+        throw LadderError(.usage, "--gpu-layers is for side networks: with QLoRA every block is on the --device")
+      }
       return try Backbone(
         path: model, threads: threads, device: device, head: try HeadDescription(of: GGUFFile(path: model)))
     }
     let head = try cache.flatMap { try CacheFolder.head(in: $0, of: GGUFFile(path: model)) }
-    return try Backbone(path: model, threads: threads, device: device, head: head)
+    return try Backbone(path: model, threads: threads, device: device, gpuLayers: gpuLayers, head: head)
   }
 }

@@ -52,7 +52,8 @@ package struct ModelCheck {
       }
     }
     var loaded: Backbone?
-    guard passes(.load, { loaded = try Backbone(path: path, threads: 2, device: "CPU") }), let backbone = loaded else {
+    guard passes(.load, { loaded = try Backbone(path: path, threads: 2, device: testDevice) }), let backbone = loaded
+    else {
       return
     }
     var side: TrainingSession?
