@@ -14,7 +14,7 @@ STATIC := --static-swift-stdlib
 endif
 LADDER := .build/release/ladder
 
-.PHONY: help bootstrap build demo test models check-memory check-templates check-peft docs lint format bench study clean
+.PHONY: help bootstrap build demo test models check-memory test-accelerator dist check-templates check-peft docs lint format bench study clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,12 @@ check-memory:  ## the tests, with memory that is unmapped as soon as it is freed
 	scripts/bootstrap
 	GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4096:glibc.malloc.mmap_max=1000000:glibc.malloc.perturb=165 \
 	  $(MAKE) --no-print-directory run-tests
+
+test-accelerator:  ## the numerical tests on Vulkan, in software where there is no device (half an hour); FILTER=Suite for some
+	scripts/test-accelerator $(FILTER)
+
+dist:  ## a program to hand on: .deps/dist/ladder-VERSION-linux-ARCH.tar.gz (root, debootstrap; a quarter of an hour)
+	scripts/dist
 
 bench:  ## speed and memory against the engine's own; FULL=1 adds a 7B shape, DATA=file.jsonl takes other samples
 	scripts/bootstrap

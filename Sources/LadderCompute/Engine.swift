@@ -35,6 +35,8 @@ package final class Engine: @unchecked Sendable {
   package let isCPU: Bool
   /// The device's backend first, the CPU's last; one entry where the device is the CPU.
   let backends: [ggml_backend_t]
+  /// Whether the device has an operation for the causal mask; else masks are given to it.
+  let masksCausally: Bool
   package let threadpool: ggml_threadpool_t
   private let processor: ProcessorBackend
   private let turn = NSRecursiveLock()
@@ -87,10 +89,19 @@ package final class Engine: @unchecked Sendable {
       }
       backends = [accelerator, cpu]
     }
+    masksCausally = Self.masksCausally(backends[0])
     self.device = device
     self.threads = threads
     isCPU = device == processor.device
     threadpool = pool
+  }
+
+  private static func masksCausally(_ backend: ggml_backend_t) -> Bool {
+    let context = ggml_init(
+      ggml_init_params(mem_size: 4 * ggml_tensor_overhead(), mem_buffer: nil, no_alloc: true))
+    defer { ggml_free(context) }
+    let scores = ggml_new_tensor_2d(context, GGML_TYPE_F32, 32, 32)
+    return ggml_backend_supports_op(backend, ggml_diag_mask_inf_inplace(context, scores, 0))
   }
 
   deinit {

@@ -12,6 +12,8 @@ package final class Graph {
   /// Where the results lie, once they were given memory.
   private var place: GraphMemory.Place?
   private var hostWork: [HostWork] = []
+  /// Whether the device was asked for these nodes' operations.
+  private var isChecked = false
   let nodes: Int
 
   /// A graph with memory of its own.
@@ -42,6 +44,7 @@ package final class Graph {
 
   package func reset() {
     displace()
+    isChecked = false
     hostWork = []
     ggml_reset(context)
     graph = ggml_new_graph_custom(context, nodes, false)
@@ -49,7 +52,10 @@ package final class Graph {
 
   package func compute() throws(LadderError) {
     let scheduler = memory.scheduler
-    if !engine.isCPU { try requireOperations() }
+    if !engine.isCPU, !isChecked {
+      try requireOperations()
+      isChecked = true
+    }
     ggml_backend_sched_reset(scheduler)
     guard ggml_backend_sched_alloc_graph(scheduler, graph) else {
       throw LadderError(
@@ -189,10 +195,6 @@ package final class Graph {
     add(ggml_concat(context, a.pointer, b.pointer, Int32(dimension)))
   }
   package func rows(of a: Tensor, _ ids: Tensor) -> Tensor { add(ggml_get_rows(context, a.pointer, ids.pointer)) }
-  /// Rows of `a` put to the places `ids` of zeros like `shape`: the transpose of `rows`.
-  package func scattered(_ a: Tensor, _ ids: Tensor, like shape: Tensor) -> Tensor {
-    add(ggml_get_rows_back(context, a.pointer, ids.pointer, shape.pointer))
-  }
   package func cast(_ a: Tensor, _ type: ElementType) -> Tensor { add(ggml_cast(context, a.pointer, type.ggml)) }
 
   /// Some rows of a matrix of any element type in F32. Shapes: weight [k, m], range of m → [k, range].
@@ -275,10 +277,5 @@ package final class Graph {
     add(
       ggml_acc_inplace(
         context, a.pointer, b.pointer, a.stride(1), a.stride(2), a.stride(3), start * a.stride(dimension)))
-  }
-
-  /// Sums `a` over the dimensions in which `shape` is 1.
-  package func sumTo(_ a: Tensor, like shape: Tensor) -> Tensor {
-    add(ggml_repeat_back(context, a.pointer, shape.pointer))
   }
 }

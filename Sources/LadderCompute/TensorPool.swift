@@ -7,7 +7,7 @@ import LadderCore
 /// Memory comes in backend buffers; after a reset they are joined into one, so that a step like the last allocates
 /// nothing.
 package final class TensorPool {
-  private let engine: Engine
+  let engine: Engine
   private var context: OpaquePointer
   private var buffers: [ggml_backend_buffer_t] = []
   private var used = 0

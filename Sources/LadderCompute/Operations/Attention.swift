@@ -70,7 +70,7 @@ package struct AttentionBlocks {
       let own = sights[queries]
       let earliest = own.reduce(first) { min($0, $1.earliest) }
       let keys = (earliest / Self.step * Self.step)..<queries.upperBound
-      if own.allSatisfy({ $0.earliest == keys.lowerBound && $0.hidden.isEmpty }) {
+      if pool.engine.masksCausally, own.allSatisfy({ $0.earliest == keys.lowerBound && $0.hidden.isEmpty }) {
         return Block(queries: queries, keys: keys, mask: nil)
       }
       var values = [Float](repeating: -.infinity, count: keys.count * queries.count)
@@ -136,7 +136,7 @@ extension Tape {
         let p = probabilities(block)  // [keys, queries, heads]
         // [keys, queries, heads]
         let dp = graph.matmul(heads(v, block.keys), graph.contiguous(heads(dy, block.queries)))
-        let ds = graph.add(ggml_soft_max_ext_back(graph.context, dp.pointer, p.pointer, scale, 0))
+        let ds = graph.softmaxBack(dp, p, scale: scale)
         let dqBlock = graph.matmul(graph.slice(keysLast, 0, block.keys), ds)  // [head, queries, heads]
         // [head, keys, key heads]
         let dkBlock = shared(graph.matmul(graph.slice(queriesLast, 0, block.queries), graph.transposed(ds)))

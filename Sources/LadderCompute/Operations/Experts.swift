@@ -62,9 +62,7 @@ extension Tape {
       let dProbabilities = graph.add(
         ggml_set_rows(
           graph.context, zeros.pointer, graph.reshape(dChosen, [1, used, n]).pointer, parts.chosen.pointer))
-      let dScores = graph.add(
-        ggml_soft_max_ext_back(
-          graph.context, graph.reshape(dProbabilities, [experts, n]).pointer, parts.probabilities.pointer, 1, 0))
+      let dScores = graph.softmaxBack(graph.reshape(dProbabilities, [experts, n]), parts.probabilities, scale: 1)
       let router = graph.transposed(graph.cast(weights.router, .float32))  // [experts, d]
       return [graph.add(byExperts, graph.matmul(router, dScores))]
     }

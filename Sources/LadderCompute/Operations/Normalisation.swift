@@ -6,14 +6,14 @@ extension Tape {
     // Kept: ggml would let the gradient take y's memory, and reads y after it has begun to write.
     let y = graph.keep(graph.add(ggml_soft_max(graph.context, x.pointer)))
     return record(y, [x]) { [graph] dy in
-      [graph.add(ggml_soft_max_ext_back(graph.context, dy.pointer, y.pointer, 1, 0))]
+      [graph.softmaxBack(dy, y, scale: 1)]
     }
   }
 
   /// x / √(mean(x²) + ε) over each row's channels. Shapes: x [k, n] → [k, n].
   package func rmsNorm(_ x: Tensor, epsilon: Float) -> Tensor {
     record(graph.rmsNorm(x, epsilon), [x]) { [graph] dy in
-      [graph.add(ggml_rms_norm_back(graph.context, dy.pointer, x.pointer, epsilon))]
+      [graph.rmsNormBack(dy, x, epsilon)]
     }
   }
 }
