@@ -17,12 +17,19 @@ struct MetricsFile {
     }
     self.handle = handle
     self.path = path
-    let kept = Data((try? DurableFile.read(path))?.prefix(bytes) ?? Data())
-    let whole = kept.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+    let whole = Self.wholeLines((try? DurableFile.read(path)) ?? Data(), keeping: bytes)
     do {
       try handle.truncate(atOffset: UInt64(whole))
       try handle.seekToEnd()
     } catch { throw LadderError(.inputOutput, "cannot write \(path): check its permissions") }
+  }
+
+  /// How many bytes the lines take of which `bytes` were kept: the last of them may have grown since (`amendLast`).
+  private static func wholeLines(_ contents: Data, keeping bytes: Int) -> Int {
+    let end = UInt8(ascii: "\n"), bytes = min(bytes, contents.count)
+    if bytes == 0 || contents[bytes - 1] == end { return bytes }
+    if let grown = contents[bytes...].firstIndex(of: end) { return grown + 1 }
+    return contents[..<bytes].lastIndex(of: end).map { $0 + 1 } ?? 0
   }
 
   var bytes: Int { Int((try? handle.offset()) ?? 0) }
@@ -37,18 +44,23 @@ struct MetricsFile {
     }
   }
 
-  /// Writes the last step's line anew, over itself: it may only grow.
-  func amendLast(_ change: (inout TrainingStep) -> Void) throws {
+  /// Writes the last step's line anew, over itself. Where the last line is another step's, nothing is
+  /// written.
+  func amendLast(step number: Int, _ change: (inout TrainingStep) -> Void) throws {
     let contents = try DurableFile.read(path)
     let start = contents.dropLast().lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
     // Where the file was cut short meanwhile there is no line to amend.
     guard contents.last == UInt8(ascii: "\n"),
-      var step = try? JSONDecoder().decode(TrainingStep.self, from: contents[start...])
+      var step = try? JSONDecoder().decode(TrainingStep.self, from: contents[start...]), step.step == number
     else { return }
     change(&step)
     do { try handle.seek(toOffset: UInt64(start)) } catch {
       throw LadderError(.inputOutput, "cannot write \(path): check its permissions")
     }
     try append(step)
+    // What a validation that was cut short wrote there may have been longer.
+    do { try handle.truncate(atOffset: UInt64(bytes)) } catch {
+      throw LadderError(.inputOutput, "cannot write \(path): check its permissions")
+    }
   }
 }

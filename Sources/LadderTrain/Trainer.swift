@@ -161,7 +161,7 @@ public struct Trainer: Sendable {
         try session.write(to: run)
       }
       state.validated = state.step
-      try metrics.amendLast {
+      try metrics.amendLast(step: state.step) {
         $0.validationLoss = validated
         $0.validationSeconds = seconds
       }

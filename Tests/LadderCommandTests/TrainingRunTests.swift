@@ -153,7 +153,7 @@ import Testing
     let result = try Command.run(
       [
         "bench", "--model", model, "--max-length", "64", "--steps", "2", "--decode", "4", "--device", testDevice,
-        "--json",
+        "--operations", "--json",
       ],
       in: folder)
     #expect(result.status == 0 && result.output.split(separator: "\n").count == 1, "\(result.errors)")
@@ -163,6 +163,14 @@ import Testing
       "cached_head_tokens_per_second", "head_share", "decode_base_tokens_per_second", "decode_ladder_tokens_per_second",
       "peak_bytes", "weights_bytes",
     ] { #expect(result.json[key] is NSNumber, "\(key)") }
+    let operations = try #require(result.json["operations"] as? [[String: Any]])
+    for (part, name) in [("model", "MUL_MAT"), ("training", "OPT_STEP_ADAMW")] {
+      #expect(
+        operations.contains {
+          $0["part"] as? String == part && ($0["operation"] as? String)?.hasPrefix(name) == true
+            && $0["device"] as? String == testDevice && ($0["times"] as? Int ?? 0) > 0
+        }, "\(name) of the \(part)")
+    }
   }
 
   @Test func planSaysWhatFits() throws {

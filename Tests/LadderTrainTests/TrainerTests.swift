@@ -16,6 +16,40 @@ import Testing
     backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
   }
 
+  /// A process that is killed while it validates has written the last line anew, and its checkpoint knows the old one.
+  @Test func aLineThatGrewIsKept() throws {
+    func line(_ step: Int) -> TrainingStep {
+      TrainingStep(
+        step: step, totalSteps: 3, epoch: 0.5, loss: 1, learningRate: 1, tokens: 9, tokensPerSecond: 9, peakBytes: 9,
+        gradientNorm: 1, secondsLeft: 1)
+    }
+    func amend(_ file: MetricsFile, _ step: Int, _ seconds: Double) throws {
+      try file.amendLast(step: step) {
+        $0.validationLoss = 0.5
+        $0.validationSeconds = seconds
+      }
+    }
+    let path = folder.file("metrics.jsonl"), file = try MetricsFile(path, keeping: 0)
+    try file.append(line(1))
+    try file.append(line(2))
+    let kept = file.bytes
+    try amend(file, 2, 0.123456789)
+    try file.append(line(3))
+    let again = try MetricsFile(path, keeping: kept)
+    try amend(again, 3, 7)  // the last is step 2's
+    try amend(again, 2, 0.5)
+    try again.append(line(3))
+    let steps = try Data(contentsOf: URL(fileURLWithPath: path)).split(separator: UInt8(ascii: "\n")).map {
+      try JSONDecoder().decode(TrainingStep.self, from: Data($0))
+    }
+    #expect(steps.map(\.step) == [1, 2, 3] && steps.map(\.validationSeconds) == [nil, 0.5, nil])
+    // A line that a full disk cut short is taken again.
+    let whole = again.bytes
+    try again.append(line(3))
+    #expect(try MetricsFile(path, keeping: whole - 4).bytes == whole)
+    #expect(try MetricsFile(path, keeping: kept - 4).bytes > kept)
+  }
+
   static let samples = (0..<48).map { i in
     Sample(
       prompt: "question \(i % 7) of kind \(i % 2 == 0 ? "even" : "odd"):",
