@@ -13,6 +13,7 @@ public struct Device: Sendable {
 
   /// Every device of the ggml that is linked.
   public static var all: [Device] {
+    Log.install()
     ProcessorBackend.loadPlugins()
     return (0..<ggml_backend_dev_count()).compactMap { index in
       guard let device = ggml_backend_dev_get(index) else { return nil }
