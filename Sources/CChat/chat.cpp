@@ -18,10 +18,7 @@ struct ladder_chat {
   // Whether llama.cpp changes the messages for this template before it renders them; the second for the one for tools.
   bool specialised[2] = {false, false};
 
-  bool is_of_tools(bool tools) const { return tools && !sources[1].empty(); }
-  const common_chat_templates *of(bool tools) const {
-    return is_of_tools(tools) && tool_templates ? tool_templates.get() : templates.get();
-  }
+  const common_chat_templates *of(bool tools) const { return tools && tool_templates ? tool_templates.get() : templates.get(); }
 };
 
 namespace {
@@ -109,9 +106,10 @@ ladder_chat *ladder_chat_open(const llama_model *model, const char *source, int6
     chat->specialised[0] = is_specialised(chat->sources[0]);
     chat->specialised[1] = tools.empty() ? chat->specialised[0] : is_specialised(tools);
     const auto at = static_cast<std::time_t>(now);
-    if (now >= 0 && (dated(chat->sources[0], at) != chat->sources[0] || dated(tools, at) != tools)) {
-      chat->templates = common_chat_templates_init(model, dated(chat->sources[0], at));
-      if (!tools.empty()) chat->tool_templates = common_chat_templates_init(model, dated(tools, at));
+    const std::string written_out[2] = {dated(chat->sources[0], at), dated(tools, at)};
+    if (now >= 0 && (written_out[0] != chat->sources[0] || written_out[1] != tools)) {
+      chat->templates = common_chat_templates_init(model, written_out[0]);
+      if (!tools.empty()) chat->tool_templates = common_chat_templates_init(model, written_out[1]);
     }
     return chat.release();
   } catch (const std::exception &failure) {

@@ -1,6 +1,5 @@
 import CLlama
 import Foundation
-import Foundation
 import LadderCompute
 import LadderCore
 import LadderData

@@ -12,7 +12,6 @@ struct KernelTests {
     return (0..<count).map { _ in random.normal() * scale }
   }
 
-  /// F32 sums over a few hundred products: 1e-5 of their size.
   /// As ggml rounds, infinities, NaNs and the smallest numbers too.
   @Test func bfloat16IsGgmls() {
     var random = SeededRandom(seed: 3)
@@ -32,6 +31,7 @@ struct KernelTests {
     #expect(back.map(\.bitPattern) == wide.map(\.bitPattern))
   }
 
+  /// F32 sums over a few hundred products: 1e-5 of their size.
   @Test(arguments: [1, 5, 23], [64, 300]) func panelProducts(_ entries: Int, _ width: Int) {
     let wide = Int(ladder_panel_rows()), stride = 2 * wide
     guard wide > 0 else { return }

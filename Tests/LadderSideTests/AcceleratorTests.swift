@@ -12,7 +12,7 @@ import Testing
   let folder: TemporaryFolder
   init() throws { folder = try TemporaryFolder() }
 
-  private func rows(_ backbone: Backbone, census: Bool = false) throws -> (rows: [Float], census: OperationCensus) {
+  private func rows(_ backbone: Backbone) throws -> (rows: [Float], census: OperationCensus) {
     let tokens = (0..<24).map { Int32(5 + $0 * 7 % 200) }
     let sample = PackedSample(tokens: tokens, lossRows: Array(8..<24))
     let forward = try ForwardPass(backbone, rungs: [1, 3], maxTokens: 64), pool = TensorPool(backbone.engine)
