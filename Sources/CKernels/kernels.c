@@ -1,5 +1,9 @@
 #include "ladder_kernels.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 typedef _Float16 half_number __attribute__((aligned(1)));
 
 #define NAME(f) plain_##f
@@ -34,6 +38,14 @@ typedef _Float16 half_number __attribute__((aligned(1)));
 #undef ENTRIES
 #endif
 
+#if defined(__x86_64__)
+// By the instruction itself: GCC's runtime library knows this feature by its name from its version 11 on, and before says no.
+static int has_f16c(void) {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+#endif
+
 // 2 for AVX-512, 1 for AVX2, 0 for any other processor.
 static int variant(void) {
 #if defined(__x86_64__)
@@ -43,7 +55,7 @@ static int variant(void) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
       known = 2;
     else
-      known = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") ? 1 : 0;
+      known = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() ? 1 : 0;
   }
   return known;
 #else
