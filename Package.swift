@@ -33,7 +33,7 @@ let package = Package(
     .target(name: "LadderCore", swiftSettings: settings),
     // Samples, and samples as tokens; it knows no model.
     .target(name: "LadderData", dependencies: ["LadderCore", "SwiftCSV"], swiftSettings: settings),
-    .target(name: "LadderCompute", dependencies: ["LadderCore", "CLlama"], swiftSettings: settings),
+    .target(name: "LadderCompute", dependencies: ["LadderCore", "CLlama", "CKernels"], swiftSettings: settings),
     .target(
       name: "LadderBackbone", dependencies: ["LadderCompute", "LadderData", "CChat", "CKernels"],
       swiftSettings: settings),

@@ -1,8 +1,19 @@
 #include "ladder_kernels.h"
 
+#include <stdatomic.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+
+// Of what `ladder_multiply` packs at a time: numbers of all panels, and rows.
+#define PANEL_NUMBERS (64 << 10)
+#define ROW_GROUP 96
+// Channels at a time: that part of a panel stays in the first-level cache while all weight rows go by.
+#define CHANNELS 256
+#define PACKED_NUMBERS (PANEL_NUMBERS + ROW_GROUP * (CHANNELS + 2 * 16))
+
+static int parts(int count, int size) { return (count + size - 1) / size; }
 
 typedef _Float16 half_number __attribute__((aligned(1)));
 
@@ -39,7 +50,12 @@ typedef _Float16 half_number __attribute__((aligned(1)));
 #endif
 
 #if defined(__x86_64__)
-// By the instruction itself: GCC's runtime library knows this feature by its name from its version 11 on, and before says no.
+// By the instruction itself: GCC's runtime library knows these features by their names from its version 11 on, and before says no.
+static int has_bf16(void) {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 5 & 1);
+}
+
 static int has_f16c(void) {
   unsigned eax, ebx, ecx, edx;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
@@ -73,6 +89,52 @@ int ladder_panel_rows(void) { return variant() == 2 ? 32 : variant() == 1 ? 16 :
 
 void ladder_panel_products(const float *weights, int entries, int width, const float *panel, float *out, long stride) {
   CHOOSE(products, weights, entries, width, panel, out, stride);
+}
+
+// The threads take parts of a product as they come to them: another process may slow one of them down.
+struct turns {
+  atomic_int next, finished;
+  char rest[120];
+};
+
+long ladder_multiply_scratch(int threads) { return sizeof(struct turns) + threads * (long)sizeof(float) * PACKED_NUMBERS; }
+
+void ladder_multiply(const struct ladder_product *p, int thread, int threads, void *scratch) {
+  struct turns *turns = scratch;
+  float *packed = (float *)(turns + 1) + thread * (long)PACKED_NUMBERS;
+  // Parts as large as leave each thread some, but one of several panels and many rows packs little for what it multiplies.
+  const int wide = ladder_panel_rows();
+  const int few = p->row_count < 8 && !p->lanes_are_columns;
+  int lanes = PANEL_NUMBERS / CHANNELS, rows = p->row_count;
+  const int wanted = parts(3 * threads, p->count), least = parts(threads, p->count);
+  while (lanes > 4 * wide && parts(p->lane_count, lanes) * parts(p->row_count, rows) < wanted) lanes /= 2;
+  while (rows > 2 * ROW_GROUP && parts(p->lane_count, lanes) * parts(p->row_count, rows) < wanted) rows = (rows + 1) / 2;
+  while (rows > 48 && parts(p->lane_count, lanes) * parts(p->row_count, rows) < least) rows = (rows + 1) / 2;
+  const int across = parts(p->lane_count, lanes), each = across * parts(p->row_count, rows);
+  for (int turn; (turn = atomic_fetch_add_explicit(&turns->next, 1, memory_order_relaxed)) < each * p->count;) {
+    const int one = turn / each, part = turn % each, lane = part % across * lanes, row = part / across * rows;
+    struct ladder_product own = *p;
+    own.lanes = (const char *)p->lanes + one / p->lane_sharers * p->next_lanes * (p->lanes_are_bf16 ? 2 : 4);
+    own.rows = (const char *)p->rows + one / p->row_sharers * p->next_rows * (p->rows_are_bf16 ? 2 : 4);
+    own.out = p->out + one * p->next_out;
+    const int last_lane = lane + lanes < p->lane_count ? lane + lanes : p->lane_count, last_row = row + rows < p->row_count ? row + rows : p->row_count;
+    if (few)
+      CHOOSE(multiply_few, &own, lane, last_lane, packed);
+    else
+      CHOOSE(multiply, &own, lane, last_lane, row, last_row, packed);
+  }
+  if (atomic_fetch_add(&turns->finished, 1) == threads - 1) {
+    atomic_store(&turns->next, 0);
+    atomic_store(&turns->finished, 0);
+  }
+}
+
+int ladder_multiplies_fast(void) {
+#if defined(__x86_64__)
+  return variant() == 1 || (variant() == 2 && !has_bf16());
+#else
+  return 0;
+#endif
 }
 
 void ladder_panel_curve(float *z, int entries, long stride, float inner, float outer) { CHOOSE(curve, z, entries, stride, inner, outer); }

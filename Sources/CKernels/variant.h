@@ -28,11 +28,9 @@ INLINE VEC NAME(exp)(VEC x) {
   return (VEC)((INTS)e + ((INTS)shifted << 23));
 }
 
-// Channels at a time: that part of a panel stays in the first-level cache while all weight rows go by.
-#define CHANNELS 256
-
-// `count` weight rows, known when compiled, with both vectors of a panel; added to `out` where `adds`.
-INLINE void NAME(block)(const float *weights, long width, int channels, const float *panel, float *out, long stride, int adds, const int count) {
+// `count` weight rows, known when compiled, with both vectors of a panel; added to `out` where `adds`. Weight e of channel k lies at
+// e·row + k·channel.
+INLINE void NAME(block)(const float *weights, long row, long channel, int channels, const float *panel, float *out, long stride, int adds, const int count) {
   VEC low[ENTRIES], high[ENTRIES];
 #pragma clang loop unroll(full)
   for (int e = 0; e < count; e++) {
@@ -43,7 +41,7 @@ INLINE void NAME(block)(const float *weights, long width, int channels, const fl
     VEC a = NAME(load)(panel + 2 * WIDTH * (long)k), b = NAME(load)(panel + 2 * WIDTH * (long)k + WIDTH);
 #pragma clang loop unroll(full)
     for (int e = 0; e < count; e++) {
-      VEC w = NAME(all)(weights[e * width + k]);
+      VEC w = NAME(all)(weights[e * row + k * channel]);
       low[e] = w * a + low[e];
       high[e] = w * b + high[e];
     }
@@ -55,13 +53,138 @@ INLINE void NAME(block)(const float *weights, long width, int channels, const fl
   }
 }
 
+INLINE void NAME(blocks)(const float *weights, int entries, long row, long channel, int channels, const float *panel, float *out, long stride, int adds) {
+  int e = 0;
+  for (; e + ENTRIES <= entries; e += ENTRIES) NAME(block)(weights + e * row, row, channel, channels, panel, out + e * stride, stride, adds, ENTRIES);
+  for (; e + 2 <= entries; e += 2) NAME(block)(weights + e * row, row, channel, channels, panel, out + e * stride, stride, adds, 2);
+  if (e < entries) NAME(block)(weights + e * row, row, channel, channels, panel, out + e * stride, stride, adds, 1);
+}
+
 TARGET static void NAME(products)(const float *weights, int entries, int width, const float *panel, float *out, long stride) {
   for (int k = 0; k < width; k += CHANNELS) {
     const int channels = k + CHANNELS < width ? CHANNELS : width - k;
-    const float *part = panel + 2 * WIDTH * (long)k, *w = weights + k;
-    int e = 0;
-    for (; e + ENTRIES <= entries; e += ENTRIES) NAME(block)(w + e * (long)width, width, channels, part, out + e * stride, stride, k > 0, ENTRIES);
-    for (; e < entries; e++) NAME(block)(w + e * (long)width, width, channels, part, out + e * stride, stride, k > 0, 1);
+    NAME(blocks)(weights + k, entries, width, 1, channels, panel + 2 * WIDTH * (long)k, out, stride, k > 0);
+  }
+}
+
+typedef unsigned NAME(bits) __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef unsigned short NAME(shorts) __attribute__((vector_size(2 * WIDTH), aligned(2)));
+
+TARGET static void NAME(from_bf16)(const unsigned short *source, float *target, long count) {
+  long i = 0;
+  for (; i + WIDTH <= count; i += WIDTH)
+    *(NAME(bits) *)(target + i) = __builtin_convertvector(*(const NAME(shorts) *)(source + i), NAME(bits)) << 16;
+  for (; i < count; i++) {
+    const unsigned all = (unsigned)source[i] << 16;
+    __builtin_memcpy(target + i, &all, 4);
+  }
+}
+
+INLINE float NAME(number)(const void *numbers, long place, int is_bf16) {
+  if (!is_bf16) return ((const float *)numbers)[place];
+  const unsigned all = (unsigned)((const unsigned short *)numbers)[place] << 16;
+  float x;
+  __builtin_memcpy(&x, &all, 4);
+  return x;
+}
+
+TARGET static float NAME(dot)(const float *a, const float *b, int count) {
+  VEC parts[4] = {{0}, {0}, {0}, {0}};
+  int i = 0;
+  for (; i + 4 * WIDTH <= count; i += 4 * WIDTH)
+    for (int j = 0; j < 4; j++) parts[j] = NAME(load)(a + i + j * WIDTH) * NAME(load)(b + i + j * WIDTH) + parts[j];
+  VEC sum = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+  float total = 0;
+  for (int j = 0; j < WIDTH; j++) total += sum[j];
+  for (; i < count; i++) total += a[i] * b[i];
+  return total;
+}
+
+// Σ a·b of a row in BF16.
+TARGET static float NAME(dot_bf16)(const unsigned short *a, const float *b, int count) {
+  VEC parts[4] = {{0}, {0}, {0}, {0}};
+  int i = 0;
+  for (; i + 4 * WIDTH <= count; i += 4 * WIDTH)
+    for (int j = 0; j < 4; j++) {
+      NAME(bits) all = __builtin_convertvector(*(const NAME(shorts) *)(a + i + j * WIDTH), NAME(bits)) << 16;
+      parts[j] = (VEC)all * NAME(load)(b + i + j * WIDTH) + parts[j];
+    }
+  VEC sum = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+  float total = 0;
+  for (int j = 0; j < WIDTH; j++) total += sum[j];
+  for (; i < count; i++) total += NAME(number)(a, i, 1) * b[i];
+  return total;
+}
+
+// Few rows with lanes that are rows: nothing is packed.
+TARGET static void NAME(multiply_few)(const struct ladder_product *p, int first_lane, int last_lane, float *scratch) {
+  for (int row = 0; row < p->row_count; row++) {
+    for (int k = 0; k < p->inner; k += PACKED_NUMBERS) {
+      const int channels = k + PACKED_NUMBERS < p->inner ? PACKED_NUMBERS : p->inner - k;
+      const float *numbers = (const float *)p->rows + row * p->row_stride + k;
+      if (p->rows_are_bf16) {
+        NAME(from_bf16)((const unsigned short *)p->rows + row * p->row_stride + k, scratch, channels);
+        numbers = scratch;
+      }
+      for (int lane = first_lane; lane < last_lane; lane++) {
+        const long place = lane * p->lane_stride + k;
+        const float sum = p->lanes_are_bf16 ? NAME(dot_bf16)((const unsigned short *)p->lanes + place, numbers, channels)
+                                            : NAME(dot)((const float *)p->lanes + place, numbers, channels);
+        float *out = p->out + row * p->out_stride + lane;
+        *out = k > 0 ? *out + sum : sum;
+      }
+    }
+  }
+}
+
+// The lanes from `lane` on over the channels from `first` on, channel by channel; lanes past the last are zero.
+INLINE void NAME(pack)(const struct ladder_product *p, int lane, int first, int channels, const int is_bf16, float *panel) {
+  const int count = p->lane_count - lane < 2 * WIDTH ? p->lane_count - lane : 2 * WIDTH;
+  if (count < 2 * WIDTH) __builtin_memset(panel, 0, sizeof(float) * 2 * WIDTH * channels);
+  if (p->lanes_are_columns) {
+    for (int k = 0; k < channels; k++)
+      for (int i = 0; i < count; i++) panel[2 * WIDTH * k + i] = NAME(number)(p->lanes, (first + k) * p->lane_stride + lane + i, is_bf16);
+  } else {
+    for (int k = 0; k < channels; k++)
+      for (int i = 0; i < count; i++) panel[2 * WIDTH * k + i] = NAME(number)(p->lanes, (lane + i) * p->lane_stride + first + k, is_bf16);
+  }
+}
+
+TARGET static void NAME(multiply)(const struct ladder_product *p, int first_lane, int last_lane, int first_row, int last_row, float *scratch) {
+  enum { lanes = 2 * WIDTH, group = PANEL_NUMBERS / CHANNELS / lanes };
+  float *panels = scratch, *converted = panels + PANEL_NUMBERS, *edge = converted + ROW_GROUP * CHANNELS;
+  for (int start = first_lane; start < last_lane; start += group * lanes) {
+    const int end = start + group * lanes < last_lane ? start + group * lanes : last_lane;
+    for (int k = 0; k < p->inner; k += CHANNELS) {
+      const int channels = k + CHANNELS < p->inner ? CHANNELS : p->inner - k, adds = k > 0;
+      for (int lane = start; lane < end; lane += lanes) {
+        float *panel = panels + (lane - start) * CHANNELS;
+        if (p->lanes_are_bf16) NAME(pack)(p, lane, k, channels, 1, panel);
+        else NAME(pack)(p, lane, k, channels, 0, panel);
+      }
+      for (int row = first_row; row < last_row; row += ROW_GROUP) {
+        const int rows = row + ROW_GROUP < last_row ? ROW_GROUP : last_row - row;
+        const float *source = (const float *)p->rows + (p->rows_are_columns ? k * p->row_stride + row : row * p->row_stride + k);
+        long stride = p->row_stride;
+        if (p->rows_are_bf16) {
+          for (int i = 0; i < rows; i++)
+            NAME(from_bf16)((const unsigned short *)p->rows + (row + i) * p->row_stride + k, converted + i * CHANNELS, channels);
+          source = converted;
+          stride = CHANNELS;
+        }
+        for (int lane = start; lane < end; lane += lanes) {
+          const float *panel = panels + (lane - start) * CHANNELS;
+          const int whole = p->lane_count - lane >= lanes;
+          float *out = p->out + row * p->out_stride + lane, *target = whole ? out : edge;
+          const long out_stride = whole ? p->out_stride : lanes;
+          const int width = whole ? 0 : p->lane_count - lane;
+          for (int i = 0; adds && i < rows && !whole; i++) __builtin_memcpy(edge + i * lanes, out + i * p->out_stride, sizeof(float) * width);
+          if (p->rows_are_columns) NAME(blocks)(source, rows, 1, stride, channels, panel, target, out_stride, adds);
+          else NAME(blocks)(source, rows, stride, 1, channels, panel, target, out_stride, adds);
+          for (int i = 0; i < rows && !whole; i++) __builtin_memcpy(out + i * p->out_stride, edge + i * lanes, sizeof(float) * width);
+        }
+      }
+    }
   }
 }
 
@@ -146,9 +269,6 @@ TARGET static void NAME(sums)(const float *logits, int entries, long stride, con
   NAME(store)(totals + WIDTH, second_total);
 }
 
-typedef unsigned NAME(bits) __attribute__((vector_size(4 * WIDTH), aligned(4)));
-typedef unsigned short NAME(shorts) __attribute__((vector_size(2 * WIDTH), aligned(2)));
-
 // NaNs stay NaNs.
 TARGET static void NAME(to_bf16)(const float *source, unsigned short *target, long count) {
   long i = 0;
@@ -164,16 +284,6 @@ TARGET static void NAME(to_bf16)(const float *source, unsigned short *target, lo
   }
 }
 
-TARGET static void NAME(from_bf16)(const unsigned short *source, float *target, long count) {
-  long i = 0;
-  for (; i + WIDTH <= count; i += WIDTH)
-    *(NAME(bits) *)(target + i) = __builtin_convertvector(*(const NAME(shorts) *)(source + i), NAME(bits)) << 16;
-  for (; i < count; i++) {
-    const unsigned all = (unsigned)source[i] << 16;
-    __builtin_memcpy(target + i, &all, 4);
-  }
-}
-
 typedef signed char NAME(bytes) __attribute__((vector_size(WIDTH), aligned(1)));
 
 TARGET static void NAME(dequantise_q8_0)(const void *row, float *target, int count) {
@@ -182,18 +292,6 @@ TARGET static void NAME(dequantise_q8_0)(const void *row, float *target, int cou
     float scale = (float)*(const half_number *)block;
     for (int j = 0; j < 32; j += WIDTH) NAME(store)(target + i + j, __builtin_convertvector(*(const NAME(bytes) *)(block + 2 + j), VEC) * scale);
   }
-}
-
-TARGET static float NAME(dot)(const float *a, const float *b, int count) {
-  VEC parts[4] = {{0}, {0}, {0}, {0}};
-  int i = 0;
-  for (; i + 4 * WIDTH <= count; i += 4 * WIDTH)
-    for (int j = 0; j < 4; j++) parts[j] = NAME(load)(a + i + j * WIDTH) * NAME(load)(b + i + j * WIDTH) + parts[j];
-  VEC sum = (parts[0] + parts[1]) + (parts[2] + parts[3]);
-  float total = 0;
-  for (int j = 0; j < WIDTH; j++) total += sum[j];
-  for (; i < count; i++) total += a[i] * b[i];
-  return total;
 }
 
 TARGET static void NAME(add_scaled)(float factor, const float *x, float *target, int count) {
@@ -215,7 +313,6 @@ TARGET static void NAME(dequantise_q4_0)(const void *row, float *target, int cou
   }
 }
 
-#undef CHANNELS
 #undef VEC
 #undef INTS
 #undef INLINE

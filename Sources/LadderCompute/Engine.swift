@@ -1,3 +1,4 @@
+import CKernels
 import CLlama
 import Foundation
 import LadderCore
@@ -41,6 +42,7 @@ package final class Engine: @unchecked Sendable {
   package let threadpool: ggml_threadpool_t
   private let processor: ProcessorBackend
   private let turn = NSRecursiveLock()
+  private var scratch: UnsafeMutableRawPointer?
   /// Where operations are counted, while somebody asks.
   package var census: OperationCensus? {
     get { inTurn { currentCensus } }
@@ -108,6 +110,7 @@ package final class Engine: @unchecked Sendable {
   deinit {
     for backend in backends { ggml_backend_free(backend) }
     processor.free(threadpool)
+    scratch?.deallocate()
   }
 
   /// Runs one computation while no other runs on this engine. A computation within a computation is part of it.
@@ -134,6 +137,18 @@ package final class Engine: @unchecked Sendable {
   }
 
   var main: ggml_backend_t { backends[0] }
+
+  /// Memory in which the threads pack what `DenseProduct` multiplies; computations take turns.
+  var productScratch: UnsafeMutableRawPointer {
+    inTurn {
+      if let scratch { return scratch }
+      let bytes = ladder_multiply_scratch(Int32(threads))
+      let made = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+      made.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+      scratch = made
+      return made
+    }
+  }
 
   /// The operations that `body` runs.
   package func counting(_ body: () throws -> Void) rethrows -> OperationCensus {

@@ -62,7 +62,8 @@ struct Fixture {
   }
 
   /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in
-  /// F16.
+  /// F16; on an accelerator they are other kernels, and a difference in the last place of a tap, which is stored in
+  /// BF16, is one of its 256ths.
   @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], Climb.all)
   func decodingEqualsTheWholeSequence(
     _ downsampler: SideConfiguration.Downsampler, _ climb: Climb
@@ -86,7 +87,7 @@ struct Fixture {
       let softmax = graph.keep(graph.softmaxInPlace(f.backbone.head.logits(graph, row)))
       try graph.compute()
       let own = softmax.read(), last = part[part.count - 1]
-      for i in 0..<v { #expect(abs(own[i] - expected[last * v + i]) < 1e-3) }
+      for i in 0..<v { #expect(abs(own[i] - expected[last * v + i]) < (testDevice == "CPU" ? 1e-3 : 1e-2)) }
     }
   }
 
@@ -179,7 +180,8 @@ struct Fixture {
       #expect(try run(kept, samples, i, trains: trains) == alone)
       built.append(kept.graphsBuilt)
     }
-    #expect(built[2] - built[1] == 1, "only the graph that reads the displaced gradient")
+    // Accelerators' graphs are built anew.
+    if f.backbone.engine.isCPU { #expect(built[2] - built[1] == 1, "only the graph that reads the displaced gradient") }
     #expect(built[3] - built[2] > 1 && built[4] - built[3] > 1 && built[5] - built[4] > 1)
   }
 

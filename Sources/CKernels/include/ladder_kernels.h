@@ -9,6 +9,28 @@ int ladder_panel_rows(void);
 //   weights: [entries][width]; panel: [width][panel rows]; out: entries × panel rows, `stride` numbers between entries.
 void ladder_panel_products(const float *weights, int entries, int width, const float *panel, float *out, long stride);
 
+// Products of every row with every lane over `inner` channels: out[row·out_stride + lane] = Σ rows[row][channel]·lanes[lane][channel].
+struct ladder_product {
+  // F32, or BF16: matrices whose rows lie `…_stride` numbers apart. Lanes, and rows, are such a matrix's rows or its columns.
+  const void *lanes, *rows;
+  float *out;
+  long lane_stride, row_stride, out_stride;
+  int lane_count, row_count, inner;
+  // So many such products, whose matrices lie this many numbers apart; neighbours share a matrix of lanes, or of rows.
+  int count, lane_sharers, row_sharers;
+  long next_lanes, next_rows, next_out;
+  // Rows that are columns are F32.
+  unsigned char lanes_are_bf16, lanes_are_columns, rows_are_bf16, rows_are_columns;
+};
+
+// The part of it that one thread does; all of them call this, and it is done when all have returned.
+//   scratch: `ladder_multiply_scratch` bytes that the threads share, zero before the first product.
+void ladder_multiply(const struct ladder_product *product, int thread, int threads, void *scratch);
+long ladder_multiply_scratch(int threads);
+
+// Whether these products are faster than ggml's: on AVX2, and on AVX-512 without instructions for BF16.
+int ladder_multiplies_fast(void);
+
 // outer·tanh(inner·z) of each number, where `inner` is not 0, else outer·z.
 //   z: entries × panel rows, `stride` numbers between entries.
 void ladder_panel_curve(float *z, int entries, long stride, float inner, float outer);

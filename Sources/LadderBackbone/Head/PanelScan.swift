@@ -47,16 +47,18 @@ final class PanelScan {
               inputs + chunk.lowerBound * width, chunk.count, width, panel, into: panels + panel * wide * width)
           }
         }
+        // With few panels each thread multiplies the entries that it dequantised by all of them.
+        let fewPanels = count < 2 * graph.engine.threads
         for first in stride(from: 0, to: self.head.vocabulary, by: tile) {
           let entries = min(tile, self.head.vocabulary - first)
-          graph.host(after: []) { thread, threads in
-            for entry in (entries * thread / threads)..<(entries * (thread + 1) / threads) {
-              source.read(first + entry, into: weights + entry * width)
-            }
+          graph.host(after: []) { [self] thread, threads in
+            let own = (entries * thread / threads)..<(entries * (thread + 1) / threads)
+            for entry in own { source.read(first + entry, into: weights + entry * width) }
+            if fewPanels { multiply(weights, own, panels, 0..<count, into: logits) }
           }
           graph.host(after: []) { [self] thread, threads in
             let own = (count * thread / threads)..<(count * (thread + 1) / threads)
-            multiply(weights, entries, panels, own, into: logits)
+            if !fewPanels { multiply(weights, 0..<entries, panels, own, into: logits) }
             for panel in own { survey(logits + panel * tile * wide, entries, first, panel, surveys) }
           }
         }
@@ -79,16 +81,17 @@ final class PanelScan {
   /// Products of a tile with some panels; some entries at a time, which stay in the second-level cache while the panels
   /// go by.
   private func multiply(
-    _ weights: UnsafePointer<Float>, _ entries: Int, _ panels: UnsafePointer<Float>, _ own: Range<Int>,
+    _ weights: UnsafePointer<Float>, _ entries: Range<Int>, _ panels: UnsafePointer<Float>, _ own: Range<Int>,
     into logits: UnsafeMutablePointer<Float>
   ) {
     let width = head.width
     let wide = Self.rows
     let group = max(12, (192 << 10) / (4 * width) / 12 * 12)
-    for first in stride(from: 0, to: entries, by: group) {
+    for first in stride(from: entries.lowerBound, to: entries.upperBound, by: group) {
       for panel in own {
         ladder_panel_products(
-          weights + first * width, Int32(min(group, entries - first)), Int32(width), panels + panel * wide * width,
+          weights + first * width, Int32(min(group, entries.upperBound - first)), Int32(width),
+          panels + panel * wide * width,
           logits + (panel * tile + first) * wide, wide)
       }
     }

@@ -18,6 +18,8 @@ package final class VocabularyScan {
   package static let rowsAtOnce = 512
   /// From so many rows on it pays to dequantise a tile.
   private static let denseRows = 64
+  /// The same where panels of rows are multiplied.
+  private static let panelRows = 10
   private static let packedTile = 1024
 
   package init(_ head: Head, _ engine: Engine) throws {
@@ -95,7 +97,7 @@ package final class VocabularyScan {
   package func survey(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], seed: UInt64) throws -> [RowSurvey] {
     precondition(chunk.count == targets.count)
     let width = rows[0]
-    var isDense = chunk.count >= Self.denseRows
+    var isDense = chunk.count >= (panels == nil ? Self.denseRows : Self.panelRows)
     // F16 ends at 65,504.
     rows.withHostBytes { bytes in
       let values = bytes.bindMemory(to: Float.self)[(chunk.lowerBound * width)..<(chunk.upperBound * width)]

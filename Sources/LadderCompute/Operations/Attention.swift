@@ -92,16 +92,12 @@ extension Tape {
   /// The gradient computes each block's probabilities again instead of keeping them.
   package func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ blocks: AttentionBlocks, scale: Float) -> Tensor {
     let graph = graph
-    // The fast kernels want their second operand contiguous.
     func heads(_ x: Tensor, _ range: Range<Int>) -> Tensor {  // [head, heads, n] → [head, range, heads], a view
       graph.permute(graph.slice(x, 2, range), [0, 2, 1, 3])
     }
-    func channelsLast(_ x: Tensor) -> Tensor {  // [head, heads, n] → [n, head, heads]
-      graph.contiguous(graph.permute(x, [1, 2, 0, 3]))
-    }
     func probabilities(_ block: AttentionBlocks.Block) -> Tensor {
       // [keys, queries, heads]
-      var scores = graph.matmul(heads(k, block.keys), graph.contiguous(heads(q, block.queries)))
+      var scores = graph.headProduct(heads(k, block.keys), heads(q, block.queries))
       if block.mask == nil {
         let past = block.queries.lowerBound - block.keys.lowerBound
         scores = graph.add(ggml_diag_mask_inf_inplace(graph.context, scores.pointer, Int32(past)))
@@ -118,29 +114,34 @@ extension Tape {
     }
 
     let output = kept {
-      let values = channelsLast(v)  // [n, head, key heads]
+      let values = ChannelsLast(v, graph)
       let parts = blocks.blocks.map { block in
-        let mixed = graph.matmul(graph.slice(values, 0, block.keys), probabilities(block))  // [head, queries, heads]
+        let p = probabilities(block)
+        let mixed =  // [head, queries, heads]
+          graph.product(transpose: heads(v, block.keys), p) ?? graph.matmul(values.slice(block.keys), p)
         return graph.contiguous(graph.permute(mixed, [0, 2, 1, 3]))  // [head, heads, queries]
       }
       return graph.concatenate(parts, 2)
     }
 
     return record(output, [q, k, v]) { dy in
-      // [n, head, heads]
-      let queriesLast = channelsLast(q)
-      let keysLast = channelsLast(k)
-      let gradientsLast = channelsLast(dy)
+      let queriesLast = ChannelsLast(q, graph)
+      let keysLast = ChannelsLast(k, graph)
+      let gradientsLast = ChannelsLast(dy, graph)
       var dk = graph.zeros(like: k), dv = graph.zeros(like: v)  // [head, heads, n]
       let dq = blocks.blocks.map { block in
         let p = probabilities(block)  // [keys, queries, heads]
+        let own = heads(dy, block.queries)  // [head, queries, heads]
         // [keys, queries, heads]
-        let dp = graph.matmul(heads(v, block.keys), graph.contiguous(heads(dy, block.queries)))
-        let ds = graph.softmaxBack(dp, p, scale: scale)
-        let dqBlock = graph.matmul(graph.slice(keysLast, 0, block.keys), ds)  // [head, queries, heads]
+        let ds = graph.softmaxBack(graph.headProduct(heads(v, block.keys), own), p, scale: scale)
+        let dqBlock =  // [head, queries, heads]
+          graph.product(transpose: heads(k, block.keys), ds) ?? graph.matmul(keysLast.slice(block.keys), ds)
         // [head, keys, key heads]
-        let dkBlock = shared(graph.matmul(graph.slice(queriesLast, 0, block.queries), graph.transposed(ds)))
-        let dvBlock = shared(graph.matmul(graph.slice(gradientsLast, 0, block.queries), graph.transposed(p)))
+        let dkBlock = shared(
+          graph.product(sumOver: heads(q, block.queries), ds)
+            ?? graph.matmul(queriesLast.slice(block.queries), graph.transposed(ds)))
+        let dvBlock = shared(
+          graph.product(sumOver: own, p) ?? graph.matmul(gradientsLast.slice(block.queries), graph.transposed(p)))
         dk = graph.accumulate(
           graph.contiguous(graph.permute(dkBlock, [0, 2, 1, 3])), into: dk, 2, at: block.keys.lowerBound)
         dv = graph.accumulate(
@@ -162,5 +163,29 @@ extension Tape {
     let p = graph.add(ggml_soft_max_ext(graph.context, scores.pointer, nil, scale, 0))
     let mixed = graph.matmul(graph.contiguous(graph.permute(values, [1, 2, 0, 3])), p)  // [head, n, heads]
     return graph.contiguous(graph.permute(mixed, [0, 2, 1, 3]))  // [head, heads, n]
+  }
+}
+
+/// A copy of heads' rows whose rows are neighbours, made where it is first asked for. Shapes: x [head, heads, n] → [n,
+/// head, heads].
+private final class ChannelsLast {
+  private let source: Tensor
+  private let graph: Graph
+  private lazy var copy = graph.contiguous(graph.permute(source, [1, 2, 0, 3]))
+
+  init(_ source: Tensor, _ graph: Graph) {
+    self.source = source
+    self.graph = graph
+  }
+
+  /// [range, head, heads], a view.
+  func slice(_ range: Range<Int>) -> Tensor { graph.slice(copy, 0, range) }
+}
+
+extension Graph {
+  /// Products within each head. Shapes: a [head, k, key heads], b [head, n, heads], views → [k, n, heads].
+  fileprivate func headProduct(_ a: Tensor, _ b: Tensor) -> Tensor {
+    // ggml's fast kernels want their second operand contiguous.
+    product(a, b) ?? matmul(a, contiguous(b))
   }
 }

@@ -3,42 +3,50 @@ import CLlama
 extension Tape {
   /// y = W·x. Shapes: W [k, m], x [k, n] → y [m, n].
   ///
-  /// The first operand of each product decides its kernel: the weight, or a transposed operand, rounded where the tape
-  /// rounds. dW = Σₙ x·dyᵀ and dx = Wᵀ·dy, both as `mul_mat` on transposed contiguous operands, or, for a low-rank W,
-  /// `narrowMatmul`.
+  /// By `DenseProduct` where it serves. Elsewhere the first operand of each product decides its kernel: the weight, or a
+  /// transposed operand, rounded where the tape rounds. dW = Σₙ x·dyᵀ and dx = Wᵀ·dy are then `mul_mat` on transposed
+  /// contiguous operands, or, for a low-rank W, `narrowMatmul`.
   /// - Parameter keeps: keep the result, where the tape keeps any.
   package func project(_ x: Tensor, _ weight: Tensor, keeps: Bool = false) -> Tensor {
     let w = operand(weight)
     // dy [m, n]
-    return record(kept(keeps) { graph.narrowMatmul(w, x) ?? graph.matmul(w, x) }, [weight, x]) { [graph] dy in
+    let y = kept(keeps) { graph.product(w, x) ?? graph.narrowMatmul(w, x) ?? graph.matmul(w, x) }
+    return record(y, [weight, x]) { [graph] dy in
       [
-        // [n, k]·[n, m] → [k, m]
-        self.needs(weight) ? graph.matmul(self.transposedOperand(x), graph.transposed(dy)) : nil,
+        self.needs(weight) ? self.weightGradient(x, dy) : nil,
         // [m, k]·[m, n] → [k, n]
-        self.needs(x) ? graph.narrowMatmul(transpose: w, dy) ?? graph.matmul(self.transposedOperand(w), dy) : nil,
+        self.needs(x)
+          ? graph.product(transpose: w, dy) ?? graph.narrowMatmul(transpose: w, dy)
+            ?? graph.matmul(self.transposedOperand(w), dy) : nil,
       ]
     }
+  }
+
+  /// dW = Σₙ x·dyᵀ. Shapes: x [k, n], dy [m, n] → [k, m].
+  private func weightGradient(_ x: Tensor, _ dy: Tensor) -> Tensor {
+    graph.product(sumOver: x, dy) ?? graph.matmul(transposedOperand(x), graph.transposed(dy))  // [n, k]·[n, m]
   }
 
   /// The same map of a constant tap, which may be BF16. Shapes: W [k, m], tap [k, n] → y [m, n]; the tap gets no
   /// gradient.
   ///
-  /// The tap stands first in both products, so that the kernel is the one of its type.
+  /// Where `DenseProduct` does not serve, the tap stands first in both products, so that the kernel is the one of its
+  /// type.
   package func projectTap(_ tap: Tensor, _ weight: Tensor) -> Tensor {
     let w = operand(weight)
-    // The CPU multiplies two BF16 operands as they are; elsewhere the second operand is F32.
-    let y =
+    func byEngine() -> Tensor {
+      // The CPU multiplies two BF16 operands as they are; elsewhere the second operand is F32.
       graph.engine.isCPU && w.pointer.pointee.type == tap.pointer.pointee.type
-      ? graph.matmul(w, tap)  // [k, m]·[k, n] → [m, n]
-      : graph.transposed(graph.matmul(tap, weight))  // [k, n]·[k, m] → [n, m] → [m, n]
-    return record(y, [weight]) { [graph] dy in
-      [graph.matmul(self.transposedOperand(tap), graph.transposed(dy))]  // [n, k]·[n, m] → [k, m]
+        ? graph.matmul(w, tap)  // [k, m]·[k, n] → [m, n]
+        : graph.transposed(graph.matmul(tap, weight))  // [k, n]·[k, m] → [n, m] → [m, n]
     }
+    return record(graph.product(w, tap) ?? byEngine(), [weight]) { dy in [self.weightGradient(tap, dy)] }
   }
 
   /// y = W·x through a frozen, quantised W. Shapes: W [k, m], x [k, n] → y [m, n]; W gets no gradient.
   ///
-  /// dx = Wᵀ·dy, with some rows of W at a time dequantised and transposed, rounded where the tape rounds.
+  /// dx = Wᵀ·dy, with some rows of W at a time dequantised, and transposed and rounded where `DenseProduct` does not
+  /// serve.
   package func projectFrozen(_ x: Tensor, _ weight: Tensor, keeps: Bool = true) -> Tensor {
     record(kept(keeps) { graph.matmul(weight, x) }, [x]) { [graph] dy in  // dy [m, n]
       let rows = max(32, Self.dequantisedBytes / (4 * weight[0]) / 32 * 32)
@@ -46,9 +54,9 @@ extension Tape {
       for start in stride(from: 0, to: weight[1], by: rows) {
         let range = start..<min(start + rows, weight[1])
         let part = graph.dequantised(weight, range)  // [k, rows]
-        let columns = graph.transposed(part, as: self.products)  // [rows, k]
-        // [k, n]
-        let piece = graph.matmul(columns, range.count == weight[1] ? dy : graph.contiguous(graph.slice(dy, 0, range)))
+        let own = range.count == weight[1] ? dy : graph.contiguous(graph.slice(dy, 0, range))  // [rows, n]
+        let piece =  // [k, n]
+          graph.product(transpose: part, own) ?? graph.matmul(graph.transposed(part, as: self.products), own)
         dx = dx.map { graph.addInPlace($0, piece) } ?? piece
       }
       return [dx]
