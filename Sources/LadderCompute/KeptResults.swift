@@ -5,13 +5,16 @@
 package final class KeptResults {
   private let pool: TensorPool
   private let type: ElementType
+  /// Whether products are kept where keeping them is a choice between memory and time.
+  package let keepsProducts: Bool
   private var tensors: [Tensor] = []
   private var next = 0
   private var replays = false
   private var failure: (any Error)?
 
   /// - Parameter type: F32, or BF16 for half the memory.
-  package init(_ pool: TensorPool, _ type: ElementType) {
+  package init(_ pool: TensorPool, _ type: ElementType, keepsProducts: Bool = true) {
+    self.keepsProducts = keepsProducts
     self.pool = pool
     self.type = type
   }

@@ -22,13 +22,18 @@ package final class Tape {
   private let parameters: Parameters?
   private var transposes: [Tensor: Tensor] = [:]
   private let results: KeptResults?
+  private let outputIsRead: Bool
 
   /// - Parameters:
   ///   - parameters: those whose rounded twins enter products in the type `products`.
   ///   - results: where operations that are dear to compute again keep what they give.
+  ///   - outputIsRead: false where a function is gone through for its gradient alone: what only its output reads is not
+  ///     computed.
   package init(
-    _ graph: Graph, parameters: Parameters? = nil, products: ElementType = .float32, results: KeptResults? = nil
+    _ graph: Graph, parameters: Parameters? = nil, products: ElementType = .float32, results: KeptResults? = nil,
+    outputIsRead: Bool = true
   ) {
+    self.outputIsRead = outputIsRead
     self.graph = graph
     self.results = results
     self.parameters = parameters
@@ -43,6 +48,12 @@ package final class Tape {
     guard keeps, let results else { return make() }
     return results.result(graph, make)
   }
+
+  /// Whether products are kept where keeping them is a choice.
+  package var keepsProducts: Bool { results?.keepsProducts ?? false }
+
+  /// What stands for a result of the same shape that nobody reads.
+  func unread(_ standIn: Tensor?) -> Tensor? { outputIsRead ? nil : standIn.map(graph.leaf) }
 
   /// `aᵀ`, contiguous, in the products' element type: the first operand of a backward product.
   ///

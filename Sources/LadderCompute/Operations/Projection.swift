@@ -6,11 +6,14 @@ extension Tape {
   /// By `DenseProduct` where it serves. Elsewhere the first operand of each product decides its kernel: the weight, or a
   /// transposed operand, rounded where the tape rounds. dW = Σₙ x·dyᵀ and dx = Wᵀ·dy are then `mul_mat` on transposed
   /// contiguous operands, or, for a low-rank W, `narrowMatmul`.
-  /// - Parameter keeps: keep the result, where the tape keeps any.
-  package func project(_ x: Tensor, _ weight: Tensor, keeps: Bool = false) -> Tensor {
+  /// - Parameters:
+  ///   - keeps: keep the result, where the tape keeps any.
+  ///   - standIn: stands for the result, whose shape it has, where nobody reads the function's output; nil computes it.
+  package func project(_ x: Tensor, _ weight: Tensor, keeps: Bool = false, unreadAs standIn: Tensor? = nil) -> Tensor {
     let w = operand(weight)
     // dy [m, n]
-    let y = kept(keeps) { graph.product(w, x) ?? graph.narrowMatmul(w, x) ?? graph.matmul(w, x) }
+    let y =
+      unread(standIn) ?? kept(keeps) { graph.product(w, x) ?? graph.narrowMatmul(w, x) ?? graph.matmul(w, x) }
     return record(y, [weight, x]) { [graph] dy in
       [
         self.needs(weight) ? self.weightGradient(x, dy) : nil,
@@ -32,7 +35,7 @@ extension Tape {
   ///
   /// Where `DenseProduct` does not serve, the tap stands first in both products, so that the kernel is the one of its
   /// type.
-  package func projectTap(_ tap: Tensor, _ weight: Tensor) -> Tensor {
+  package func projectTap(_ tap: Tensor, _ weight: Tensor, keeps: Bool = false) -> Tensor {
     let w = operand(weight)
     func byEngine() -> Tensor {
       // The CPU multiplies two BF16 operands as they are; elsewhere the second operand is F32.
@@ -40,15 +43,18 @@ extension Tape {
         ? graph.matmul(w, tap)  // [k, m]·[k, n] → [m, n]
         : graph.transposed(graph.matmul(tap, weight))  // [k, n]·[k, m] → [n, m] → [m, n]
     }
-    return record(graph.product(w, tap) ?? byEngine(), [weight]) { dy in [self.weightGradient(tap, dy)] }
+    return record(kept(keeps) { graph.product(w, tap) ?? byEngine() }, [weight]) { dy in [self.weightGradient(tap, dy)]
+    }
   }
 
   /// y = W·x through a frozen, quantised W. Shapes: W [k, m], x [k, n] → y [m, n]; W gets no gradient.
   ///
   /// dx = Wᵀ·dy, with some rows of W at a time dequantised, and transposed and rounded where `DenseProduct` does not
   /// serve.
-  package func projectFrozen(_ x: Tensor, _ weight: Tensor, keeps: Bool = true) -> Tensor {
-    record(kept(keeps) { graph.matmul(weight, x) }, [x]) { [graph] dy in  // dy [m, n]
+  package func projectFrozen(
+    _ x: Tensor, _ weight: Tensor, keeps: Bool = true, unreadAs standIn: Tensor? = nil
+  ) -> Tensor {
+    record(unread(standIn) ?? kept(keeps) { graph.matmul(weight, x) }, [x]) { [graph] dy in  // dy [m, n]
       let rows = max(32, Self.dequantisedBytes / (4 * weight[0]) / 32 * 32)
       var dx: Tensor?
       for start in stride(from: 0, to: weight[1], by: rows) {

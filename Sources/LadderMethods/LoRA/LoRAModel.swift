@@ -96,8 +96,9 @@ package final class LoRAModel {
   // MARK: - Forward
 
   /// A tape that keeps what `results` keeps.
-  package func tape(_ graph: Graph, _ results: KeptResults?) -> Tape {
-    Tape(graph, products: configuration.rounds ? .bfloat16 : .float32, results: results)
+  package func tape(_ graph: Graph, _ results: KeptResults?, outputIsRead: Bool = true) -> Tape {
+    Tape(
+      graph, products: configuration.rounds ? .bfloat16 : .float32, results: results, outputIsRead: outputIsRead)
   }
 
   /// Token embeddings. Shapes: tokens I32 [n] → [d, n].
@@ -139,11 +140,11 @@ package final class LoRAModel {
       let normed = tape.rmsNorm(x, epsilon: shape.epsilon)
       return block.norms[name].map { tape.multiply(normed, $0) } ?? normed
     }
-    func linear(_ x: Tensor, _ name: String, keeps: Bool = true) -> Tensor {
+    func linear(_ x: Tensor, _ name: String, keeps: Bool = true, unreadAs standIn: Tensor? = nil) -> Tensor {
       guard let weight = block.matrices[name], let matrix = shape.matrices.first(where: { $0.tensor == name }) else {
         preconditionFailure("a block has every matrix of its shape")
       }
-      var y = tape.projectFrozen(x, weight, keeps: keeps)
+      var y = tape.projectFrozen(x, weight, keeps: keeps, unreadAs: standIn)
       if let bias = block.biases[name] { y = tape.shift(y, by: bias) }
       guard places.adds, !matrix.targets.isDisjoint(with: configuration.targets) else { return y }
       let a = parameters[Self.name(index, matrix, "a")]  // [k, r]
@@ -201,7 +202,8 @@ package final class LoRAModel {
     let inner =
       shape.usesGELU ? tape.geglu(gate: parts[0], up: parts[1]) : tape.swiglu(gate: parts[0], up: parts[1])
     // Nothing but the residual sum reads the last product where no norm follows.
-    var down = linear(inner, "ffn_down", keeps: shape.hasPostNorms)
+    var down = linear(
+      inner, "ffn_down", keeps: shape.hasPostNorms, unreadAs: shape.hasPostNorms ? nil : middle)
     if shape.hasPostNorms { down = norm(down, "post_ffw_norm") }
     return tape.add(middle, scaled(down))
   }

@@ -108,7 +108,7 @@ package final class LoRAStep {
     for index in (0..<blocks).reversed() {
       try Cancellation.check()
       graph.reset()
-      let tape = model.tape(graph, results.isEmpty ? nil : results[index])
+      let tape = model.tape(graph, results.isEmpty ? nil : results[index], outputIsRead: false)
       let names = model.names(ofBlock: index)
       names.forEach { tape.watch(model.parameters[$0]) }
       if index > 0 { tape.watch(states[index]) }

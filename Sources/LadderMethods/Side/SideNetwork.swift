@@ -109,8 +109,10 @@ package final class SideNetwork {
   // MARK: - Forward
 
   /// A tape whose products are in the configured precision, and which keeps what `results` keeps.
-  package func tape(_ graph: Graph, _ results: KeptResults? = nil) -> Tape {
-    Tape(graph, parameters: parameters, products: configuration.precision.elementType, results: results)
+  package func tape(_ graph: Graph, _ results: KeptResults? = nil, outputIsRead: Bool = true) -> Tape {
+    Tape(
+      graph, parameters: parameters, products: configuration.precision.elementType, results: results,
+      outputIsRead: outputIsRead)
   }
 
   /// z(rms(h)), with dropout where a mask is given. Shapes: tap [d, n] BF16; mask [d, n] F32 → [d, n] F32.
@@ -124,8 +126,10 @@ package final class SideNetwork {
   package func downsample(_ tape: Tape, _ z: Tensor, rung: Int) -> Tensor {
     let x =
       switch configuration.downsampler {
-      case .linear: tape.projectTap(z, parameters["down.\(rung).weight"])
-      case .lowRank: tape.project(tape.projectTap(z, parameters["down.\(rung).a"]), parameters["down.\(rung).b"])
+      case .linear: tape.projectTap(z, parameters["down.\(rung).weight"], keeps: tape.keepsProducts)
+      case .lowRank:
+        tape.project(
+          tape.projectTap(z, parameters["down.\(rung).a"], keeps: tape.keepsProducts), parameters["down.\(rung).b"])
       case .pool: tape.pool(tape.graph.cast(z, .float32), width: geometry.width)
       }
     return configuration.tapNorm == .downsampled ? tape.rmsNorm(x, epsilon: configuration.normEpsilon) : x
@@ -156,19 +160,21 @@ package final class SideNetwork {
     let gated = previous.map { tape.gate(x, $0, parameter("gate"), temperature: configuration.gateTemperature) } ?? x
 
     let attentionInput = tape.multiply(tape.rmsNorm(gated, epsilon: epsilon), parameter("attention_norm"))  // [w, n]
+    func project(_ x: Tensor, _ name: String) -> Tensor {
+      tape.project(x, parameter(name), keeps: tape.keepsProducts)
+    }
     func heads(_ name: String) -> Tensor {  // [head, heads, n]
-      tape.reshape(tape.project(attentionInput, parameter(name)), [geometry.headSize, geometry.heads, n])
+      tape.reshape(project(attentionInput, name), [geometry.headSize, geometry.heads, n])
     }
     let q = tape.rope(heads("q"), positions: positions, base: configuration.ropeBase)
     let k = tape.rope(heads("k"), positions: positions, base: configuration.ropeBase)
     let mixed = tape.reshape(attend(q, k, heads("v")), [geometry.attentionWidth, n])
-    let middle = tape.add(gated, tape.project(mixed, parameter("o")))  // [w, n]
+    let middle = tape.add(gated, project(mixed, "o"))  // [w, n]
 
     let feedForwardInput = tape.multiply(tape.rmsNorm(middle, epsilon: epsilon), parameter("feed_forward_norm"))
     let inner = tape.swiglu(
-      gate: tape.project(feedForwardInput, parameter("feed_forward_gate")),
-      up: tape.project(feedForwardInput, parameter("feed_forward_up")))
-    return tape.add(middle, tape.project(inner, parameter("feed_forward_down")))  // [w, n]
+      gate: project(feedForwardInput, "feed_forward_gate"), up: project(feedForwardInput, "feed_forward_up"))
+    return tape.add(middle, tape.project(inner, parameter("feed_forward_down"), unreadAs: middle))  // [w, n]
   }
 
   /// Δ = U·rms(s), and + b where there is a bias. Shapes: s [w, rows] → [d, rows].

@@ -6,8 +6,9 @@ import LadderData
 /// One micro-batch through the backbone and a side network: forward over packed samples, and backward layer by layer.
 ///
 /// Forward keeps the standardised taps, what attention gave, and layers' outputs: every layer's, or with xLadder every
-/// second or third, so that no more is kept than one climb would. Backward computes what was not kept again, and a
-/// layer's inside before it differentiates it, so that no more than one layer's activations exist at a time.
+/// second or third, so that no more is kept than one climb would. Of a small micro-batch it keeps the products too, as
+/// long as they are few enough to stay in a processor's cache. Backward computes what was not kept again, and a layer's
+/// inside before it differentiates it, so that no more than one layer's activations exist at a time.
 ///
 /// A micro-batch laid out like the last one allocates nothing and runs the last one's graphs.
 package final class SideStep {
@@ -31,7 +32,7 @@ package final class SideStep {
     let states: [Tensor]  // the last s_j of each run of `interval` layers [w, n]
     let top: Tensor  // the last layer's s at the loss rows [w, rows]
     let gradientOfState: Tensor  // with respect to the state that the backward pass has come to [w, n]
-    let attended: [KeptResults]  // attention's result in each layer [w, n]
+    let kept: [KeptResults]  // of each layer attention's result [w, n], and of a small micro-batch the products
     let blocks: AttentionBlocks
     var mask: Tensor?  // dropout's, over some rows of a tap [d, rows]
   }
@@ -69,10 +70,11 @@ package final class SideStep {
     let final = try pool.make(.float32, [backbone.width, lossRows])
     let geometry = network.geometry, width = geometry.width
     let type = network.configuration.precision.elementType
+    let keepsProducts = network.configuration.productBytes(geometry, rows: rows) > 0
     let side = Side(
       states: try (0..<(geometry.layers - 1) / geometry.interval).map { _ in try pool.make(.float32, [width, rows]) },
       top: try pool.make(.float32, [width, lossRows]), gradientOfState: try pool.make(.float32, [width, rows]),
-      attended: (0..<geometry.layers).map { _ in KeptResults(pool, type) },
+      kept: (0..<geometry.layers).map { _ in KeptResults(pool, type, keepsProducts: keepsProducts) },
       blocks: try AttentionBlocks(batch.spans, pool: pool))
     let made = Activations(batch: batch, taps: taps, final: final, side: side)
     activations = made
@@ -95,7 +97,7 @@ package final class SideStep {
     self.trains = trains
     graphs.rewind()
     try standardise(activations.taps, dropout)
-    side.attended.forEach { $0.record() }
+    side.kept.forEach { $0.record() }
     for run in runs {
       // A graph of its own for each run: its size does not grow with the depth.
       try graphs.run(nodes: nodes(run, side)) { graph in
@@ -103,9 +105,9 @@ package final class SideStep {
         var state = run.lowerBound > 0 ? side.states[run.lowerBound / network.geometry.interval - 1] : nil
         for index in run {
           // Attention is the dearest part of a layer; only training comes back for it.
-          let tape = network.tape(graph, trains ? side.attended[index] : nil)
+          let tape = network.tape(graph, trains ? side.kept[index] : nil)
           state = layer(index, tape, previous: state, activations)
-          try side.attended[index].check()
+          try side.kept[index].check()
         }
         guard let output = state else { return }
         if run.upperBound < network.geometry.layers {
@@ -126,8 +128,10 @@ package final class SideStep {
     guard let activations, let trains else { preconditionFailure("forward() comes first") }
     let side = activations.side
     let interval = network.geometry.interval
-    side.attended.forEach { $0.replay() }
-    func tape(_ graph: Graph, _ index: Int) -> Tape { network.tape(graph, trains ? side.attended[index] : nil) }
+    side.kept.forEach { $0.replay() }
+    func tape(_ graph: Graph, _ index: Int, outputIsRead: Bool) -> Tape {
+      network.tape(graph, trains ? side.kept[index] : nil, outputIsRead: outputIsRead)
+    }
     for run in runs.reversed() {
       let isLast = run.upperBound == network.geometry.layers
       try graphs.run(nodes: nodes(run, side), inputs: isLast ? [gradient] : []) { graph in
@@ -147,10 +151,10 @@ package final class SideStep {
         var inputs = [run.lowerBound > 0 ? side.states[run.lowerBound / interval - 1] : nil]
         for index in run.dropLast() {
           inputs.append(
-            layer(index, tape(graph, index), previous: inputs[index - run.lowerBound], activations))
+            layer(index, tape(graph, index, outputIsRead: true), previous: inputs[index - run.lowerBound], activations))
         }
         for (index, previous) in zip(run, inputs).reversed() {
-          let tape = tape(graph, index)
+          let tape = tape(graph, index, outputIsRead: false)
           let names = network.layerNames(index)
           names.forEach { tape.watch(network.parameters[$0]) }
           if let previous { tape.watch(previous) }

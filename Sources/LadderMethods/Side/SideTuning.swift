@@ -62,8 +62,9 @@ extension SideConfiguration: FineTuning {
     let states = (geometry.layers - 1) / geometry.interval + geometry.interval + 1
     bytes.activations = 2 * geometry.rungs.count * wide * rows + 2 * 4 * wide * lossRows
     bytes.activations += 4 * narrow * (rows * states + lossRows)
-    // What attention gave.
-    bytes.activations += (precision == .float32 ? 4 : 2) * geometry.attentionWidth * rows * geometry.layers
+    // What attention gave, and of a small micro-batch the products.
+    bytes.activations += elementBytes * geometry.attentionWidth * rows * geometry.layers
+    bytes.activations += productBytes(geometry, rows: rows)
     // Standardising some rows of a tap holds F32 copies of them, and dropout's mask.
     let standardising = 4 * (2 << 20)
     // One layer differentiated: its rows of the side width, the tap transposed, and a block of attention's rows.
@@ -72,6 +73,15 @@ extension SideConfiguration: FineTuning {
     let up = 4 * wide * lossRows * 2
     bytes.workspace = max(standardising, layer, up)
     return bytes
+  }
+
+  private var elementBytes: Int { precision == .float32 ? 4 : 2 }
+
+  /// Bytes of every layer's products, which are kept for the backward pass as long as they are few; else 0.
+  func productBytes(_ geometry: SideGeometry, rows: Int) -> Int {
+    let perRow = 2 * geometry.width + 3 * geometry.attentionWidth + 2 * geometry.feedForward
+    let bytes = elementBytes * perRow * rows * geometry.layers
+    return bytes <= 8 << 20 ? bytes : 0
   }
 
   /// Through a matrix of N numbers a token costs 2N forward, 2N for the gradient of its input, 2N for the gradient of
