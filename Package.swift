@@ -26,7 +26,7 @@ let package = Package(
     // Conversations as llama.cpp's server renders them: C functions over its common library.
     .target(name: "CChat", dependencies: ["CLlama"]),
 
-    // Loops over rows of numbers, for the processor at hand.
+    // Dense products and loops over rows of numbers, for the processor at hand.
     .target(name: "CKernels"),
 
     // Errors, durable files, random streams, cancellation: no C library.

@@ -41,6 +41,8 @@ package final class Engine: @unchecked Sendable {
   let masksCausally: Bool
   package let threadpool: ggml_threadpool_t
   private let processor: ProcessorBackend
+  /// Whether graphs' dense products are `DenseProduct`'s: on a processor that is the faster for it. Tests try both.
+  var usesDenseProducts: Bool
   private let turn = NSRecursiveLock()
   private var scratch: UnsafeMutableRawPointer?
   /// Where operations are counted, while somebody asks.
@@ -96,6 +98,7 @@ package final class Engine: @unchecked Sendable {
     self.device = device
     self.threads = threads
     isCPU = device == processor.device
+    usesDenseProducts = isCPU && DenseProduct.isFast
     threadpool = pool
   }
 

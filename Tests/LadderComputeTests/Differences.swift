@@ -2,7 +2,7 @@ import Foundation
 import LadderCore
 import Testing
 
-import LadderCompute
+@testable import LadderCompute
 
 /// The oracle for gradients: central differences of Σ c∘y in F32.
 struct Differences {
@@ -30,6 +30,17 @@ struct Differences {
   /// curvatures. An accelerator may multiply in half precision, whose 1e-3 asks for a larger step and tolerance.
   func check(
     _ inputs: [Tensor], h: Float = 1e-2, tolerance: Float = 4e-3, sourceLocation: SourceLocation = #_sourceLocation,
+    _ function: (Tape, [Tensor]) throws -> Tensor
+  ) throws {
+    // By ggml's products and, where the processor has them, by ours.
+    for dense in engine.isCPU && DenseProduct.isAvailable ? [false, true] : [false] {
+      engine.usesDenseProducts = dense
+      try checkOnce(inputs, h: h, tolerance: tolerance, sourceLocation: sourceLocation, function)
+    }
+  }
+
+  private func checkOnce(
+    _ inputs: [Tensor], h: Float, tolerance: Float, sourceLocation: SourceLocation,
     _ function: (Tape, [Tensor]) throws -> Tensor
   ) throws {
     let (h, tolerance) = engine.isCPU ? (h, tolerance) : (10 * h, 10 * tolerance)

@@ -1,4 +1,5 @@
-// Host loops over rows of numbers, for processors with AVX2 or AVX-512: what ggml has no operation for, or none that is fast there.
+// Dense products and host loops over rows of numbers, for processors with AVX2 or AVX-512: what ggml has no operation for, or none that is
+// fast there.
 // Which variant runs is decided once, by the processor.
 #pragma once
 

@@ -6,13 +6,14 @@ import CLlama
 ///
 /// ggml's own threads share the work.
 enum DenseProduct {
-  /// Whether the processor has the kernels and is the faster for them.
+  /// Whether the processor has the kernels, and whether it is the faster for them.
+  static let isAvailable = ladder_panel_rows() > 0
   static let isFast = ladder_multiplies_fast() != 0
 
   /// Whether this is for such operands. Where lanes are columns, below `least` rows packing them takes as long as the
   /// product.
   static func serves(_ engine: Engine, _ lanes: Tensor, _ rows: Tensor, _ inner: Inner) -> Bool {
-    guard engine.isCPU, isFast, inner == .first || rows[inner == .both ? 0 : 1] >= least else { return false }
+    guard engine.usesDenseProducts, inner == .first || rows[inner == .both ? 0 : 1] >= least else { return false }
     return isMatrix(lanes) && isMatrix(rows) && (inner != .both || rows.pointer.pointee.type == GGML_TYPE_F32)
       && max(lanes[2], rows[2]) % min(lanes[2], rows[2]) == 0
   }
