@@ -105,11 +105,13 @@ ladder_chat *ladder_chat_open(const llama_model *model, const char *source, int6
     const std::string &tools = chat->sources[1];
     chat->specialised[0] = is_specialised(chat->sources[0]);
     chat->specialised[1] = tools.empty() ? chat->specialised[0] : is_specialised(tools);
-    const auto at = static_cast<std::time_t>(now);
-    const std::string written_out[2] = {dated(chat->sources[0], at), dated(tools, at)};
-    if (now >= 0 && (written_out[0] != chat->sources[0] || written_out[1] != tools)) {
-      chat->templates = common_chat_templates_init(model, written_out[0]);
-      if (!tools.empty()) chat->tool_templates = common_chat_templates_init(model, written_out[1]);
+    if (now >= 0) {
+      const auto at = static_cast<std::time_t>(now);
+      const std::string written_out[2] = {dated(chat->sources[0], at), dated(tools, at)};
+      if (written_out[0] != chat->sources[0] || written_out[1] != tools) {
+        chat->templates = common_chat_templates_init(model, written_out[0]);
+        if (!tools.empty()) chat->tool_templates = common_chat_templates_init(model, written_out[1]);
+      }
     }
     return chat.release();
   } catch (const std::exception &failure) {

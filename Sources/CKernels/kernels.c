@@ -91,6 +91,8 @@ void ladder_panel_products(const float *weights, int entries, int width, const f
   CHOOSE(products, weights, entries, width, panel, out, stride);
 }
 
+void ladder_panel_pack(const float *rows, int count, int width, float *panel) { CHOOSE(pack_rows, rows, count, width, panel); }
+
 // The threads take parts of a product as they come to them: another process may slow one of them down.
 struct turns {
   atomic_int next, finished;
@@ -98,6 +100,8 @@ struct turns {
 };
 
 long ladder_multiply_scratch(int threads) { return sizeof(struct turns) + threads * (long)sizeof(float) * PACKED_NUMBERS; }
+
+static int pieces(const struct ladder_product *p, int lanes, int rows) { return parts(p->lane_count, lanes) * parts(p->row_count, rows); }
 
 void ladder_multiply(const struct ladder_product *p, int thread, int threads, void *scratch) {
   struct turns *turns = scratch;
@@ -107,10 +111,10 @@ void ladder_multiply(const struct ladder_product *p, int thread, int threads, vo
   const int few = p->row_count < 8 && !p->lanes_are_columns;
   int lanes = PANEL_NUMBERS / CHANNELS, rows = p->row_count;
   const int wanted = parts(3 * threads, p->count), least = parts(threads, p->count);
-  while (lanes > 4 * wide && parts(p->lane_count, lanes) * parts(p->row_count, rows) < wanted) lanes /= 2;
-  while (rows > 2 * ROW_GROUP && parts(p->lane_count, lanes) * parts(p->row_count, rows) < wanted) rows = (rows + 1) / 2;
-  while (rows > 48 && parts(p->lane_count, lanes) * parts(p->row_count, rows) < least) rows = (rows + 1) / 2;
-  const int across = parts(p->lane_count, lanes), each = across * parts(p->row_count, rows);
+  while (lanes > 4 * wide && pieces(p, lanes, rows) < wanted) lanes /= 2;
+  while (rows > 2 * ROW_GROUP && pieces(p, lanes, rows) < wanted) rows = (rows + 1) / 2;
+  while (rows > 48 && pieces(p, lanes, rows) < least) rows = (rows + 1) / 2;
+  const int across = parts(p->lane_count, lanes), each = pieces(p, lanes, rows);
   for (int turn; (turn = atomic_fetch_add_explicit(&turns->next, 1, memory_order_relaxed)) < each * p->count;) {
     const int one = turn / each, part = turn % each, lane = part % across * lanes, row = part / across * rows;
     struct ladder_product own = *p;

@@ -70,17 +70,8 @@ TARGET static void NAME(products)(const float *weights, int entries, int width, 
 typedef unsigned NAME(bits) __attribute__((vector_size(4 * WIDTH), aligned(4)));
 typedef unsigned short NAME(shorts) __attribute__((vector_size(2 * WIDTH), aligned(2)));
 
-TARGET static void NAME(from_bf16)(const unsigned short *source, float *target, long count) {
-  long i = 0;
-  for (; i + WIDTH <= count; i += WIDTH)
-    *(NAME(bits) *)(target + i) = __builtin_convertvector(*(const NAME(shorts) *)(source + i), NAME(bits)) << 16;
-  for (; i < count; i++) {
-    const unsigned all = (unsigned)source[i] << 16;
-    __builtin_memcpy(target + i, &all, 4);
-  }
-}
-
-INLINE float NAME(number)(const void *numbers, long place, int is_bf16) {
+// Of numbers in F32 or BF16, which is known when compiled: the one at a place, and a vector of them from there on.
+INLINE float NAME(number)(const void *numbers, long place, const int is_bf16) {
   if (!is_bf16) return ((const float *)numbers)[place];
   const unsigned all = (unsigned)((const unsigned short *)numbers)[place] << 16;
   float x;
@@ -88,33 +79,31 @@ INLINE float NAME(number)(const void *numbers, long place, int is_bf16) {
   return x;
 }
 
-TARGET static float NAME(dot)(const float *a, const float *b, int count) {
+INLINE VEC NAME(numbers)(const void *numbers, long place, const int is_bf16) {
+  if (!is_bf16) return NAME(load)((const float *)numbers + place);
+  return (VEC)(__builtin_convertvector(*(const NAME(shorts) *)((const unsigned short *)numbers + place), NAME(bits)) << 16);
+}
+
+TARGET static void NAME(from_bf16)(const unsigned short *source, float *target, long count) {
+  long i = 0;
+  for (; i + WIDTH <= count; i += WIDTH) NAME(store)(target + i, NAME(numbers)(source, i, 1));
+  for (; i < count; i++) target[i] = NAME(number)(source, i, 1);
+}
+
+INLINE float NAME(sum_of_products)(const void *a, const float *b, int count, const int is_bf16) {
   VEC parts[4] = {{0}, {0}, {0}, {0}};
   int i = 0;
   for (; i + 4 * WIDTH <= count; i += 4 * WIDTH)
-    for (int j = 0; j < 4; j++) parts[j] = NAME(load)(a + i + j * WIDTH) * NAME(load)(b + i + j * WIDTH) + parts[j];
+    for (int j = 0; j < 4; j++) parts[j] = NAME(numbers)(a, i + j * WIDTH, is_bf16) * NAME(load)(b + i + j * WIDTH) + parts[j];
   VEC sum = (parts[0] + parts[1]) + (parts[2] + parts[3]);
   float total = 0;
   for (int j = 0; j < WIDTH; j++) total += sum[j];
-  for (; i < count; i++) total += a[i] * b[i];
+  for (; i < count; i++) total += NAME(number)(a, i, is_bf16) * b[i];
   return total;
 }
 
-// Σ a·b of a row in BF16.
-TARGET static float NAME(dot_bf16)(const unsigned short *a, const float *b, int count) {
-  VEC parts[4] = {{0}, {0}, {0}, {0}};
-  int i = 0;
-  for (; i + 4 * WIDTH <= count; i += 4 * WIDTH)
-    for (int j = 0; j < 4; j++) {
-      NAME(bits) all = __builtin_convertvector(*(const NAME(shorts) *)(a + i + j * WIDTH), NAME(bits)) << 16;
-      parts[j] = (VEC)all * NAME(load)(b + i + j * WIDTH) + parts[j];
-    }
-  VEC sum = (parts[0] + parts[1]) + (parts[2] + parts[3]);
-  float total = 0;
-  for (int j = 0; j < WIDTH; j++) total += sum[j];
-  for (; i < count; i++) total += NAME(number)(a, i, 1) * b[i];
-  return total;
-}
+TARGET static float NAME(dot)(const float *a, const float *b, int count) { return NAME(sum_of_products)(a, b, count, 0); }
+TARGET static float NAME(dot_bf16)(const unsigned short *a, const float *b, int count) { return NAME(sum_of_products)(a, b, count, 1); }
 
 // Few rows with lanes that are rows: nothing is packed.
 TARGET static void NAME(multiply_few)(const struct ladder_product *p, int first_lane, int last_lane, float *scratch) {
@@ -148,6 +137,12 @@ INLINE void NAME(pack)(const struct ladder_product *p, int lane, int first, int 
     for (int k = 0; k < channels; k++)
       for (int i = 0; i < count; i++) panel[2 * WIDTH * k + i] = NAME(number)(p->lanes, (lane + i) * p->lane_stride + first + k, is_bf16);
   }
+}
+
+// All channels of up to a panel's rows.
+TARGET static void NAME(pack_rows)(const float *rows, int count, int width, float *panel) {
+  const struct ladder_product p = {.lanes = rows, .lane_stride = width, .lane_count = count};
+  NAME(pack)(&p, 0, 0, width, 0, panel);
 }
 
 TARGET static void NAME(multiply)(const struct ladder_product *p, int first_lane, int last_lane, int first_row, int last_row, float *scratch) {

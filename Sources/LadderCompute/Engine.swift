@@ -44,7 +44,8 @@ package final class Engine: @unchecked Sendable {
   /// Whether graphs' dense products are `DenseProduct`'s: on a processor that is the faster for it. Tests try both.
   var usesDenseProducts: Bool
   private let turn = NSRecursiveLock()
-  private var scratch: UnsafeMutableRawPointer?
+  /// Memory in which the threads pack what `DenseProduct` multiplies; computations take turns.
+  let productScratch: UnsafeMutableRawPointer
   /// Where operations are counted, while somebody asks.
   package var census: OperationCensus? {
     get { inTurn { currentCensus } }
@@ -100,6 +101,8 @@ package final class Engine: @unchecked Sendable {
     isCPU = device == processor.device
     usesDenseProducts = isCPU && DenseProduct.isFast
     threadpool = pool
+    productScratch = .allocate(byteCount: ladder_multiply_scratch(Int32(threads)), alignment: 64)
+    productScratch.initializeMemory(as: UInt8.self, repeating: 0, count: 128)
   }
 
   private static func masksCausally(_ backend: ggml_backend_t) -> Bool {
@@ -113,7 +116,7 @@ package final class Engine: @unchecked Sendable {
   deinit {
     for backend in backends { ggml_backend_free(backend) }
     processor.free(threadpool)
-    scratch?.deallocate()
+    productScratch.deallocate()
   }
 
   /// Runs one computation while no other runs on this engine. A computation within a computation is part of it.
@@ -140,18 +143,6 @@ package final class Engine: @unchecked Sendable {
   }
 
   var main: ggml_backend_t { backends[0] }
-
-  /// Memory in which the threads pack what `DenseProduct` multiplies; computations take turns.
-  var productScratch: UnsafeMutableRawPointer {
-    inTurn {
-      if let scratch { return scratch }
-      let bytes = ladder_multiply_scratch(Int32(threads))
-      let made = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
-      made.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-      scratch = made
-      return made
-    }
-  }
 
   /// The operations that `body` runs.
   package func counting(_ body: () throws -> Void) rethrows -> OperationCensus {

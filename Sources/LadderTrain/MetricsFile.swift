@@ -13,7 +13,7 @@ struct MetricsFile {
       throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
     }
     guard let handle = FileHandle(forWritingAtPath: path) else {
-      throw LadderError(.inputOutput, "cannot write \(path): check its permissions")
+      throw Self.unwritable(path)
     }
     self.handle = handle
     self.path = path
@@ -21,7 +21,11 @@ struct MetricsFile {
     do {
       try handle.truncate(atOffset: UInt64(whole))
       try handle.seekToEnd()
-    } catch { throw LadderError(.inputOutput, "cannot write \(path): check its permissions") }
+    } catch { throw Self.unwritable(path) }
+  }
+
+  private static func unwritable(_ path: String) -> LadderError {
+    LadderError(.inputOutput, "cannot write \(path): check its permissions")
   }
 
   /// How many bytes the lines take of which `bytes` were kept: the last of them may have grown since (`amendLast`).
@@ -44,8 +48,7 @@ struct MetricsFile {
     }
   }
 
-  /// Writes the last step's line anew, over itself. Where the last line is another step's, nothing is
-  /// written.
+  /// Writes the last step's line anew, over itself. Where the last line is another step's, nothing is written.
   func amendLast(step number: Int, _ change: (inout TrainingStep) -> Void) throws {
     let contents = try DurableFile.read(path)
     let start = contents.dropLast().lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
@@ -54,13 +57,9 @@ struct MetricsFile {
       var step = try? JSONDecoder().decode(TrainingStep.self, from: contents[start...]), step.step == number
     else { return }
     change(&step)
-    do { try handle.seek(toOffset: UInt64(start)) } catch {
-      throw LadderError(.inputOutput, "cannot write \(path): check its permissions")
-    }
+    do { try handle.seek(toOffset: UInt64(start)) } catch { throw Self.unwritable(path) }
     try append(step)
     // What a validation that was cut short wrote there may have been longer.
-    do { try handle.truncate(atOffset: UInt64(bytes)) } catch {
-      throw LadderError(.inputOutput, "cannot write \(path): check its permissions")
-    }
+    do { try handle.truncate(atOffset: UInt64(bytes)) } catch { throw Self.unwritable(path) }
   }
 }

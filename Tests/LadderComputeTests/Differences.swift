@@ -32,6 +32,8 @@ struct Differences {
     _ inputs: [Tensor], h: Float = 1e-2, tolerance: Float = 4e-3, sourceLocation: SourceLocation = #_sourceLocation,
     _ function: (Tape, [Tensor]) throws -> Tensor
   ) throws {
+    let usual = engine.usesDenseProducts
+    defer { engine.usesDenseProducts = usual }
     // By ggml's products and, where the processor has them, by ours.
     for dense in engine.isCPU && DenseProduct.isAvailable ? [false, true] : [false] {
       engine.usesDenseProducts = dense

@@ -6,6 +6,9 @@
 // Rows of one panel: 16 with AVX2, 32 with AVX-512; 0 on other processors, where the functions on panels must not be called.
 int ladder_panel_rows(void);
 
+// A panel of `count` rows, [count][width], channel by channel; rows that are missing are zero.
+void ladder_panel_pack(const float *rows, int count, int width, float *panel);
+
 // Products of `entries` weight rows with one panel of rows.
 //   weights: [entries][width]; panel: [width][panel rows]; out: entries × panel rows, `stride` numbers between entries.
 void ladder_panel_products(const float *weights, int entries, int width, const float *panel, float *out, long stride);
@@ -25,7 +28,7 @@ struct ladder_product {
 };
 
 // The part of it that one thread does; all of them call this, and it is done when all have returned.
-//   scratch: `ladder_multiply_scratch` bytes that the threads share, zero before the first product.
+//   scratch: `ladder_multiply_scratch` bytes that the threads share; the first 128 are zero before the first product.
 void ladder_multiply(const struct ladder_product *product, int thread, int threads, void *scratch);
 long ladder_multiply_scratch(int threads);
 

@@ -43,8 +43,10 @@ final class PanelScan {
         graph.reset()
         graph.host(after: []) { thread, threads in
           for panel in stride(from: thread, to: count, by: threads) {
-            Self.pack(
-              inputs + chunk.lowerBound * width, chunk.count, width, panel, into: panels + panel * wide * width)
+            let first = panel * wide
+            ladder_panel_pack(
+              inputs + (chunk.lowerBound + first) * width, Int32(min(wide, chunk.count - first)), Int32(width),
+              panels + first * width)
           }
         }
         // With few panels each thread multiplies the entries that it dequantised by all of them.
@@ -65,16 +67,6 @@ final class PanelScan {
         try graph.compute()
         graph.reset()
       }
-    }
-  }
-
-  /// One panel: [width][panel rows], rows past the last are zero.
-  private static func pack(
-    _ inputs: UnsafePointer<Float>, _ count: Int, _ width: Int, _ panel: Int, into target: UnsafeMutablePointer<Float>
-  ) {
-    for lane in 0..<rows {
-      let row = panel * rows + lane
-      for channel in 0..<width { target[channel * rows + lane] = row < count ? inputs[row * width + channel] : 0 }
     }
   }
 
