@@ -15,7 +15,15 @@ struct GraphNames: Equatable {
     guard node.pointee.op == GGML_OP_MUL, let weight = node.pointee.src.1.flatMap({ ggml_get_name($0) }) else {
       return false
     }
-    return strcmp(weight, final) == 0
+    return strcmp(weight, final) == 0 || Self.copied(String(cString: weight)) == final
+  }
+
+  /// The name of which a tensor of this name is another device's copy; nil where it is none. ggml calls copies
+  /// `DEVICE#NAME#0`.
+  static func copied(_ name: String) -> String? {
+    let parts = name.split(separator: "#", omittingEmptySubsequences: false)
+    return parts.count > 2 && Int(parts[parts.count - 1]) != nil
+      ? parts[1..<(parts.count - 1)].joined(separator: "#") : nil
   }
 
   /// The block, counted from 0, that hands this on; nil for any other node, and for views of what it hands on.
@@ -47,6 +55,8 @@ final class BlockOutputSearch {
   private let tokens: Int
   private var named: [Int: String] = [:]
   private var read: [Int: String] = [:]
+  /// The nodes seen, by name.
+  private var nodes: [String: UnsafeMutablePointer<ggml_tensor>] = [:]
 
   init(width: Int, tokens: Int) {
     self.width = width
@@ -56,11 +66,18 @@ final class BlockOutputSearch {
   /// Takes a node in, before or after it is computed.
   func see(_ node: UnsafeMutablePointer<ggml_tensor>) {
     let name = Self.name(node)
+    nodes[name] = node
     if name.hasPrefix("l_out-"), isState(node), let block = GraphNames.split(name)?.number { named[block] = name }
-    guard let block = Self.weightsBlock(of: node), block > 0, read[block - 1] == nil else { return }
+    guard let block = weightsBlock(of: node), block > 0, read[block - 1] == nil else { return }
     // A node without a name of its own cannot be found again.
-    read[block - 1] = Self.sources(node).lazy.filter { Self.weightBlock($0) == nil }
+    read[block - 1] = sources(node).lazy.filter { Self.weightBlock($0) == nil }
       .compactMap { self.origin($0, block) }.map(Self.name).first { GraphNames.split($0) != nil }
+  }
+
+  /// The node of which this is another device's copy; else itself.
+  func original(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> UnsafeMutablePointer<ggml_tensor> {
+    guard Self.isLeaf(tensor) else { return tensor }
+    return GraphNames.copied(Self.name(tensor)).flatMap { nodes[$0] } ?? tensor
   }
 
   /// The names' prefix and shift for the blocks 0 up to `count`; nil where some are not found, or have no common name.
@@ -82,14 +99,14 @@ final class BlockOutputSearch {
   /// The hidden state that a block's own norms and scales were worked from; nil where that is none.
   private func origin(_ start: UnsafeMutablePointer<ggml_tensor>, _ block: Int) -> UnsafeMutablePointer<ggml_tensor>? {
     var node = start
-    while let source = Self.sources(node).first(where: { Self.weightBlock($0) == nil && !Self.isLeaf($0) }) {
-      let isOwn = Self.weightsBlock(of: node) == block
+    while let source = sources(node).first(where: { Self.weightBlock($0) == nil && !Self.isLeaf($0) }) {
+      let isOwn = weightsBlock(of: node) == block
       let isShape = [GGML_OP_VIEW, GGML_OP_RESHAPE, GGML_OP_CONT].contains(node.pointee.op)
       let isNorm = [GGML_OP_NORM, GGML_OP_RMS_NORM].contains(node.pointee.op)
       guard isOwn || isNorm || isShape, isState(source) || !isState(node) else { break }
       node = source
     }
-    return isState(node) && Self.weightsBlock(of: node) != block ? node : nil
+    return isState(node) && weightsBlock(of: node) != block ? node : nil
   }
 
   private func isState(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
@@ -103,20 +120,21 @@ final class BlockOutputSearch {
 
   private static func isLeaf(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool { tensor.pointee.op == GGML_OP_NONE }
 
-  private static func sources(_ node: UnsafeMutablePointer<ggml_tensor>) -> [UnsafeMutablePointer<ggml_tensor>] {
+  private func sources(_ node: UnsafeMutablePointer<ggml_tensor>) -> [UnsafeMutablePointer<ggml_tensor>] {
     withUnsafeBytes(of: &node.pointee.src) { bytes in
       Array(bytes.bindMemory(to: UnsafeMutablePointer<ggml_tensor>?.self)).compactMap { $0 }
-    }
+    }.map(original)
   }
 
   /// The block whose weight this is.
   private static func weightBlock(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Int? {
-    guard isLeaf(tensor), let name = ggml_get_name(tensor), strncmp(name, "blk.", 4) == 0 else { return nil }
-    return Int(atoi(name + 4))
+    guard isLeaf(tensor) else { return nil }
+    let own = name(tensor), name = GraphNames.copied(own) ?? own
+    return name.hasPrefix("blk.") ? Int(atoi(String(name.dropFirst(4)))) : nil
   }
 
   /// The block whose weight this node uses.
-  private static func weightsBlock(of node: UnsafeMutablePointer<ggml_tensor>) -> Int? {
-    sources(node).lazy.compactMap(weightBlock).first
+  private func weightsBlock(of node: UnsafeMutablePointer<ggml_tensor>) -> Int? {
+    sources(node).lazy.compactMap(Self.weightBlock).first
   }
 }

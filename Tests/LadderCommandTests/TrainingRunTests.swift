@@ -160,9 +160,11 @@ import Testing
     for key in [
       "engine_tokens_per_second", "engine_logits_tokens_per_second", "train_tokens_per_second",
       "cached_tokens_per_second",
-      "cached_head_tokens_per_second", "head_share", "decode_base_tokens_per_second", "decode_ladder_tokens_per_second",
+      "head_share", "decode_base_tokens_per_second", "decode_ladder_tokens_per_second",
       "peak_bytes", "weights_bytes",
     ] { #expect(result.json[key] is NSNumber, "\(key)") }
+    // The head's answers are kept by the scan, which is the processor's.
+    #expect(testDevice != "CPU" || result.json["cached_head_tokens_per_second"] is NSNumber)
     let operations = try #require(result.json["operations"] as? [[String: Any]])
     for (part, name) in [("model", "MUL_MAT"), ("training", "OPT_STEP_ADAMW")] {
       #expect(

@@ -60,7 +60,9 @@ import Testing
       for (a, b) in zip(own, expected) { worst = max(worst, abs(Double(a) + b)) }
     }
     print("worst difference of a token's log-likelihood: \(worst)")
-    #expect(worst < 1e-3)
+    // An accelerator multiplies the head by other kernels than llama.cpp takes for the same rows there, and a quantised
+    // head's round the rows to 8 bits.
+    #expect(worst < tolerance(1e-3, cuda: 0.2))
   }
 
   @Test(.enabled(if: DemoModel.path != nil)) func zeroInitialisedLadderEqualsGemma() throws {

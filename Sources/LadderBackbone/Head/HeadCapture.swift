@@ -26,11 +26,12 @@ final class HeadCapture {
   func see(_ tensor: UnsafeMutablePointer<ggml_tensor>) {
     guard weight != nil else {
       search.see(tensor)
-      if tensor.pointee.op == GGML_OP_MUL_MAT, tensor.pointee.ne.0 == vocabulary, let input = tensor.pointee.src.1,
+      if tensor.pointee.op == GGML_OP_MUL_MAT, tensor.pointee.ne.0 == vocabulary, let read = tensor.pointee.src.1,
         let matrix = tensor.pointee.src.0, matrix.pointee.op == GGML_OP_NONE,
         ggml_get_name(matrix).map({ strncmp($0, "blk.", 4) != 0 }) ?? false
       {
         weight = matrix
+        let input = search.original(read)
         finalRows = Int(input.pointee.ne.1)
         final = ggml_get_name(input).map { String(cString: $0) } ?? ""
         // The names that ggml gives itself change with the graph.
