@@ -135,6 +135,7 @@ public final class Backbone: @unchecked Sendable {
       self.gpuLayers = gpuLayers
       file = try GGUFFile(path: path)
       try file.requireDecoder()
+      let fingerprints = Alongside { [file] in try file.fingerprint() }
       engine = try Engine(threads: threads, device: device)
       isWhole = head == nil
       owner = try ModelLoading.load(file.path, engine, vocabularyOnly: !isWhole, gpuLayers: gpuLayers)
@@ -151,7 +152,7 @@ public final class Backbone: @unchecked Sendable {
       } else {
         (self.head, names) = try Self.head(of: owner, file, engine, blocks: blocks)
       }
-      fingerprints = try file.fingerprint()
+      self.fingerprints = try fingerprints.result()
     }
 
     static func head(of owner: ModelOwner, _ file: GGUFFile, _ engine: Engine, blocks: Int) throws

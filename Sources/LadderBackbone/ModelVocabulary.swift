@@ -64,6 +64,7 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
 
   // MARK: - Tokenizing
 
+  package var threads: Int { Engine.processors }
   package var addsBeginning: Bool { tokenizer.addsBeginning }
   package var beginning: Int32? { tokenizer.beginning }
   package var end: Int32? { tokenizer.end }
@@ -86,6 +87,7 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
 }
 
 extension Backbone: Tokenizing {
+  package var threads: Int { engine.threads }
   package var tokenizer: Tokenizer { language.tokenizer }
   package var addsBeginning: Bool { language.addsBeginning }
   package var beginning: Int32? { language.beginning }

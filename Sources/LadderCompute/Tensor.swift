@@ -92,13 +92,14 @@ package struct Tensor: Hashable, @unchecked Sendable {
 
   /// Calls `body`, which fills `count` bytes from `offset` on, with the tensor's memory or with memory that is copied
   /// to it.
-  package func withHostBytes(_ offset: Int, count: Int, _ body: (UnsafeMutableRawBufferPointer) -> Void) {
+  package func withHostBytes(_ offset: Int, count: Int, _ body: (UnsafeMutableRawBufferPointer) throws -> Void) rethrows
+  {
     if let buffer = pointer.pointee.buffer, ggml_backend_buffer_is_host(buffer), let data = pointer.pointee.data {
-      return body(UnsafeMutableRawBufferPointer(start: data + offset, count: count))
+      return try body(UnsafeMutableRawBufferPointer(start: data + offset, count: count))
     }
     let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 64)
     defer { copy.deallocate() }
-    body(copy)
+    try body(copy)
     ggml_backend_tensor_set(pointer, copy.baseAddress, offset, count)
   }
 

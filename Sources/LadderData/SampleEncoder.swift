@@ -107,7 +107,7 @@ package struct SampleEncoder: Sendable {
     return conversations.shortened(prompt, keeping: 1).map { .reply(to: $0, with: reply) }
   }
 
-  /// On all cores: batches are drawn by length, so the first step waits for all of them.
+  /// On all threads: batches are drawn by length, so the first step waits for all of them.
   private func inParallel<Encoded: Sendable>(
     _ samples: [Sample], _ encode: @Sendable (Sample, inout Count) throws -> [Encoded]
   ) throws -> ([Encoded], Count) {
@@ -116,15 +116,18 @@ package struct SampleEncoder: Sendable {
     results.withUnsafeMutableBufferPointer { results in
       // Each task writes one place.
       nonisolated(unsafe) let results = results
-      DispatchQueue.concurrentPerform(iterations: pieces) { piece in
-        results[piece] = Result {
-          var count = Count()
-          let encoded = try samples[(piece * size)..<min((piece + 1) * size, samples.count)].flatMap { sample in
-            let dropped = count.dropped, own = try sample.placing { try encode(sample, &count) }
-            if own.isEmpty, count.dropped == dropped { count.idle += 1 }
-            return own
+      let threads = max(1, min(tokenizer.threads, pieces))
+      DispatchQueue.concurrentPerform(iterations: threads) { thread in
+        for piece in stride(from: thread, to: pieces, by: threads) {
+          results[piece] = Result {
+            var count = Count()
+            let encoded = try samples[(piece * size)..<min((piece + 1) * size, samples.count)].flatMap { sample in
+              let dropped = count.dropped, own = try sample.placing { try encode(sample, &count) }
+              if own.isEmpty, count.dropped == dropped { count.idle += 1 }
+              return own
+            }
+            return (encoded, count)
           }
-          return (encoded, count)
         }
       }
     }
@@ -198,7 +201,8 @@ package struct SampleEncoder: Sendable {
   package func encodeChoices(_ sample: Sample, _ count: inout Count) -> [EncodedSample]? {
     guard case .completion(let prompt, _) = sample.form else { return nil }
     var own = Count()
-    let encoded = sample.choices.map { fit(completionTokens(prompt, $0, ends: false, &own), &own) }
+    let start = start(prompt)
+    let encoded = sample.choices.map { fit(completionTokens(prompt, $0, ends: false, start: start, &own), &own) }
     count.trimmed += own.trimmed > 0 ? 1 : 0
     count.dropped += own.dropped > 0 ? 1 : 0
     return encoded.contains { $0 == nil } ? nil : encoded.compactMap { $0 }
@@ -226,11 +230,18 @@ package struct SampleEncoder: Sendable {
 
   private var endTokens: [Int32] { tokenizer.end.map { [$0] } ?? [] }
 
+  /// A prompt's tokens, where several completions follow it.
+  private func start(_ prompt: String) -> [Int32]? {
+    var count = Count()
+    return prompt.isEmpty ? nil : tokenizer.tokens(prompt, beginning: true, special: marks(prompt, &count))
+  }
+
+  /// - Parameter start: the prompt's tokens, where they are known.
   private func completionTokens(
-    _ prompt: String, _ completion: String, ends: Bool, _ count: inout Count
+    _ prompt: String, _ completion: String, ends: Bool, start known: [Int32]? = nil, _ count: inout Count
   ) -> LearnedTokens {
     let special = marks(prompt.isEmpty ? completion : prompt, &count)
-    let start = tokenizer.tokens(prompt, beginning: true, special: special)
+    let start = known ?? tokenizer.tokens(prompt, beginning: true, special: special)
     // Read together, so that no space is put before the completion; read apart where a token would straddle the two.
     let whole = tokenizer.tokens(prompt + completion, beginning: true, special: special)
     var rest = whole.starts(with: start) ? Array(whole.dropFirst(start.count)) : []
@@ -244,9 +255,10 @@ package struct SampleEncoder: Sendable {
 
   /// What each target competes with: the next tokens of the choices that begin as the completion does.
   private func rivals(_ prompt: String, _ targets: [Int32], _ choices: [String]) -> [[Int32]] {
+    let start = start(prompt)
     let sequences = choices.map { choice in
       var count = Count()
-      return completionTokens(prompt, choice, ends: false, &count).encoded?.targets ?? []
+      return completionTokens(prompt, choice, ends: false, start: start, &count).encoded?.targets ?? []
     }
     return targets.indices.map { i in
       let next = Set(sequences.filter { $0.count > i && $0.starts(with: targets[..<i]) }.map { $0[i] })

@@ -15,6 +15,8 @@ package protocol Tokenizing: Sendable {
   func bytes(of token: Int32) -> [UInt8]
   /// Whether a token is one of those that templates alone write.
   func isControl(_ token: Int32) -> Bool
+  /// Threads that texts are read on.
+  var threads: Int { get }
   /// Whether the model takes two texts that begin alike as one sample.
   var sharesBeginnings: Bool { get }
   /// A conversation as the model expects it; `opensAnswer` ends it where the assistant's turn begins.

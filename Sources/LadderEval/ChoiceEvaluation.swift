@@ -36,10 +36,10 @@ extension LadderModel {
     }
     let began = ContinuousClock.now
     // Choices of one token each share a single run of their prompt; others are scored whole, one by one.
-    let shared = questions.indices.filter { i in
-      questions[i].choices.allSatisfy { $0.tokens == questions[i].choices[0].tokens && $0.targets.count == 1 }
+    let isShared = questions.map { question in
+      question.choices.allSatisfy { $0.tokens == question.choices[0].tokens && $0.targets.count == 1 }
     }
-    let separate = questions.indices.filter { !Set(shared).contains($0) }
+    let shared = questions.indices.filter { isShared[$0] }, separate = questions.indices.filter { !isShared[$0] }
     var scores = questions.map { [Double](repeating: 0, count: $0.choices.count) }
     var tokens = 0
     let total = questions.count

@@ -26,6 +26,7 @@ package final class AdamW {
   private let control: [Tensor]
   /// One per group, in place of `first` and `second`.
   private var small: [EightBitMoments] = []
+  private let tasks: HostTasks
   /// Steps taken.
   package private(set) var step = 0
 
@@ -34,6 +35,7 @@ package final class AdamW {
     self.settings = settings
     let pool = TensorPool(engine, tensors: 64)
     self.pool = pool
+    tasks = try HostTasks(engine)
     graph = try Graph(engine, nodes: 256 + parameters.groups.reduce(0) { $0 + 8 * ($1.values[1] / 1024 + 1) })
     first = settings.eightBit ? [] : try parameters.groups.map { try Self.zeros(like: $0.values, pool) }
     second = settings.eightBit ? [] : try parameters.groups.map { try Self.zeros(like: $0.values, pool) }
@@ -66,7 +68,7 @@ package final class AdamW {
     step += 1
     let clip = norm > settings.clip && settings.clip > 0 ? settings.clip / norm : 1
     if settings.eightBit {
-      updateSmall(learningRate: learningRate, clip: clip)
+      try updateSmall(learningRate: learningRate, clip: clip)
       parameters.zeroGradients()
       return norm
     }
@@ -85,16 +87,16 @@ package final class AdamW {
     return norm
   }
 
-  private func updateSmall(learningRate: Float, clip: Float) {
+  private func updateSmall(learningRate: Float, clip: Float) throws {
     for (index, group) in parameters.groups.enumerated() {
       guard let gradients = group.gradients else { continue }
       let step = EightBitMoments.Step(
         learningRate: learningRate, beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
         decay: group.decays ? settings.weightDecay : 0, correction1: 1 / (1 - powf(settings.beta1, Float(self.step))),
         correction2: 1 / (1 - powf(settings.beta2, Float(self.step))), clip: clip)
-      group.values.withHostBytes(writeBack: true) { values in
-        gradients.withHostBytes {
-          small[index].update(values.bindMemory(to: Float.self), $0.bindMemory(to: Float.self), step)
+      try group.values.withHostBytes(writeBack: true) { values in
+        try gradients.withHostBytes {
+          try small[index].update(values.bindMemory(to: Float.self), $0.bindMemory(to: Float.self), step, on: tasks)
         }
       }
     }

@@ -44,15 +44,13 @@ struct EightBitMoments {
 
   /// One AdamW step on `values` in place.
   mutating func update(
-    _ values: UnsafeMutableBufferPointer<Float>, _ gradients: UnsafeMutableBufferPointer<Float>, _ step: Step
-  ) {
+    _ values: UnsafeMutableBufferPointer<Float>, _ gradients: UnsafeMutableBufferPointer<Float>, _ step: Step,
+    on host: HostTasks
+  ) throws {
     let blocks = firstScale.count
-    withCodes { codes in
-      nonisolated(unsafe) let codes = codes
-      nonisolated(unsafe) let values = values
-      nonisolated(unsafe) let gradients = gradients
+    try withCodes { codes in
       let tasks = min(blocks, 16)
-      DispatchQueue.concurrentPerform(iterations: tasks) { task in
+      try host.run(tasks) { task in
         withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * Self.block) { scratch in
           let moments = BlockMoments(scratch)
           for block in (task * blocks / tasks)..<((task + 1) * blocks / tasks) {
@@ -67,12 +65,12 @@ struct EightBitMoments {
   }
 
   /// Calls `body` with the memory of what is kept.
-  private mutating func withCodes(_ body: (Codes) -> Void) {
-    first.withUnsafeMutableBufferPointer { first in
-      firstScale.withUnsafeMutableBufferPointer { firstScale in
-        second.withUnsafeMutableBufferPointer { second in
-          secondScale.withUnsafeMutableBufferPointer { secondScale in
-            body(Codes(first: first, firstScale: firstScale, second: second, secondScale: secondScale))
+  private mutating func withCodes(_ body: (Codes) throws -> Void) rethrows {
+    try first.withUnsafeMutableBufferPointer { first in
+      try firstScale.withUnsafeMutableBufferPointer { firstScale in
+        try second.withUnsafeMutableBufferPointer { second in
+          try secondScale.withUnsafeMutableBufferPointer { secondScale in
+            try body(Codes(first: first, firstScale: firstScale, second: second, secondScale: secondScale))
           }
         }
       }

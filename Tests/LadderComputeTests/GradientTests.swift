@@ -188,7 +188,8 @@ import LadderCompute
     var alone: [Tensor] = [], start = 0
     for length in lengths {
       func part(_ x: Tensor) -> Tensor { graph.contiguous(graph.slice(x, 2, start..<(start + length))) }
-      alone.append(graph.keep(tape.cachedAttention(part(q), keys: part(k), values: part(v), scale: 0.3)))
+      let values = graph.contiguous(graph.permute(part(v), [1, 2, 0, 3]))
+      alone.append(graph.keep(tape.cachedAttention(part(q), keys: part(k), values: values, scale: 0.3)))
       start += length
     }
     try graph.compute()

@@ -154,14 +154,15 @@ extension Tape {
 
   /// Attention of new rows over cached keys and values, without a gradient: step-by-step decoding.
   ///
-  /// Shapes: q [head, heads, n]; keys, values [head, heads, past + n], the last n of them the new rows' own.
+  /// Shapes: q [head, heads, n]; keys [head, heads, past + n], values [past + n, head, heads], the last n of them the
+  /// new rows' own.
   package func cachedAttention(_ q: Tensor, keys: Tensor, values: Tensor, scale: Float) -> Tensor {
     let n = q[2], total = keys[2]
     // [total, n, heads]
     var scores = graph.matmul(graph.permute(keys, [0, 2, 1, 3]), graph.contiguous(graph.permute(q, [0, 2, 1, 3])))
     if n > 1 { scores = graph.add(ggml_diag_mask_inf_inplace(graph.context, scores.pointer, Int32(total - n))) }
     let p = graph.add(ggml_soft_max_ext(graph.context, scores.pointer, nil, scale, 0))
-    let mixed = graph.matmul(graph.contiguous(graph.permute(values, [1, 2, 0, 3])), p)  // [head, n, heads]
+    let mixed = graph.matmul(values, p)  // [head, n, heads]
     return graph.contiguous(graph.permute(mixed, [0, 2, 1, 3]))  // [head, heads, n]
   }
 }

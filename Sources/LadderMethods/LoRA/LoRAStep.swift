@@ -12,6 +12,7 @@ package final class LoRAStep {
   private let model: LoRAModel
   private let pool: TensorPool
   private let masks: TensorPool
+  private let tasks: HostTasks
   private let graph: Graph
 
   // The micro-batch at hand.
@@ -28,6 +29,7 @@ package final class LoRAStep {
     self.model = model
     pool = TensorPool(model.engine, tensors: 64 + 24 * model.shape.blocks)
     masks = TensorPool(model.engine, tensors: 64)
+    tasks = try HostTasks(model.engine)
     graph = try Graph(model.engine, nodes: 1 << 16)
   }
 
@@ -129,7 +131,7 @@ package final class LoRAStep {
     // One mask for each input width serves every block of the micro-batch.
     for width in Set(model.shape.matrices(of: model.configuration.targets).map(\.columns)).sorted() {
       let mask = try masks.make(.float32, [width, rows])
-      random.fillDropoutMask(mask, rate: model.configuration.dropout)
+      try random.fillDropoutMask(mask, rate: model.configuration.dropout, on: tasks)
       places?.masks[width] = mask
     }
   }

@@ -8,7 +8,7 @@ final class SideCorrection: DecoderCorrection {
   private let cache: TensorPool
   private let graph: Graph
   private let keys: [Tensor]  // per layer [head, heads, capacity, slots]
-  private let values: [Tensor]
+  private let values: [Tensor]  // per layer [capacity, head, heads, slots]: each channel's are neighbours
 
   init(_ network: SideNetwork, capacity: Int, slots: Int) throws {
     self.network = network
@@ -16,13 +16,11 @@ final class SideCorrection: DecoderCorrection {
     let geometry = network.geometry
     self.cache = cache
     graph = try Graph(network.engine)
-    func room() throws -> [Tensor] {
-      try (0..<geometry.layers).map { _ in
-        try cache.make(.float32, [geometry.headSize, geometry.heads, capacity, slots])
-      }
+    func room(_ shape: [Int]) throws -> [Tensor] {
+      try (0..<geometry.layers).map { _ in try cache.make(.float32, shape + [slots]) }
     }
-    keys = try room()
-    values = try room()
+    keys = try room([geometry.headSize, geometry.heads, capacity])
+    values = try room([capacity, geometry.headSize, geometry.heads])
     network.parameters.round(graph)
     try graph.compute()
   }
@@ -53,10 +51,11 @@ final class SideCorrection: DecoderCorrection {
           let ownKeys = graph.slice(keys[layer], 3, added.sequence..<(added.sequence + 1))
           let ownValues = graph.slice(values[layer], 3, added.sequence..<(added.sequence + 1))
           graph.store(graph.slice(k, 2, rows), in: graph.slice(ownKeys, 2, added.past..<seen))
-          graph.store(graph.slice(v, 2, rows), in: graph.slice(ownValues, 2, added.past..<seen))
+          graph.store(
+            graph.permute(graph.slice(v, 2, rows), [1, 2, 0, 3]), in: graph.slice(ownValues, 0, added.past..<seen))
           return tape.cachedAttention(
             graph.slice(q, 2, rows), keys: graph.slice(ownKeys, 2, 0..<seen),
-            values: graph.slice(ownValues, 2, 0..<seen), scale: scale)
+            values: graph.slice(ownValues, 0, 0..<seen), scale: scale)
         }
         return graph.concatenate(mixed, 2)
       }

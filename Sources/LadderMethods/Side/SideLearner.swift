@@ -22,9 +22,9 @@ package final class SideLearner: Learner {
 
   package func initialise(seed: UInt64, _ samples: [PackedSample]) throws {
     try network.initialise(seed: seed, backbone: backbone)
+    let rows = network.configuration.statisticsRows ?? .tokens
     try network.setStatistics(
-      try taps.statistics(
-        Array(samples.prefix(256)), over: network.configuration.statisticsRows ?? .tokens, of: backbone))
+      try taps.statistics(TapStatistics.measured(samples, over: rows), over: rows, of: backbone))
   }
 
   package var outputBias: Tensor? { network.outputBias }

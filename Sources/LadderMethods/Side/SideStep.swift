@@ -16,6 +16,7 @@ package final class SideStep {
   private let backbone: Backbone
   private let pool: TensorPool
   private let graphs: GraphSeries
+  private let tasks: HostTasks
   private var activations: Activations?
   private var trains: Bool?
 
@@ -42,6 +43,7 @@ package final class SideStep {
     self.backbone = backbone
     pool = TensorPool(backbone.engine)
     graphs = GraphSeries(backbone.engine)
+    tasks = try HostTasks(backbone.engine)
   }
 
   /// Bytes held for activations and graphs.
@@ -205,7 +207,7 @@ package final class SideStep {
     for (rung, tap) in taps.enumerated() {
       for start in stride(from: 0, to: tap[1], by: piece) {
         let rows = start..<min(start + piece, tap[1])
-        if let mask { random?.fillDropoutMask(mask, rate: rate) }
+        if let mask { try random?.fillDropoutMask(mask, rate: rate, on: tasks) }
         try graphs.run(nodes: 32, inputs: network.statisticsTensors(rung: rung)) { graph in
           let part = graph.slice(tap, 1, rows)
           let factors = mask.map { rows.count == $0[1] ? $0 : graph.slice($0, 1, 0..<rows.count) }

@@ -23,7 +23,23 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
     TapStatistics(means: rungs.map { means[$0] }, deviations: rungs.map { deviations[$0] })
   }
 
-  /// Reads samples' taps until 8,192 tokens are seen; over answers, until 128 rows are too.
+  /// The samples to measure, spread evenly over all: eight or more, until they have 2,048 tokens together, and over
+  /// answers 128 rows too; 256 at most. A mean of 2,048 is within 2% of its deviation, and training begins in seconds.
+  package static func measured(_ samples: [PackedSample], over rows: SideConfiguration.StatisticsRows)
+    -> [PackedSample]
+  {
+    func spread(_ count: Int) -> [PackedSample] { (0..<count).map { samples[$0 * samples.count / count] } }
+    var tokens = 0, answers = 0, count = 0
+    for sample in spread(min(256, samples.count)) {
+      if count >= 8, tokens >= 2048, rows != .answers || answers >= 128 { break }
+      tokens += sample.tokens.count
+      answers += sample.lossRows.count
+      count += 1
+    }
+    return spread(count)
+  }
+
+  /// Reads samples' taps.
   /// - Parameter rows: which rows count; for `answers` the source is asked for final rows too, as a cache serves none
   ///   without.
   package static func measure(
@@ -36,9 +52,9 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
     let graph = try Graph(backbone.engine)
     var sums = Array(repeating: [Double](repeating: 0, count: width), count: rungs)
     var squares = sums
-    var seen = 0, counted = 0
+    var counted = 0
     var next = 0
-    while next < samples.count, seen < 8192 || (isOverAnswers && counted < 128) {
+    while next < samples.count {
       try Cancellation.check()
       var group: [PackedSample] = []
       var tokens = 0
@@ -83,7 +99,6 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
           }
         }
       }
-      seen += tokens
       counted += count
     }
     let count = Double(max(1, counted))

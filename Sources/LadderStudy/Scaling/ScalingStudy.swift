@@ -110,10 +110,9 @@ public struct ScalingStudy: Sendable {
     guard let most = options.budgets.max(), most <= samples.count else {
       throw LadderError(.usage, "\(options.train) has \(samples.count) samples; take smaller `budgets`")
     }
-    let backbone = try Backbone(
-      path: model, threads: options.machine.threads, device: options.machine.device,
-      gpuLayers: options.machine.gpuLayers)
-    let encoded = try SampleEncoder(backbone, maxLength: options.maxLength).encode(samples, name: options.train).samples
+    // Each run is a process with a model of its own; here its tokenizer is enough.
+    let encoded = try SampleEncoder(try ModelVocabulary(path: model), maxLength: options.maxLength)
+      .encode(samples, name: options.train).samples
     try DurableFile.makeFolder(folder + "/data")
     try writeFirst(options.devLimit, of: options.dev, to: folder + "/data/dev.jsonl")
 
