@@ -21,6 +21,7 @@ package final class ForwardPass: TapSource {
   package let maxSequences: Int
   private let sharedLength: Int
   private let adapter: EngineAdapter?
+  private let stopsAtLastTap: Bool
 
   /// - Parameters:
   ///   - maxTokens: the longest sample, and the KV cache's size.
@@ -32,12 +33,14 @@ package final class ForwardPass: TapSource {
   ///     sums depend on how many tokens a call holds: more memory and time, for stepwise results that agree with whole
   ///     ones.
   ///   - adapter: low-rank additions that llama.cpp applies to the model.
+  ///   - stopsAtLastTap: end each call there: no final rows are handed out.
   ///   - runsHead: run the model's own head too, at every loss row; final rows are not handed out then. To measure the
   ///     engine by.
   package init(
     _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96,
-    exactAttention: Bool = false, adapter: EngineAdapter? = nil, runsHead: Bool = false
+    exactAttention: Bool = false, adapter: EngineAdapter? = nil, stopsAtLastTap: Bool = false, runsHead: Bool = false
   ) throws {
+    self.stopsAtLastTap = stopsAtLastTap
     self.adapter = adapter
     self.sharedLength = sharedLength
     self.backbone = backbone
@@ -53,7 +56,7 @@ package final class ForwardPass: TapSource {
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
     capture = TapCapture(
-      rungs: rungs, names: try backbone.graphNames(), stopsAtNorm: !runsHead,
+      rungs: rungs, names: try backbone.graphNames(), stopsAtNorm: !runsHead, stopsAtLastTap: stopsAtLastTap,
       copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)
@@ -101,9 +104,10 @@ package final class ForwardPass: TapSource {
 
   /// Runs whole samples, each text as a sequence of its own; what two texts share belongs to both.
   /// - Parameters:
-  ///   - taps: one BF16 [width, tokens of all samples] per rung; filled.
+  ///   - taps: one BF16 or F32 [width, tokens of all samples] per rung; filled.
   ///   - final: F32 [width, loss rows of all samples]; filled.
   package func run(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) throws {
+    precondition(final == nil || !stopsAtLastTap, "nothing behind the last tap is run")
     capture.begin(taps: taps, final: final)
     var first = 0
     while first < samples.count {
@@ -112,12 +116,12 @@ package final class ForwardPass: TapSource {
       var tokens = 0, outputs = 0, sequences = 0
       while last < samples.count, sequences + samples[last].texts <= maxSequences {
         let sample = samples[last]
-        if last > first, tokens + sample.tokens.count > unit || outputs + sample.lossRows.count > outputsPerCall {
+        if last > first, tokens + sample.tokens.count > unit || outputs + outputRows(sample) > outputsPerCall {
           break
         }
         if last > first, max(sample.tokens.count, samples[first].tokens.count) > sharedLength { break }
         tokens += sample.tokens.count
-        outputs += sample.lossRows.count
+        outputs += outputRows(sample)
         sequences += sample.texts
         last += 1
       }
@@ -130,7 +134,7 @@ package final class ForwardPass: TapSource {
         let positions = sample.positions
         for piece in last - first == 1 ? pieces(sample) : [sample.tokens.indices] {
           for row in piece {
-            let isLoss = loss.first == row
+            let isLoss = !stopsAtLastTap && loss.first == row
             if isLoss { loss = loss.dropFirst() }
             append(sample.tokens[row], positions[row], sample.texts(of: row, first: sequences), isLoss, &call)
           }
@@ -143,6 +147,8 @@ package final class ForwardPass: TapSource {
     }
   }
 
+  private func outputRows(_ sample: PackedSample) -> Int { stopsAtLastTap ? 0 : sample.lossRows.count }
+
   /// Cuts one sample into calls: at every `unit` tokens, as llama.cpp does, and further where a call would hold more
   /// loss rows than it has room for. Such a cut is at a multiple of 64 tokens and leaves 64 or more, the tile of the
   /// engine's attention kernel: its sums then stay the same to the last bit.
@@ -150,7 +156,7 @@ package final class ForwardPass: TapSource {
     let tile = 64
     let count = sample.tokens.count
     var result: [Range<Int>] = []
-    var loss = sample.lossRows[...]
+    var loss = stopsAtLastTap ? [] : sample.lossRows[...]
     for start in stride(from: 0, to: count, by: unit) {
       let end = min(start + unit, count)
       var first = start

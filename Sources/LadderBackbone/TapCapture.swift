@@ -15,6 +15,7 @@ final class TapCapture {
   private var normRows = 0
   private let expected: Int
   private let stopsAtNorm: Bool
+  private let stopsAtLastTap: Bool
   private let names: GraphNames
   /// Copies within an accelerator's memory.
   private let copies: Graph?
@@ -24,9 +25,10 @@ final class TapCapture {
   /// Where the model's operations are counted.
   var census: OperationCensus?
 
-  init(rungs: [Int], names: GraphNames, stopsAtNorm: Bool, copies: Graph?) {
+  init(rungs: [Int], names: GraphNames, stopsAtNorm: Bool, stopsAtLastTap: Bool, copies: Graph?) {
     self.names = names
     self.stopsAtNorm = stopsAtNorm
+    self.stopsAtLastTap = stopsAtLastTap
     self.copies = copies
     rungOfBlock = Dictionary(uniqueKeysWithValues: rungs.enumerated().map { ($1 - 1, $0) })
     expected = rungs.count
@@ -79,18 +81,12 @@ final class TapCapture {
     if let index = rung(name) {
       // A block that is gone through again hands on what it gave last.
       seen.insert(index)
-      guard index < taps.count, count > 0 else { return true }
+      let goesOn = !stopsAtLastTap || seen.count < expected
+      guard index < taps.count, count > 0 else { return goesOn }
       guard fits(rows, after: tokenRow, in: taps[index], width, name) else { return false }
-      if copyOnDevice(tensor, to: taps[index], tokenRow..<(tokenRow + rows)) { return true }
-      // From the engine's memory straight into the tap's, rounded on the way, where the host addresses both.
-      taps[index].withHostBytes(2 * width * tokenRow, count: 2 * count) { target in
-        Tensor(tensor).withHostBytes { source in
-          ladder_to_bf16(
-            source.baseAddress?.assumingMemoryBound(to: Float.self),
-            target.baseAddress?.assumingMemoryBound(to: UInt16.self), count)
-        }
-      }
-      return true
+      if copyOnDevice(tensor, to: taps[index], tokenRow..<(tokenRow + rows)) { return goesOn }
+      copyOnHost(tensor, to: taps[index], count, at: width * tokenRow)
+      return goesOn
     }
     normRows = rows
     isPastNorm = true
@@ -104,6 +100,21 @@ final class TapCapture {
       }
     }
     return false
+  }
+
+  /// From the engine's memory straight into the tap's, rounded on the way to BF16, where the host addresses both.
+  private func copyOnHost(_ tensor: UnsafeMutablePointer<ggml_tensor>, to tap: Tensor, _ count: Int, at start: Int) {
+    Tensor(tensor).withHostBytes { source in
+      guard tap.isBFloat16 else {
+        return tap.write(
+          bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(source)[..<(4 * count)]), at: 4 * start)
+      }
+      tap.withHostBytes(2 * start, count: 2 * count) { target in
+        ladder_to_bf16(
+          source.baseAddress?.assumingMemoryBound(to: Float.self),
+          target.baseAddress?.assumingMemoryBound(to: UInt16.self), count)
+      }
+    }
   }
 
   /// Whether the tensor has room for so many rows; a graph whose nodes have other shapes is not gone on with.

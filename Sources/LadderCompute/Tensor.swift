@@ -41,6 +41,7 @@ package struct Tensor: Hashable, @unchecked Sendable {
   package var shape: [Int] { [self[0], self[1], self[2], self[3]] }
   package var count: Int { Int(ggml_nelements(pointer)) }
   package var bytes: Int { ggml_nbytes(pointer) }
+  package var isBFloat16: Bool { pointer.pointee.type == GGML_TYPE_BF16 }
 
   /// Bytes between neighbours along dimension `i`.
   package func stride(_ i: Int) -> Int {

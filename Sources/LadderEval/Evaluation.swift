@@ -155,7 +155,7 @@ extension LadderModel {
     let lengths = samples.map(\.tokens.count)
     // Like lengths together fill the engine's calls best; results go back to their places.
     let order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
-    let store = predictor.keepsActivations ? try options.cache?.open(backbone, rungs: predictor.rungs) : nil
+    let store = predictor.keepsActivations ? try options.cache?.open(backbone, TapNeeds(rungs: predictor.rungs)) : nil
     let reader = try predictor.reader(maxTokens: lengths.max() ?? 1, cache: store), loss = try CrossEntropy(backbone)
     var own = [[[Float]]](repeating: [], count: samples.count), base = own
     var done = 0

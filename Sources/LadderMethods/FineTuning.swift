@@ -7,7 +7,7 @@ import LadderData
 package protocol FineTuning: Sendable {
   /// As the field calls it: `lst`, `xladder`, `qlora`.
   var name: String { get }
-  /// Whether the model's own activations stay what they are, whatever is learned: an activation cache can hold them
+  /// Whether the activations that it reads stay what they are, whatever is learned: an activation cache can hold them
   /// then, and llama.cpp runs them.
   var keepsActivations: Bool { get }
   /// What `Learner.initialise` does, where that takes a while.
@@ -17,6 +17,9 @@ package protocol FineTuning: Sendable {
   /// Its shape on a model.
   /// - Throws: `usage` for settings that do not fit the model.
   func outline(on model: ModelOutline) throws -> TuningOutline
+  /// What it reads of the model's activations.
+  /// - Throws: `usage` for settings that do not fit the model.
+  func needs(on model: ModelOutline) throws -> TapNeeds
   /// What is trained on a model.
   /// - Throws: `usage` or `data` where the method cannot be used on the model.
   func parameters(on file: GGUFFile) throws -> [Parameters.Specification]

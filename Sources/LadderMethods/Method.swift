@@ -27,13 +27,13 @@ public enum Method: Sendable, Equatable {
     return (outline.noun, outline.text)
   }
 
-  /// Whether the model's own activations stay what they are, whatever is learned: they can be cached, and llama.cpp
+  /// Whether the model's activations, as far as they are read, stay what they are, whatever is learned: they can be cached, and llama.cpp
   /// runs the blocks.
   public var keepsActivations: Bool { tuning.keepsActivations }
 
-  /// The tapped blocks on a model, 1-based; none for a method that reads no hidden states.
+  /// What it reads of a model's activations.
   /// - Throws: `usage` for settings that do not fit the model.
-  package func rungs(of model: ModelOutline) throws -> [Int] { try tuning.outline(on: model).rungs }
+  package func needs(of model: ModelOutline) throws -> TapNeeds { try tuning.needs(on: model) }
 }
 
 extension Method: Codable {

@@ -24,6 +24,7 @@ public struct MethodOptions: NamedOptions {
   public var alpha: Float?
   public var dropout: Float?
   public var targets: LoRAConfiguration.Targets?
+  public var blocks: LoRAConfiguration.Blocks?
   public var checkpointing: Switch?
   public var baseModel: String?
 
@@ -42,7 +43,7 @@ public struct MethodOptions: NamedOptions {
   private static var loraFields: [OptionField<MethodOptions>] {
     [
       .init("rank", \.rank), .init("alpha", \.alpha), .init("dropout", \.dropout), .init("targets", \.targets),
-      .init("checkpointing", \.checkpointing), .init("base-model", \.baseModel),
+      .init("blocks", \.blocks), .init("checkpointing", \.checkpointing), .init("base-model", \.baseModel),
     ]
   }
 
@@ -98,6 +99,7 @@ public struct MethodOptions: NamedOptions {
     assign(&lora.alpha, alpha)
     assign(&lora.dropout, dropout)
     assign(&lora.targets, targets?.list)
+    lora.blocks = blocks
     assign(&lora.checkpointing, checkpointing?.isOn)
     lora.baseModel = baseModel
     return lora
@@ -133,6 +135,26 @@ extension SideConfiguration.Downsampler: OptionValue {
     case .linear: "linear"
     case .lowRank(let rank): "lowrank:\(rank)"
     case .pool: "pool"
+    }
+  }
+}
+
+extension LoRAConfiguration.Blocks: OptionValue {
+  public init?(optionText: String) {
+    let numbers = optionText.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+    switch (numbers.first ?? nil, numbers.last ?? nil, numbers.count) {
+    case (let count?, _, 1): self = .last(count)
+    case (let first?, let last?, 2): self = .range(first, last)
+    default: return nil
+    }
+  }
+
+  public static var optionWords: String { "a number of last blocks, or a range a-b" }
+
+  public var optionText: String {
+    switch self {
+    case .last(let count): String(count)
+    case .range(let first, let last): "\(first)-\(last)"
     }
   }
 }

@@ -57,7 +57,8 @@ package final class BackbonePredictor: Predictor {
   }
 
   package func reader(maxTokens: Int, cache: ActivationCache?) throws -> any RowReader {
-    BackboneRows(try CachedTaps(backbone, rungs: rungs, maxTokens: maxTokens, cache: cache, adapter: adapter), backbone)
+    BackboneRows(
+      try CachedTaps(backbone, TapNeeds(rungs: rungs), maxTokens: maxTokens, cache: cache, adapter: adapter), backbone)
   }
 
   package func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder {

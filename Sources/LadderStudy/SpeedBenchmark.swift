@@ -96,7 +96,7 @@ public struct SpeedBenchmark: Sendable {
     let batches = try batches(samples)
     let longest = batches.joined().map(\.tokens.count).max() ?? 1,
       tokens = batches.joined().reduce(0) { $0 + $1.tokens.count }
-    let rungs = try configuration.method.rungs(of: backbone.outline)
+    let needs = try configuration.method.needs(of: backbone.outline)
 
     // Memory first: nothing but training has been in this process yet.
     report("training, for its peak memory")
@@ -112,7 +112,8 @@ public struct SpeedBenchmark: Sendable {
 
     // Engine and training in turn, batch by batch, so that a machine that slows down slows both.
     let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest),
-      tapped = try ForwardPass(backbone, rungs: rungs, maxTokens: longest)
+      tapped = try ForwardPass(
+        backbone, rungs: needs.rungs, maxTokens: longest, stopsAtLastTap: !needs.readsFinal && !needs.rungs.isEmpty)
     let whole = try ForwardPass(backbone, rungs: [], maxTokens: longest, runsHead: true)
     let pool = TensorPool(backbone.engine)
     let before = session.phases
@@ -120,7 +121,7 @@ public struct SpeedBenchmark: Sendable {
     for (index, batch) in batches.enumerated() {
       report("batch \(index + 1) of \(batches.count)")
       engineSeconds += try seconds { try forward(batch, plain, pool, everyRow: false) }
-      tappedSeconds += try seconds { try forward(batch, tapped, pool, everyRow: true) }
+      tappedSeconds += try seconds { try forward(batch, tapped, pool, everyRow: true, handsOut: needs.readsFinal) }
       logitsSeconds += try seconds { try forward(batch, whole, pool, everyRow: true, handsOut: false) }
       trainSeconds += try seconds { _ = try session.take(batch, number: 2 + index, learningRate: 1e-4) }
     }
@@ -137,7 +138,7 @@ public struct SpeedBenchmark: Sendable {
     result.operations = census?.counts
     if options.measuresCache, configuration.method.tuning.keepsActivations {
       report("training from the activation cache")
-      let cached = try cachedSeconds(batches, rungs, longest)
+      let cached = try cachedSeconds(batches, needs, longest)
       result.cachedTokensPerSecond = Double(tokens) / cached.exact
       result.cachedHeadTokensPerSecond = cached.references.map { Double(tokens) / $0 }
     }
@@ -233,12 +234,12 @@ public struct SpeedBenchmark: Sendable {
   }
 
   /// Seconds of a second pass with the exact head, and with the cached one where rows have no rivals.
-  private func cachedSeconds(_ batches: [[EncodedSample]], _ rungs: [Int], _ longest: Int) throws -> (
+  private func cachedSeconds(_ batches: [[EncodedSample]], _ needs: TapNeeds, _ longest: Int) throws -> (
     exact: Double, references: Double?
   ) {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-bench-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let cache = try CacheOptions(directory: folder).open(backbone, rungs: rungs)
+    let cache = try CacheOptions(directory: folder).open(backbone, needs)
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: cache)
     let samples = Array(batches.joined())
     try session.initialise(samples)

@@ -10,7 +10,7 @@ package struct RunIdentity: Codable, Sendable, Equatable {
   package var validation: String?
   /// The version of ggml.
   package var engine: String
-  /// How the cache stores activations, where there is one.
+  /// How the cache stores activations; without one, how the method reads them.
   package var cacheFormat: String?
   /// The names of the samples: their files, with the share of each. They alone decide nothing.
   package var name: String?
@@ -29,7 +29,8 @@ package struct RunIdentity: Codable, Sendable, Equatable {
   }
 
   /// What differs from an earlier run's.
-  func differences(from other: RunIdentity) -> [String] {
+  /// - Parameter own: the format that changes nothing of what the method reads.
+  func differences(from other: RunIdentity, own: CacheFormat) -> [String] {
     var names: [String] = []
     /// Other files are told by their names; the same ones have changed.
     func files(_ now: String?, _ then: String?) -> String {
@@ -41,9 +42,8 @@ package struct RunIdentity: Codable, Sendable, Equatable {
       names.append("the validation samples" + files(validationName, other.validationName))
     }
     if engine != other.engine { names.append("the engine (\(other.engine) then, \(engine) now)") }
-    // The first epoch rounds what a cache in 8 bits rounds; one in BF16 changes nothing.
-    let rounds = { (format: String?) in format == CacheFormat.q8.rawValue }
-    if rounds(cacheFormat) != rounds(other.cacheFormat) { names.append("the cache's format") }
+    // The first epoch rounds what a cache rounds; one in the method's own format changes nothing.
+    if cacheFormat ?? own.rawValue != other.cacheFormat ?? own.rawValue { names.append("the cache's format") }
     return names
   }
 

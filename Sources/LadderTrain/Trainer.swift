@@ -55,7 +55,8 @@ public struct Trainer: Sendable {
     if !tuning.keepsActivations, cache != nil {
       throw LadderError(
         .usage,
-        "`cache` is for side networks: with `method` \(tuning.name) the model's activations change at every step")
+        "`cache` keeps what does not change: with `method` \(tuning.name) every block's activations do at every step; with "
+          + "`blocks` N, the last N alone, what lies below them does not")
     }
     if configuration.head == .cached, cache == nil {
       throw LadderError(.usage, "`head` cached keeps what it needs in the activation cache: pass `cache` too")
@@ -85,13 +86,14 @@ public struct Trainer: Sendable {
     }
     let lengths = examples.map(\.tokens)
 
+    let needs = try tuning.needs(on: backbone.outline)
     let identity = RunIdentity(
       encoded, name: name, validation: held?.flatMap(\.sequences), validationName: heldName,
-      cacheFormat: try cache?.format(for: backbone))
-    try refuse(identity.differences(from: earlier?.identity ?? identity))
+      cacheFormat: try cache.map { try $0.format(for: backbone, needs) } ?? needs.format)
+    try refuse(identity.differences(from: earlier?.identity ?? identity, own: needs.format))
 
     let longest = (examples + (held ?? [])).flatMap(\.packed).map(\.tokens.count).max() ?? 1
-    let store = try cache.map { try $0.open(backbone, rungs: tuning.outline(on: backbone.outline).rungs) }
+    let store = try cache.map { try $0.open(backbone, needs) }
     if let note = try cache?.note(on: backbone) { report(.note(note)) }
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: store)
     var cacheNote = CacheNote(store)

@@ -83,7 +83,7 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     try require(head != .cached || objective != .preference, "`head` cached is not for `objective` preference")
     try require(
       head != .cached || method.tuning.keepsActivations,
-      "`head` cached is for side networks: with `method` \(method.name) no row is ever the same again")
+      "`head` cached needs activations that stay: with `method` \(method.name) on every block no row is the same again")
     try require(
       (1...most).contains(checkpointEvery) && (0...most).contains(validateEvery),
       "`checkpointEvery` must be 1 or more, `validateEvery` 0 or more")

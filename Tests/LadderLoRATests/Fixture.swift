@@ -13,6 +13,8 @@ struct Fixture {
   let backbone: Backbone
   let model: LoRAModel
   let step: LoRAStep
+  /// What lies below the additions, its keys, values and attention in F32; nil where nothing does.
+  let source: (any TapSource)?
 
   init(_ path: String, _ change: (inout LoRAConfiguration) -> Void = { _ in }, zero: Bool = false) throws {
     backbone = try Backbone(path: path, threads: 2, device: testDevice)
@@ -22,6 +24,12 @@ struct Fixture {
     model = try LoRAModel(configuration, backbone)
     model.initialise(seed: 3)
     step = try LoRAStep(model)
+    let rungs = try configuration.needs(on: backbone.outline).rungs
+    source =
+      rungs.isEmpty
+      ? nil
+      : try ForwardPass(
+        backbone, rungs: rungs, maxTokens: 64, unit: 64, exactAttention: true, stopsAtLastTap: true)
     if zero { return }
     for (index, specification) in model.parameters.specifications.enumerated() where specification.name.hasSuffix("_b")
     {
@@ -39,9 +47,11 @@ struct Fixture {
     PackedSample(tokens: text(length, seed: seed), lossRows: Array((length / 3)..<length))
   }
 
+  func read(_ samples: [PackedSample]) throws { try step.read(samples, from: source) }
+
   /// Logits at the loss rows, row by row.
   func logits(_ samples: [PackedSample]) throws -> [Float] {
-    try step.read(samples)
+    try read(samples)
     let graph = try Graph(backbone.engine), rows = try step.forward(keeps: false)
     let logits = graph.keep(backbone.head.logits(graph, rows))
     try graph.compute()

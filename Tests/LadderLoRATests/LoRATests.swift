@@ -36,11 +36,11 @@ import Testing
     var random = SeededRandom(seed: 4)
     let direction = (0..<(d * rows)).map { _ in random.normal() }
     func value() throws -> Double {
-      try f.step.read(samples)
+      try f.read(samples)
       return zip(try f.step.forward(keeps: false).read(), direction).reduce(0) { $0 + Double($1.0) * Double($1.1) }
     }
     let pool = TensorPool(f.backbone.engine), gradient = try pool.make(direction, [d, rows])
-    try f.step.read(samples)
+    try f.read(samples)
     _ = try f.step.forward()
     try f.step.backward(gradient)
     for specification in f.model.parameters.specifications
@@ -72,7 +72,7 @@ import Testing
       var random = SeededRandom(seed: 4)
       let gradient = try pool.make(
         (0..<(f.backbone.width * rows)).map { _ in random.normal() }, [f.backbone.width, rows])
-      try f.step.read(Fixture.samples)
+      try f.read(Fixture.samples)
       _ = try f.step.forward()
       try f.step.backward(gradient)
       return f.model.parameters.specifications.flatMap { f.model.parameters.gradient($0.name)?.read() ?? [] }

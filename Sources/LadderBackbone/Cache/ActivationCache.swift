@@ -7,7 +7,8 @@ import LadderData
 /// the backbone.
 ///
 ///     DIR/KEY/cache.json         what it belongs to: backbone, rungs, element type, and the head's own description
-///     DIR/KEY/activations        entries, one after another: taps rung by rung, then the final rows in F32
+///     DIR/KEY/activations        entries, one after another: taps rung by rung, then, where they are kept, the final
+///                                rows in F32
 ///     DIR/KEY/index              64 bytes an entry, written after the entry itself
 ///     DIR/KEY/statistics-N.json  the taps' means and deviations over a set of samples; statistics-answers-N.json,
 ///                                over their answers
@@ -43,8 +44,9 @@ package final class ActivationCache: @unchecked Sendable {
     wider = CacheFolder.descriptions(in: directory).compactMap { path, other in
       var narrowed = other
       narrowed.rungs = description.rungs
+      if !description.holdsFinal { narrowed.holdsFinal = false }
       let places = description.rungs.compactMap(other.rungs.firstIndex)
-      guard narrowed == description, other.rungs.count > description.rungs.count,
+      guard narrowed == description, other != description,
         places.count == description.rungs.count,
         let cache = try? Self(path: path, description: other, limit: nil, writes: false)
       else { return nil }
@@ -81,7 +83,7 @@ package final class ActivationCache: @unchecked Sendable {
 
   /// Copies samples out; false, with nothing promised about the contents, where one is missing or damaged.
   /// - Parameters:
-  ///   - taps: one BF16 [width, tokens of all samples] per rung.
+  ///   - taps: one BF16 [width, tokens of all samples] per rung; F32 where the format is.
   ///   - final: F32 [width, loss rows of all samples].
   package func read(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) -> Bool {
     read(samples, places: Array(taps.indices), taps: taps, final: final)
@@ -101,7 +103,7 @@ package final class ActivationCache: @unchecked Sendable {
       let count = sample.tokens.count
       for (rung, tap) in zip(places, taps) {
         let source = UnsafeRawBufferPointer(rebasing: entry[(rung * count * row)..<((rung + 1) * count * row)])
-        if description.format == .bf16 {
+        if description.format != .q8 {
           tap.write(bytes: source, at: token * row)
         } else {
           Q8.withBFloat16(source, count: count * width) { tap.write(bytes: $0, at: token * 2 * width) }
@@ -122,9 +124,10 @@ package final class ActivationCache: @unchecked Sendable {
 
   /// Stores samples that are not there yet. Never fails a run: where the disk or the limit is full it stops storing,
   /// once and for all, and says why in `stopped`.
-  package func write(_ samples: [PackedSample], taps: [Tensor], final: Tensor) {
+  package func write(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) {
     guard records.isWritable, stopped == nil else { return }
     let width = description.width, row = description.format.elementType.bytes(width)
+    let tapRow = description.format == .q8 ? 2 * width : row
     var token = 0, lossRow = 0
     for sample in samples {
       defer {
@@ -134,19 +137,19 @@ package final class ActivationCache: @unchecked Sendable {
       let key = SampleKey(sample), count = sample.tokens.count
       if records.holds(key) { continue }
       var entry = [UInt8]()
-      entry.reserveCapacity(taps.count * count * row + 4 * width * sample.lossRows.count)
+      entry.reserveCapacity(taps.count * count * row + (final == nil ? 0 : 4 * width * sample.lossRows.count))
       for tap in taps {
         tap.withHostBytes { bytes in
           let own = UnsafeRawBufferPointer(
-            rebasing: UnsafeRawBufferPointer(bytes)[(2 * width * token)..<(2 * width * (token + count))])
-          if description.format == .bf16 {
+            rebasing: UnsafeRawBufferPointer(bytes)[(tapRow * token)..<(tapRow * (token + count))])
+          if description.format != .q8 {
             entry.append(contentsOf: own)
           } else {
             Q8.append(bfloat16: own, count: count * width, to: &entry)
           }
         }
       }
-      final.withHostBytes { bytes in
+      final?.withHostBytes { bytes in
         entry.append(contentsOf: bytes[(4 * width * lossRow)..<(4 * width * (lossRow + sample.lossRows.count))])
       }
       guard store({ records.append(key, entry, tokens: count, rows: sample.lossRows.count) }, bytes: entry.count) else {

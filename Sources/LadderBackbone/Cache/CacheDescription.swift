@@ -7,8 +7,16 @@ public enum CacheFormat: String, Codable, Sendable, CaseIterable {
   case bf16
   /// Half the size, rounded to 8 bits in blocks of 32 channels.
   case q8 = "q8_0"
+  /// As the model's blocks hand them on: low-rank additions go on from there.
+  case f32
 
-  package var elementType: ElementType { self == .bf16 ? .bfloat16 : .q8 }
+  package var elementType: ElementType {
+    switch self {
+    case .bf16: .bfloat16
+    case .q8: .q8
+    case .f32: .float32
+    }
+  }
 }
 
 /// What an activation cache holds: the contents of its `cache.json`.
@@ -23,19 +31,23 @@ package struct CacheDescription: Codable, Sendable, Equatable {
   /// What computed the activations, whose last bits depend on it: ggml's version, and the kind of device.
   package var engine: String
   package var device: String
+  /// Whether entries hold the final norm's rows too.
+  package var holdsFinal = true
 
   /// Of the first caches, which do not say.
   private static let firstEngine = "0.25.3", firstDevice = "CPU"
 
   /// - Parameters:
-  ///   - rungs: the tapped blocks, 1-based.
+  ///   - needs: what an entry holds.
+  ///   - format: nil is the needs' own.
   ///   - fingerprint: the one under which the folder keeps this backbone's caches; nil for its own.
-  package init(_ backbone: Backbone, rungs: [Int], format: CacheFormat = .bf16, fingerprint: String? = nil) {
+  package init(_ backbone: Backbone, _ needs: TapNeeds, format: CacheFormat? = nil, fingerprint: String? = nil) {
     self.backbone = backbone.file.name ?? backbone.file.architecture
     self.fingerprint = fingerprint ?? backbone.fingerprint
-    self.rungs = rungs
+    rungs = needs.rungs
+    holdsFinal = needs.readsFinal
     width = backbone.width
-    self.format = format
+    self.format = format ?? needs.format
     head = backbone.head.description
     engine = Engine.version
     device = backbone.engine.kind
@@ -52,15 +64,17 @@ package struct CacheDescription: Codable, Sendable, Equatable {
     head = try container.decode(HeadDescription.self, forKey: .head)
     engine = try container.decodeIfPresent(String.self, forKey: .engine) ?? Self.firstEngine
     device = try container.decodeIfPresent(String.self, forKey: .device) ?? Self.firstDevice
+    holdsFinal = try container.decodeIfPresent(Bool.self, forKey: .holdsFinal) ?? true
   }
 
-  /// The folder's name: one for each backbone, tap set, format, engine and device.
+  /// The folder's name: one for each backbone, what is kept of it, engine and device.
   package var folderName: String {
     var sum = Checksum()
     for rung in rungs { sum.mix(UInt64(rung)) }
     if engine != Self.firstEngine || device != Self.firstDevice {
       for byte in "\(engine) \(device)".utf8 { sum.mix(UInt64(byte)) }
     }
+    if !holdsFinal { sum.mix(1) }
     let key = String(sum.value & 0xffff_ffff, radix: 16)
     return "\(fingerprint)-\(String(repeating: "0", count: 8 - key.count))\(key)-\(format.rawValue)"
   }

@@ -53,10 +53,11 @@ package enum CacheFolder {
     return known.contains(earlier) ? earlier : own
   }
 
-  /// The format in which the folder keeps this backbone's activations, where there is one alone.
+  /// The format in which the folder keeps this backbone's activations for side networks, where there is one alone.
   static func format(in directory: String, fingerprint: String) -> CacheFormat? {
     let formats = Set(
-      descriptions(in: directory).filter { $0.description.fingerprint == fingerprint }.map(\.description.format))
+      descriptions(in: directory).map(\.description).filter { $0.fingerprint == fingerprint && $0.format != .f32 }
+        .map(\.format))
     return formats.count == 1 ? formats.first : nil
   }
 

@@ -1,8 +1,11 @@
+import LadderCore
+
 /// Where the backbone's activations are kept for later epochs and runs.
 public struct CacheOptions: Codable, Sendable, Equatable {
   /// The folder; one may hold the caches of many models.
   public var directory: String
-  /// How taps are stored; nil takes the format in which the folder keeps this backbone's, or BF16.
+  /// How taps are stored; nil takes the format in which the folder keeps this backbone's, or BF16. What goes on with a
+  /// tap where the model's block left it, as low-rank additions to the last blocks do, has them in F32.
   public var format: CacheFormat?
   /// Bytes that the folder may take, from now on; nil keeps to what the folder was last told, and there is no limit
   /// where it was told nothing.
@@ -16,8 +19,13 @@ public struct CacheOptions: Codable, Sendable, Equatable {
   }
 
   /// The format that `open` takes.
-  package func format(for backbone: Backbone) throws -> CacheFormat {
-    try format ?? CacheFolder.format(in: directory, fingerprint: fingerprint(of: backbone)) ?? .bf16
+  /// - Throws: `usage` for a format in which the method reads nothing.
+  package func format(for backbone: Backbone, _ needs: TapNeeds) throws -> CacheFormat {
+    if needs.format == .f32 { return format ?? .f32 }
+    guard format != .f32 else {
+      throw LadderError(.usage, "a side network reads its taps in BF16; a cache in f32 would only be larger")
+    }
+    return try format ?? CacheFolder.format(in: directory, fingerprint: fingerprint(of: backbone)) ?? .bf16
   }
 
   /// What a user should know of the folder's caches of this backbone.
@@ -30,12 +38,12 @@ public struct CacheOptions: Codable, Sendable, Equatable {
   }
 
   /// The cache of these taps.
-  package func open(_ backbone: Backbone, rungs: [Int]) throws -> ActivationCache {
+  package func open(_ backbone: Backbone, _ needs: TapNeeds) throws -> ActivationCache {
     if let limit { try CacheFolder.setLimit(limit, of: directory) }
     return try ActivationCache(
       directory: directory,
       description: .init(
-        backbone, rungs: rungs, format: try format(for: backbone), fingerprint: try fingerprint(of: backbone)),
+        backbone, needs, format: try format(for: backbone, needs), fingerprint: try fingerprint(of: backbone)),
       limit: CacheFolder.limit(of: directory))
   }
 }

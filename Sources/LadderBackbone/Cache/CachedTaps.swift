@@ -5,7 +5,8 @@ import LadderData
 ///
 /// The backbone's blocks are loaded at the first sample that the cache does not hold: never, where it holds all.
 package final class CachedTaps: TapSource {
-  package let rungs: [Int]
+  package let needs: TapNeeds
+  package var rungs: [Int] { needs.rungs }
   package let cache: ActivationCache?
   private let backbone: Backbone
   private let maxTokens: Int
@@ -15,12 +16,13 @@ package final class CachedTaps: TapSource {
   private var keeps = true
 
   package init(
-    _ backbone: Backbone, rungs: [Int], maxTokens: Int, cache: ActivationCache? = nil, adapter: EngineAdapter? = nil
+    _ backbone: Backbone, _ needs: TapNeeds, maxTokens: Int, cache: ActivationCache? = nil,
+    adapter: EngineAdapter? = nil
   ) throws {
     precondition(cache == nil || adapter == nil, "the cache holds the model's own activations")
     self.adapter = adapter
     self.backbone = backbone
-    self.rungs = rungs
+    self.needs = needs
     self.maxTokens = maxTokens
     self.cache = cache
     if cache == nil { _ = try forwardPass() }
@@ -29,13 +31,15 @@ package final class CachedTaps: TapSource {
   /// A micro-batch is read whole or computed whole, so that what is computed never depends on what happened to be
   /// cached.
   package func run(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) throws {
-    guard let cache, let final else { return try forwardPass().run(samples, taps: taps, final: final) }
+    guard let cache, needs.readsFinal == (final != nil) else {
+      return try forwardPass().run(samples, taps: taps, final: final)
+    }
     if cache.read(samples, taps: taps, final: final) { return }
     try forwardPass().run(samples, taps: taps, final: final)
     guard keeps else { return }
     cache.write(samples, taps: taps, final: final)
-    // In this epoch too the side network reads what later epochs will.
-    if cache.description.format != .bf16 { _ = cache.read(samples, taps: taps, final: final) }
+    // In this epoch too a method reads what later epochs will.
+    if cache.description.format == .q8 { _ = cache.read(samples, taps: taps, final: final) }
   }
 
   /// Runs `body` storing nothing: what looks at samples before training begins groups them in its own way, and the last
@@ -48,7 +52,8 @@ package final class CachedTaps: TapSource {
 
   private func forwardPass() throws -> ForwardPass {
     if let forward { return forward }
-    let made = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter)
+    let made = try ForwardPass(
+      backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter, stopsAtLastTap: !needs.readsFinal)
     forward = made
     return made
   }

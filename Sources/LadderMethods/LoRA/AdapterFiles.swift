@@ -26,7 +26,7 @@ package struct AdapterFiles {
 
   private func peft() -> Safetensors {
     var file = Safetensors(metadata: ["format": "pt"])
-    for block in 0..<model.shape.blocks {
+    for block in model.adapted {
       for matrix in matrices {
         for part in ["a", "b"] {
           let tensor = model.parameters[LoRAModel.name(block, matrix, part)]
@@ -60,12 +60,16 @@ package struct AdapterFiles {
 
   private func peftConfiguration(_ modelName: String) throws -> Data {
     let configuration = model.configuration
-    let object: [String: Any] = [
+    var object: [String: Any] = [
       "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": modelName,
       "r": configuration.rank, "lora_alpha": configuration.alpha, "lora_dropout": configuration.dropout,
       "target_modules": matrices.compactMap { $0.module.split(separator: ".").last.map(String.init) }, "bias": "none",
       "fan_in_fan_out": false, "inference_mode": true,
     ]
+    if configuration.blocks != nil {
+      object["layers_to_transform"] = Array(model.adapted)
+      object["layers_pattern"] = "layers"
+    }
     return try JSONSerialization.data(
       withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
   }

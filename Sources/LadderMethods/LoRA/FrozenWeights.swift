@@ -12,17 +12,28 @@ package final class FrozenWeights {
   /// Its weight may be the embedding.
   private let head: Head
 
-  package init(_ backbone: Backbone) throws {
+  /// - Parameter firstBlock: blocks below it, and where there are some the embedding, are left out.
+  package init(_ backbone: Backbone, firstBlock: Int = 0) throws {
     let file = backbone.file, head = backbone.head
     self.head = head
     pool = TensorPool(backbone.engine, tensors: file.tensors.count + 8)
     for info in file.tensors {
+      if let block = Self.block(info.name) {
+        if block < firstBlock { continue }
+      } else if firstBlock > 0, info.name == "token_embd.weight", info.name != head.description.tensor {
+        continue
+      }
       if info.name == head.description.tensor {
         tensors[info.name] = head.weight
       } else {
         tensors[info.name] = try file.load(info, into: pool)
       }
     }
+  }
+
+  /// Of `blk.N.…`, N.
+  private static func block(_ name: String) -> Int? {
+    name.hasPrefix("blk.") ? name.dropFirst(4).split(separator: ".").first.flatMap { Int($0) } : nil
   }
 
   package subscript(name: String) -> Tensor? { tensors[name] }

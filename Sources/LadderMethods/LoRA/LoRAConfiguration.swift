@@ -11,6 +11,14 @@ public struct LoRAConfiguration: Codable, Sendable, Equatable {
     case q, k, v, o, gate, up, down
   }
 
+  /// Which of the model's blocks get additions.
+  public enum Blocks: Codable, Sendable, Equatable {
+    /// The last N.
+    case last(Int)
+    /// From one to another, both counted from 1 and both among them.
+    case range(Int, Int)
+  }
+
   /// r, the inner width of B·A.
   public var rank = 16
   /// The addition is scaled by alpha / rank.
@@ -19,6 +27,9 @@ public struct LoRAConfiguration: Codable, Sendable, Equatable {
   public var dropout: Float = 0
   /// The matrices of each block that get an addition.
   public var targets: [Target] = Target.allCases
+  /// The blocks that get additions; nil is all. What lies below the first of them stays as it is: llama.cpp runs it, and
+  /// an activation cache can hold what it hands on.
+  public var blocks: Blocks? = nil
   /// Keep only each block's input, and compute its inside again in the backward pass.
   public var checkpointing = false
   /// Keep activations, and multiply by transposed weights, in BF16; false works in F32 throughout.
@@ -36,9 +47,33 @@ public struct LoRAConfiguration: Codable, Sendable, Equatable {
     try require((1...1024).contains(rank), "`rank` must be 1 to 1024")
     try require(alpha > 0 && alpha.isFinite, "`alpha` must be above 0")
     try require((0..<1).contains(dropout), "`dropout` is a share, from 0 up to 1")
+    switch blocks {
+    case .last(let count): try require(count > 0, "`blocks` must be 1 or more, or a range a-b")
+    case .range(let first, let last): try require(first >= 1 && first <= last, "`blocks` a-b: 1 ≤ a ≤ b")
+    case nil: break
+    }
     try require(!targets.isEmpty, "`targets` names no matrix")
     try require(
       baseModel.map { !$0.isEmpty && $0.allSatisfy { !$0.isNewline } } ?? true,
       "`baseModel` is a hub's name like owner/name, or a folder")
+  }
+
+  /// The blocks that get additions in a model of `count`, from 0.
+  /// - Throws: `usage` where the model has fewer.
+  package func adapted(of count: Int) throws -> Range<Int> {
+    switch blocks {
+    case nil: return 0..<count
+    case .last(let last):
+      guard last < count else {
+        throw LadderError(
+          .usage, "`blocks` \(last): the model has \(count); take 1 to \(count - 1), or leave it out for all")
+      }
+      return (count - last)..<count
+    case .range(let first, let last):
+      guard last <= count else {
+        throw LadderError(.usage, "`blocks` \(first)-\(last): the model has \(count)")
+      }
+      return (first - 1)..<last
+    }
   }
 }

@@ -3,16 +3,24 @@ import LadderCompute
 import LadderCore
 import LadderData
 
-/// Low-rank additions inside the model: QLoRA.
+/// Low-rank additions inside the model: QLoRA. Where the first blocks have none, the backbone or its cache feeds it.
 package final class LoRALearner: Learner {
   package let model: LoRAModel
   private let step: LoRAStep
   private let modelName: String
+  /// Of the block below the first that has additions.
+  private let taps: CachedTaps?
 
-  /// - Parameter maxTokens: the longest sample.
-  package init(_ configuration: LoRAConfiguration, _ backbone: Backbone, maxTokens: Int) throws {
+  /// - Parameters:
+  ///   - maxTokens: the longest sample.
+  ///   - cache: of what lies below the additions.
+  package init(_ configuration: LoRAConfiguration, _ backbone: Backbone, maxTokens: Int, cache: ActivationCache? = nil)
+    throws
+  {
     model = try LoRAModel(configuration, backbone, maxTokens: maxTokens)
     step = try LoRAStep(model)
+    let needs = try configuration.needs(on: backbone.outline)
+    taps = needs.rungs.isEmpty ? nil : try CachedTaps(backbone, needs, maxTokens: maxTokens, cache: cache)
     modelName = configuration.baseModel ?? BaseModelName.of(backbone.file)
   }
 
@@ -21,7 +29,10 @@ package final class LoRALearner: Learner {
 
   package func initialise(seed: UInt64, _ samples: [PackedSample]) throws { model.initialise(seed: seed) }
   package var outputBias: Tensor? { nil }
-  package func read(_ samples: [PackedSample], keeps: Bool) throws { try step.read(samples) }
+  package func read(_ samples: [PackedSample], keeps: Bool) throws {
+    func read() throws { try step.read(samples, from: taps) }
+    try keeps ? read() : taps?.withoutKeeping(read) ?? read()
+  }
   /// A forward pass of its own, without the additions.
   package func referenceRows() throws -> Tensor { try step.forward(keeps: false, adds: false) }
   package func forward(dropout: SeededRandom?) throws -> Tensor {

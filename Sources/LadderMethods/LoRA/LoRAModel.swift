@@ -10,7 +10,11 @@ package final class LoRAModel {
   package let parameters: Parameters
   package let weights: FrozenWeights
   package let engine: Engine
-  private let blocks: [Block]
+  /// The blocks with additions, from 0. Those below are not here: their last one's output is where this begins.
+  package let adapted: Range<Int>
+  /// The blocks that are differentiated through: from the first with an addition to the last.
+  package var blocks: Range<Int> { adapted.lowerBound..<shape.blocks }
+  private let frozen: [Block]  // from `blocks.lowerBound` on
   private let ropeFactors: Tensor?
 
   private struct Block {
@@ -28,12 +32,14 @@ package final class LoRAModel {
     let shape = try BlockShape(backbone.file)
     try shape.require(maxTokens: maxTokens, backbone.file)
     self.shape = shape
+    let adapted = try configuration.adapted(of: shape.blocks)
+    self.adapted = adapted
     engine = backbone.engine
-    let weights = try FrozenWeights(backbone)
+    let weights = try FrozenWeights(backbone, firstBlock: adapted.lowerBound)
     self.weights = weights
     parameters = try Parameters(try Self.specifications(configuration, shape), backbone.engine, trainable: true)
     ropeFactors = weights["rope_freqs.weight"] ?? weights["rope_factors_short.weight"]
-    blocks = try (0..<shape.blocks).map { index in
+    frozen = try (adapted.lowerBound..<shape.blocks).map { index in
       let prefix = "blk.\(index)."
       var block = Block()
       let names =
@@ -66,7 +72,7 @@ package final class LoRAModel {
       throw LadderError(
         .usage, "`targets`: the blocks of \(shape.family.rawValue) have matrices of attention alone: q, k, v and o")
     }
-    return (0..<shape.blocks).flatMap { block in
+    return try configuration.adapted(of: shape.blocks).flatMap { block in
       matrices.flatMap { matrix in
         [
           Parameters.Specification(name(block, matrix, "a"), [matrix.columns, configuration.rank]),
@@ -81,7 +87,8 @@ package final class LoRAModel {
   }
 
   package func names(ofBlock block: Int) -> [String] {
-    shape.matrices(of: configuration.targets).flatMap { [Self.name(block, $0, "a"), Self.name(block, $0, "b")] }
+    guard adapted.contains(block) else { return [] }
+    return shape.matrices(of: configuration.targets).flatMap { [Self.name(block, $0, "a"), Self.name(block, $0, "b")] }
   }
 
   /// A uniform within ±1/√columns, as PEFT draws it; B zero, so that training starts from the model itself.
@@ -131,9 +138,9 @@ package final class LoRAModel {
     }
   }
 
-  /// One block. Shapes: x [d, n] → [d, n], or [d, rows] where `rows` (I32) chooses the rows that go on.
+  /// One block, counted from 0 in the whole model. Shapes: x [d, n] → [d, n], or [d, rows] where `rows` (I32) chooses the rows that go on.
   package func block(_ tape: Tape, _ index: Int, _ x: Tensor, _ places: Places, rows: Tensor? = nil) -> Tensor {
-    let block = blocks[index]
+    let block = frozen[index - blocks.lowerBound]
     let n = x[1]
     let isWindowed = shape.isWindowed(index)
     func norm(_ x: Tensor, _ name: String) -> Tensor {
@@ -146,7 +153,9 @@ package final class LoRAModel {
       }
       var y = tape.projectFrozen(x, weight, keeps: keeps, unreadAs: standIn)
       if let bias = block.biases[name] { y = tape.shift(y, by: bias) }
-      guard places.adds, !matrix.targets.isDisjoint(with: configuration.targets) else { return y }
+      guard places.adds, adapted.contains(index), !matrix.targets.isDisjoint(with: configuration.targets) else {
+        return y
+      }
       let a = parameters[Self.name(index, matrix, "a")]  // [k, r]
       let b = parameters[Self.name(index, matrix, "b")]  // [r, m]
       // A mask has a column for each row of the whole micro-batch.

@@ -4,12 +4,27 @@ import LadderCore
 
 extension LoRAConfiguration: FineTuning {
   package var name: String { "qlora" }
-  package var keepsActivations: Bool { false }
+  package var keepsActivations: Bool {
+    switch blocks {
+    case nil: false
+    case .last: true
+    case .range(let first, _): first > 1
+    }
+  }
   package var preparation: String? { nil }
 
   package func outline(on model: ModelOutline) throws -> TuningOutline {
-    let names = targets.map(\.rawValue).joined(separator: ", ")
-    return TuningOutline(noun: "adapter", text: "rank \(rank), alpha \(alpha), on \(names) of \(model.blocks) blocks")
+    let names = targets.map(\.rawValue).joined(separator: ", "), adapted = try adapted(of: model.blocks)
+    let place =
+      blocks == nil
+      ? "\(model.blocks) blocks" : "blocks \(adapted.lowerBound + 1) to \(adapted.upperBound) of \(model.blocks)"
+    return TuningOutline(
+      noun: "adapter", text: "rank \(rank), alpha \(alpha), on \(names) of \(place)",
+      rungs: adapted.lowerBound > 0 ? [adapted.lowerBound] : [])
+  }
+
+  package func needs(on model: ModelOutline) throws -> TapNeeds {
+    TapNeeds(rungs: try outline(on: model).rungs, readsFinal: false, format: .f32)
   }
 
   package func parameters(on file: GGUFFile) throws -> [Parameters.Specification] {
@@ -17,7 +32,7 @@ extension LoRAConfiguration: FineTuning {
   }
 
   package func learner(_ backbone: Backbone, maxTokens: Int, cache: ActivationCache?) throws -> any Learner {
-    try LoRALearner(self, backbone, maxTokens: maxTokens)
+    try LoRALearner(self, backbone, maxTokens: maxTokens, cache: cache)
   }
 
   /// llama.cpp applies the adapter.
@@ -31,24 +46,30 @@ extension LoRAConfiguration: FineTuning {
   package func memory(_ model: ModelDimensions, _ load: TrainingLoad) throws -> MemoryBreakdown {
     let length = load.length
     let tokens = load.tokens, lossRows = load.lossRows
+    let adapted = try adapted(of: model.blocks), inside = model.blocks - adapted.lowerBound
     let width = model.width, feedForward = model.feedForward
     let queries = model.heads * model.headSize, keys = model.keyHeads * model.headSize
     var bytes = model.shared(load)
-    bytes.parameters = 16 * model.blocks * parametersOfBlock(model)
+    bytes.parameters = 16 * adapted.count * parametersOfBlock(model)
     // Each block's input in F32; without checkpointing the results of its products and of attention in BF16.
-    bytes.activations = 4 * tokens * width * (model.blocks + 1) + 3 * 4 * width * lossRows
+    bytes.activations = 4 * tokens * width * (inside + 1) + 3 * 4 * width * lossRows
     if !checkpointing {
       let kept = 2 * queries + 2 * keys + width + 2 * feedForward + 7 * rank
-      bytes.activations += 2 * tokens * kept * model.blocks
+      bytes.activations += 2 * tokens * kept * inside
     }
     // One block in the backward pass: its results again and their gradients in F32, some of a weight in F32 and BF16,
     // and a block of attention's rows.
-    let inside = 4 * tokens * (8 * width + 4 * queries + 4 * keys + 6 * feedForward)
+    let block = 4 * tokens * (8 * width + 4 * queries + 4 * keys + 6 * feedForward)
     let dequantised = min(width * feedForward, 8 << 20) * 6
-    bytes.workspace = inside + dequantised + 4 * 5 * model.heads * 128 * length
+    bytes.workspace = block + dequantised + 4 * 5 * model.heads * 128 * length
     bytes.process += (length / 128 * 60 + 400) * 1800
-    // The head is packed as for a side network; llama.cpp's engine is not there.
-    bytes.engine = 0
+    // The head is packed as for a side network. llama.cpp's engine is there only where it runs what lies below, and holds
+    // the blocks with additions too.
+    if adapted.lowerBound == 0 {
+      bytes.engine = 0
+    } else {
+      bytes.weights += model.blockBytes * inside
+    }
     return bytes
   }
 
@@ -56,17 +77,22 @@ extension LoRAConfiguration: FineTuning {
   /// pass again.
   package func operations(_ model: ModelDimensions, _ load: TrainingLoad) throws -> Double {
     let length = Double(load.length)
+    let adapted = try adapted(of: model.blocks)
+    let share = Double(model.blocks - adapted.lowerBound) / Double(model.blocks)
     let forward = model.forwardOperations(length: length)
     let backward = 2 * Double(model.blockNumbers) + 2.5 * model.attentionOperations(length: length)
     return Double(load.tokens)
-      * (forward * (checkpointing ? 2 : 1) + backward + 6 * Double(model.blocks * parametersOfBlock(model)))
+      * (forward * (checkpointing ? 1 + share : 1) + backward * share
+        + 6 * Double(adapted.count * parametersOfBlock(model)))
   }
 
   /// A forward pass, and a backward pass of twice the products on dequantised weights; with checkpointing another
   /// forward.
   package func seconds(_ model: ModelDimensions, _ load: TrainingLoad, on machine: any MeasuredMachine) throws -> Double
   {
-    Double(load.tokens) * machine.forward(length: load.length) * (checkpointing ? 4.5 : 3.5)
+    let inside = Double(model.blocks - (try adapted(of: model.blocks)).lowerBound) / Double(model.blocks)
+    return Double(load.tokens) * machine.forward(length: load.length)
+      * (1 - inside + inside * (checkpointing ? 4.5 : 3.5))
   }
 
   private func parametersOfBlock(_ model: ModelDimensions) -> Int {

@@ -17,7 +17,8 @@ package final class SidePredictor: Predictor {
 
   package func reader(maxTokens: Int, cache: ActivationCache?) throws -> any RowReader {
     SideRows(
-      try SideStep(network, backbone), try CachedTaps(backbone, rungs: rungs, maxTokens: maxTokens, cache: cache))
+      try SideStep(network, backbone),
+      try CachedTaps(backbone, TapNeeds(rungs: rungs), maxTokens: maxTokens, cache: cache))
   }
 
   package func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder {

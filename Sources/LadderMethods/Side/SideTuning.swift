@@ -26,13 +26,15 @@ extension SideConfiguration: FineTuning {
       rungs: geometry.rungs, width: geometry.width, layers: geometry.layers)
   }
 
+  package func needs(on model: ModelOutline) throws -> TapNeeds { TapNeeds(rungs: try geometry(model).rungs) }
+
   package func parameters(on file: GGUFFile) throws -> [Parameters.Specification] {
     SideNetwork.specifications(self, try geometry(try ModelDimensions(file).outline))
   }
 
   package func learner(_ backbone: Backbone, maxTokens: Int, cache: ActivationCache?) throws -> any Learner {
     let geometry = try geometry(backbone.outline)
-    let taps = try CachedTaps(backbone, rungs: geometry.rungs, maxTokens: maxTokens, cache: cache)
+    let taps = try CachedTaps(backbone, TapNeeds(rungs: geometry.rungs), maxTokens: maxTokens, cache: cache)
     return try SideLearner(try SideNetwork(self, geometry, backbone.engine, trainable: true), taps, backbone)
   }
 

@@ -92,7 +92,7 @@ public struct MemoryStudy: Sendable {
       try Column("lst", once), try Column("xladder", climbing), try Column("qlora", adapter),
       try Column("qlora+checkpointing", checkpointing),
     ]
-    for column in known { _ = try column.method.rungs(of: dimensions.outline) }
+    for column in known { _ = try column.method.needs(of: dimensions.outline) }
     if let name = options.methods.first(where: { name in !known.contains { $0.name == name } }) {
       throw LadderError(
         .usage, "the memory study has no method \(name); take \(known.map(\.name).joined(separator: ", "))")

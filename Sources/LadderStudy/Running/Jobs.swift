@@ -31,9 +31,10 @@ public struct RunOptions: NamedOptions {
       + [.init("cache-format", \.cacheFormat), .init("cache-limit", \.cacheLimit)]
   }
 
-  /// The cache in a folder.
+  /// The cache in a folder. Side networks of one study read the same, whatever else the folder holds.
   public func cache(_ folder: String) -> CacheOptions {
-    CacheOptions(directory: folder, format: cacheFormat ?? .bf16, limit: cacheLimit?.bytes)
+    let format = training.method.method == .qlora ? cacheFormat : cacheFormat ?? .bf16
+    return CacheOptions(directory: folder, format: format, limit: cacheLimit?.bytes)
   }
 }
 

@@ -87,6 +87,13 @@ struct MethodArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
+      "QLoRA's blocks: the last N, or a-b counted from 1 (default all). What lies below runs at the engine's speed, and "
+        + "--cache keeps it.",
+      valueName: "N|a-b"))
+  var blocks: LoRAConfiguration.Blocks?
+
+  @Option(
+    help: ArgumentHelp(
       "on: QLoRA keeps each block's input alone and computes the rest again; off (default).", valueName: "switch"))
   var checkpointing: Switch?
 
@@ -117,6 +124,7 @@ struct MethodArguments: ParsableArguments {
     options.alpha = alpha
     options.dropout = dropout
     options.targets = targets
+    options.blocks = blocks
     options.checkpointing = checkpointing
     options.baseModel = baseModel
     return options

@@ -36,6 +36,11 @@ extension LoRAConfiguration.Targets: ExpressibleByArgument {
   public static var allValueStrings: [String] { ["all-linear", "attn", "q,k,v,o,gate,up,down"] }
 }
 
+extension LoRAConfiguration.Blocks: ExpressibleByArgument {
+  public init?(argument: String) { self.init(optionText: argument) }
+  public static var allValueStrings: [String] { ["N", "a-b"] }
+}
+
 extension ByteCount: ExpressibleByArgument {
   public init?(argument: String) { self.init(optionText: argument) }
   public var defaultValueDescription: String { optionText }
