@@ -17,6 +17,8 @@ package final class ForwardPass: TapSource {
   private var batch: llama_batch
   private let unit: Int
   private let outputsPerCall: Int
+  /// Texts of one call where no final rows are handed out: the engine sets aside V logits for each all the same.
+  package static let textsWithoutRows = 16
   /// The most sequences at once.
   package let maxSequences: Int
   private let sharedLength: Int
@@ -52,7 +54,7 @@ package final class ForwardPass: TapSource {
     let spared = runsHead ? 1 << 30 : 1 << 29
     let most =
       runsHead || !backbone.engine.isCPU ? max(1, spared / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall
-    outputsPerCall = min(self.unit, most)
+    outputsPerCall = min(self.unit, stopsAtLastTap ? Self.textsWithoutRows : most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
     capture = TapCapture(

@@ -69,6 +69,8 @@ extension LoRAConfiguration: FineTuning {
       bytes.engine = 0
     } else {
       bytes.weights += model.blockBytes * inside
+      let rows = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
+      bytes.engine += 4 * model.vocabulary * (ForwardPass.textsWithoutRows - rows)
     }
     return bytes
   }

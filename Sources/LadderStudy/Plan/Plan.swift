@@ -50,7 +50,7 @@ public struct Plan: Sendable {
     if options.predictsTime { report("measuring three blocks of the model's shape on this machine") }
     let speed = options.predictsTime ? try SpeedModel(model, threads: options.threads, device: options.device) : nil
     var rows: [Row] = []
-    let candidates = try candidates(options)
+    let candidates = try candidates(options, blocks: model.blocks)
     for (text, method) in candidates {
       let tuning = method.tuning
       // A shape that this model is too small for, or a family that a method does not know, is no candidate.
@@ -84,7 +84,7 @@ public struct Plan: Sendable {
     isOwn ? try parameters() : try? parameters()
   }
 
-  private static func candidates(_ options: Options) throws -> [(text: String, method: Method)] {
+  private static func candidates(_ options: Options, blocks: Int) throws -> [(text: String, method: Method)] {
     let own = options.own.map { [("as given", $0)] } ?? []
     if options.onlyOwn, !own.isEmpty { return own }
     func candidate(_ name: MethodOptions.Name, _ change: (inout MethodOptions) -> Void) throws -> (String, Method) {
@@ -104,6 +104,7 @@ public struct Plan: Sendable {
     }
     return try own + [candidate(.lst) { _ in }, candidate(.xladder) { $0.passes = 2 }]
       + [4.0, 8, 16].map { try few($0, .every(4)) } + [few(16, .all)]
+      + [4, 2].map { share in try candidate(.qlora) { $0.blocks = .last(max(1, blocks / share)) } }
       + [
         candidate(.qlora) { $0.rank = 16 },
         candidate(.qlora) {
