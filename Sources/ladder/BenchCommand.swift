@@ -22,7 +22,7 @@ struct Bench: AsyncParsableCommand {
       "Make a model of this shape: \(ModelShape.known.map(\.name).joined(separator: ", ")).", valueName: "name"))
   var shape: String?
   @Option(help: ArgumentHelp("Make it with so many blocks, to look at a part of a large model.", valueName: "N"))
-  var blocks: Int?
+  var shapeBlocks: Int?
   @Option(help: ArgumentHelp("Its quantisation: Q4_0 (default), Q8_0 or F16.", valueName: "type")) var quantisation =
     "Q4_0"
   @Option(help: ArgumentHelp("Samples to train on.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"]))
@@ -65,7 +65,7 @@ struct Bench: AsyncParsableCommand {
     measured.listsOperations = operations
     let samples = try data.map { try Sample.load($0) }
 
-    let temporary = try shape.map { try TemporaryModel($0, quantisation, blocks: blocks) }
+    let temporary = try shape.map { try TemporaryModel($0, quantisation, blocks: shapeBlocks) }
     defer { temporary?.remove() }
     if let lengths { return try await memoryCurve(lengths, temporary?.path) }
     let backbone = try options.load(path: temporary?.path, trainsInside: !settings.method.keepsActivations)
@@ -160,7 +160,7 @@ struct TemporaryModel {
   init(_ shape: String, _ quantisation: String, headerOnly: Bool = false, blocks: Int? = nil) throws {
     var shape = try ModelShape.named(shape)
     if let blocks {
-      guard blocks >= 2 else { throw LadderError(.usage, "--blocks must be 2 or more") }
+      guard blocks >= 2 else { throw LadderError(.usage, "--shape-blocks must be 2 or more") }
       shape.blocks = blocks
     }
     guard let type = RandomModel.Quantisation(rawValue: quantisation.uppercased()) else {

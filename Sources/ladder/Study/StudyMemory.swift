@@ -24,7 +24,7 @@ struct StudyMemory: AsyncParsableCommand {
   var shape: String?
   @Option(
     help: ArgumentHelp("Make it with so many blocks: shallow ones tell what a deep one will take.", valueName: "N"))
-  var blocks: Int?
+  var shapeBlocks: Int?
   @Option(help: ArgumentHelp("Folder for the findings.", valueName: "folder"), completion: .directory) var out: String
   @Option(help: ArgumentHelp("Tokens of one sequence.", valueName: "T,T,…")) var lengths = "512,1024,2048"
   @Option(help: ArgumentHelp("Sequences of a step.", valueName: "B,B,…")) var batches = "1,2,4,8"
@@ -49,7 +49,7 @@ struct StudyMemory: AsyncParsableCommand {
       throw LadderError(.usage, "the memory study compares all methods; leave --method out")
     }
     study.side = method.options
-    let temporary = try shape.map { try TemporaryModel($0, "Q4_0", blocks: blocks) }
+    let temporary = try shape.map { try TemporaryModel($0, "Q4_0", blocks: shapeBlocks) }
     defer { temporary?.remove() }
     guard let path = temporary?.path ?? options.model else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
