@@ -58,6 +58,37 @@ struct Fixture {
     return logits.read()
   }
 
+  /// Compares gradients with central differences in the `count` largest of each of these parameters, the head's input
+  /// dotted with a fixed direction.
+  func expectGradientsAgreeWithDifferences(
+    in specifications: [Parameters.Specification], largest count: Int, _ family: String
+  ) throws {
+    let samples = Self.samples, rows = samples.reduce(0) { $0 + $1.lossRows.count }, d = backbone.width
+    var random = SeededRandom(seed: 4)
+    let direction = (0..<(d * rows)).map { _ in random.normal() }
+    func value() throws -> Double {
+      try read(samples)
+      return zip(try step.forward(keeps: false).read(), direction).reduce(0) { $0 + Double($1.0) * Double($1.1) }
+    }
+    let pool = TensorPool(backbone.engine), gradient = try pool.make(direction, [d, rows])
+    try read(samples)
+    _ = try step.forward()
+    try step.backward(gradient)
+    for specification in specifications {
+      let tensor = model.parameters[specification.name]
+      let analytic = try #require(model.parameters.gradient(specification.name)).read(),
+        largest = analytic.map(abs).max() ?? 0
+      #expect(largest > 0, "\(specification.name) gets no gradient")
+      for i in analytic.indices.sorted(by: { abs(analytic[$0]) > abs(analytic[$1]) }).prefix(count) {
+        let numeric = try tensor.centralDifference(i, h: family == "gemma3" ? 0.02 : 0.004, value)
+        // ggml's GELU is a table over F16: its differences are coarse.
+        #expect(
+          abs(numeric - analytic[i]) < tolerance(family == "gemma3" ? 0.06 : 0.02, cuda: 0.2) * largest,
+          "\(specification.name)[\(i)]: \(analytic[i]) against \(numeric)")
+      }
+    }
+  }
+
   static let families = ["llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral3", "granite", "qwen3moe"]
 
   /// llama.cpp's logits, its keys, values and attention in F32.

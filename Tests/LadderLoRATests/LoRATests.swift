@@ -32,31 +32,10 @@ import Testing
       c.rounds = false
       c.checkpointing = checkpointing
     }
-    let samples = Fixture.samples, rows = samples.reduce(0) { $0 + $1.lossRows.count }, d = f.backbone.width
-    var random = SeededRandom(seed: 4)
-    let direction = (0..<(d * rows)).map { _ in random.normal() }
-    func value() throws -> Double {
-      try f.read(samples)
-      return zip(try f.step.forward(keeps: false).read(), direction).reduce(0) { $0 + Double($1.0) * Double($1.1) }
+    let chosen = f.model.parameters.specifications.filter { specification in
+      ["blk.0.", "blk.2."].contains(where: specification.name.hasPrefix)
     }
-    let pool = TensorPool(f.backbone.engine), gradient = try pool.make(direction, [d, rows])
-    try f.read(samples)
-    _ = try f.step.forward()
-    try f.step.backward(gradient)
-    for specification in f.model.parameters.specifications
-    where ["blk.0.", "blk.2."].contains(where: specification.name.hasPrefix) {
-      let tensor = f.model.parameters[specification.name]
-      let analytic = try #require(f.model.parameters.gradient(specification.name)).read(),
-        largest = analytic.map(abs).max() ?? 0
-      #expect(largest > 0, "\(specification.name) gets no gradient")
-      for i in analytic.indices.sorted(by: { abs(analytic[$0]) > abs(analytic[$1]) }).prefix(2) {
-        let numeric = try tensor.centralDifference(i, h: family == "gemma3" ? 0.02 : 0.004, value)
-        // ggml's GELU is a table over F16: its differences are coarse.
-        #expect(
-          abs(numeric - analytic[i]) < tolerance(family == "gemma3" ? 0.06 : 0.02, cuda: 0.2) * largest,
-          "\(specification.name)[\(i)]: \(analytic[i]) against \(numeric)")
-      }
-    }
+    try f.expectGradientsAgreeWithDifferences(in: chosen, largest: 2, family)
   }
 
   /// Quantised weights and BF16: kept results against computed ones differ by that rounding, and both point where F32

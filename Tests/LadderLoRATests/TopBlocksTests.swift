@@ -43,31 +43,9 @@ import Testing
       c.rounds = false
       c.blocks = blocks
     }
-    let samples = Fixture.samples, rows = samples.reduce(0) { $0 + $1.lossRows.count }, d = f.backbone.width
-    var random = SeededRandom(seed: 4)
-    let direction = (0..<(d * rows)).map { _ in random.normal() }
-    func value() throws -> Double {
-      try f.read(samples)
-      return zip(try f.step.forward(keeps: false).read(), direction).reduce(0) { $0 + Double($1.0) * Double($1.1) }
-    }
-    let pool = TensorPool(f.backbone.engine), gradient = try pool.make(direction, [d, rows])
-    try f.read(samples)
-    _ = try f.step.forward()
-    try f.step.backward(gradient)
-    let adapted = try f.model.configuration.adapted(of: f.model.shape.blocks)
-    for specification in f.model.parameters.specifications {
-      #expect(adapted.contains { specification.name.hasPrefix("blk.\($0).") })
-      let tensor = f.model.parameters[specification.name]
-      let analytic = try #require(f.model.parameters.gradient(specification.name)).read(),
-        largest = analytic.map(abs).max() ?? 0
-      #expect(largest > 0, "\(specification.name) gets no gradient")
-      for i in analytic.indices.sorted(by: { abs(analytic[$0]) > abs(analytic[$1]) }).prefix(1) {
-        let numeric = try tensor.centralDifference(i, h: family == "gemma3" ? 0.02 : 0.004, value)
-        #expect(
-          abs(numeric - analytic[i]) < tolerance(family == "gemma3" ? 0.06 : 0.02, cuda: 0.2) * largest,
-          "\(specification.name)[\(i)]: \(analytic[i]) against \(numeric)")
-      }
-    }
+    let adapted = try f.model.configuration.adapted(of: f.model.shape.blocks), all = f.model.parameters.specifications
+    #expect(all.allSatisfy { specification in adapted.contains { specification.name.hasPrefix("blk.\($0).") } })
+    try f.expectGradientsAgreeWithDifferences(in: all, largest: 1, family)
   }
 
   /// The model alone may be asked for before what is trained: neither changes what the other begins with.
