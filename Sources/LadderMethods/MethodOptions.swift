@@ -10,6 +10,8 @@ public struct MethodOptions: NamedOptions {
   public var reduction: Double?
   public var rungs: SideConfiguration.Rungs?
   public var passes: Int?
+  public var depth: Int?
+  public var free: Int?
   public var cross: SideConfiguration.CrossConnection?
   public var tapNorm: SideConfiguration.TapNorm?
   public var tapStatistics: SideConfiguration.StatisticsRows?
@@ -19,6 +21,7 @@ public struct MethodOptions: NamedOptions {
   public var initialisation: SideConfiguration.Initialisation?
   public var tapDropout: Float?
   public var precision: SideConfiguration.Precision?
+  public var gates: SideConfiguration.Gates?
   public var gateTemperature: Float?
   public var rank: Int?
   public var alpha: Float?
@@ -33,10 +36,11 @@ public struct MethodOptions: NamedOptions {
   public static var fields: [OptionField<MethodOptions>] {
     [
       .init("method", \.method), .init("reduction", \.reduction), .init("rungs", \.rungs), .init("passes", \.passes),
+      .init("depth", \.depth), .init("free", \.free),
       .init("cross", \.cross), .init("tap-norm", \.tapNorm), .init("tap-statistics", \.tapStatistics),
       .init("output-bias", \.outputBias), .init("head-size", \.headSize), .init("downsample", \.downsample),
       .init("init", \.initialisation), .init("tap-dropout", \.tapDropout), .init("precision", \.precision),
-      .init("gate-temperature", \.gateTemperature),
+      .init("gates", \.gates), .init("gate-temperature", \.gateTemperature),
     ] + loraFields
   }
 
@@ -60,11 +64,15 @@ public struct MethodOptions: NamedOptions {
       guard side.passes == 1 else {
         throw LadderError(.usage, "`method` lst climbs once; for `passes` \(side.passes) take `method` xladder")
       }
+      guard side.depth == nil, side.free == nil else {
+        throw LadderError(.usage, "`depth` and `free` are xLadder's; take `method` xladder")
+      }
       return .ladder(side)
     case .xladder:
-      if passes == nil { side.passes = 2 }
-      guard side.passes > 1 else {
-        throw LadderError(.usage, "`method` xladder climbs more than once; take `passes` 2 or more")
+      if passes == nil, depth == nil { side.passes = 2 }
+      guard side.passes > 1 || side.depth != nil else {
+        throw LadderError(
+          .usage, "`method` xladder climbs more than once or has free layers; take `passes` 2 or more, or `depth`")
       }
       return .ladder(side)
     case .qlora:
@@ -78,6 +86,9 @@ public struct MethodOptions: NamedOptions {
   private var side: SideConfiguration {
     var side = SideConfiguration()
     side.reduction = reduction
+    side.gates = gates
+    side.depth = depth
+    side.free = free
     side.statisticsRows = tapStatistics
     side.outputBias = outputBias?.isOn
     assign(&side.rungs, rungs)
@@ -110,6 +121,7 @@ extension SideConfiguration.CrossConnection: OptionValue {}
 extension SideConfiguration.TapNorm: OptionValue {}
 extension SideConfiguration.StatisticsRows: OptionValue {}
 extension SideConfiguration.Initialisation: OptionValue {}
+extension SideConfiguration.Gates: OptionValue {}
 extension SideConfiguration.Precision: OptionValue {}
 
 extension SideConfiguration.Rungs: OptionValue {

@@ -61,6 +61,76 @@ struct Fixture {
     #expect(corrected == (try base.rows(samples)).read())
   }
 
+  /// With free layers: which rungs, how deep, at how many parameters; and what does not fit is refused by its name.
+  @Test func freeLayersReadNothing() throws {
+    func geometry(_ change: (inout SideConfiguration) -> Void) throws -> (SideGeometry, parameters: Int) {
+      var c = SideConfiguration()
+      change(&c)
+      let geometry = try SideGeometry(c, backboneWidth: 640, blocks: 18)
+      return (geometry, SideNetwork.specifications(c, geometry).numbers)
+    }
+    for (depth, free) in [(1, 1), (2, 2), (3, 3), (3, 6), (4, 1), (2, 0)] {
+      let (deep, count) = try geometry {
+        $0.depth = depth
+        $0.free = free
+      }
+      #expect(deep.rungs == Array((18 - depth)..<18) && deep.layers == depth + free)
+      #expect((0..<deep.layers).map(deep.rung(ofLayer:)) == (0..<depth).map { $0 } + Array(repeating: nil, count: free))
+      let (_, plain) = try geometry { $0.rungs = .list(deep.rungs) }
+      #expect(abs(count - plain) * 100 <= plain, "\(count) parameters against \(plain)")
+    }
+    #expect(try geometry { $0.depth = 3 }.0.layers == 6)
+    #expect(
+      try geometry { c in
+        c.depth = 2
+        c.rungs = .list([6, 9])
+      }.0.rungs == [6, 9])
+    let refused: [(String, (inout SideConfiguration) -> Void)] = [
+      ("`depth`", { $0.depth = 0 }), ("`depth`", { $0.depth = 18 }), ("`free`", { $0.free = 2 }),
+      (
+        "`passes`",
+        { c in
+          c.depth = 2
+          c.passes = 2
+        }
+      ),
+      (
+        "`rungs`",
+        { c in
+          c.depth = 2
+          c.rungs = .list([4, 5, 6])
+        }
+      ),
+      (
+        "`free`",
+        { c in
+          c.depth = 2
+          c.free = -1
+        }
+      ),
+    ]
+    for (name, change) in refused {
+      let error = #expect(throws: LadderError.self) { try geometry(change) }
+      #expect(error?.message.contains(name) == true, "\(error?.message ?? "")")
+    }
+  }
+
+  @Test func orthogonalMatricesAre() {
+    var random = SeededRandom(seed: 3)
+    for (columns, rows) in [(24, 9), (9, 24), (16, 16)] {
+      let values = SideNetwork.orthogonal(columns: columns, rows: rows, &random), count = min(rows, columns)
+      func entry(_ vector: Int, _ i: Int) -> Float {
+        rows <= columns ? values[vector * columns + i] : values[i * columns + vector]
+      }
+      for a in 0..<count {
+        for b in 0..<count {
+          let product = (0..<max(rows, columns)).reduce(Float(0)) { $0 + entry(a, $1) * entry(b, $1) }
+          #expect(abs(product - (a == b ? 1 : 0)) < 1e-5)
+        }
+      }
+    }
+  }
+
   /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in
   /// F16; on an accelerator they are other kernels, and a difference in the last place of a tap, which is stored in
   /// BF16, is one of its 256ths.

@@ -180,9 +180,8 @@ import Testing
 
   /// Parameters and activations of an xLadder against the LST that it stands for, both within 2% or less, as the
   /// session counts the bytes that it took.
-  @Test(arguments: [2, 3, 4], SideConfiguration.CrossConnection.allCases) func anXLadderTakesNoMoreThanOneClimb(
-    _ passes: Int, _ cross: SideConfiguration.CrossConnection
-  ) throws {
+  @Test(arguments: [2, 3, 4], [Climb(cross: .reclimb), Climb(cross: .mixture), Climb(depth: 3)])
+  func anXLadderTakesNoMoreThanOneClimb(_ times: Int, _ climb: Climb) throws {
     let backbone = try Backbone(
       path: try folder.model("wide.gguf") { model in
         model.width = 256
@@ -203,8 +202,9 @@ import Testing
     }
     let one = try measure { _ in }
     let more = try measure { c in
-      c.passes = passes
-      c.cross = cross
+      c.cross = climb.cross
+      c.depth = climb.depth
+      if climb.depth == nil { c.passes = times } else { c.free = 3 * (times - 1) }
     }
     #expect(abs(more.parameters - one.parameters) * 100 <= one.parameters)
     #expect(more.bytes * 100 <= one.bytes * 102, "\(more.bytes) against \(one.bytes)")

@@ -70,7 +70,8 @@ import Testing
 
   @Test func optionsOfAnotherChoiceAreRefused() throws {
     for json in [
-      #"{"rank": 4}"#, #"{"method": "lst", "passes": 2}"#, #"{"method": "xladder", "passes": 1}"#,
+      #"{"rank": 4}"#, #"{"method": "lst", "passes": 2}"#, #"{"method": "lst", "depth": 2}"#,
+      #"{"method": "xladder", "passes": 1}"#,
       #"{"method": "qlora", "rungs": "all"}"#, #"{"beta": 0.2}"#,
     ] {
       let options = try decode(json)

@@ -25,12 +25,43 @@ extension SideNetwork {
       } else {
         // Matrices that write to the residual stream are smaller, so that its size does not grow with depth.
         let writes = name.hasSuffix(".o") || name.hasSuffix("feed_forward_down")
-        let deviation = 1 / (fanIn * (writes ? 2 * layers : 1)).squareRoot()
-        values = (0..<specification.count).map { _ in random.normal() * deviation }
+        let columns = specification.shape[0], rows = specification.count / columns
+        switch configuration.initialisation {
+        case .random, .backbone:
+          let deviation = 1 / (fanIn * (writes ? 2 * layers : 1)).squareRoot()
+          values = (0..<specification.count).map { _ in random.normal() * deviation }
+        case .xavier:
+          let bound = (6 / Float(columns + rows)).squareRoot()
+          values = (0..<specification.count).map { _ in (2 * random.uniform() - 1) * bound }
+        case .he:
+          values = (0..<specification.count).map { _ in random.normal() * (2 / fanIn).squareRoot() }
+        case .orthogonal: values = Self.orthogonal(columns: columns, rows: rows, &random)
+        }
       }
       parameters[name].write(values)
     }
     if configuration.initialisation == .backbone { try pruneBackbone(backbone) }
+  }
+
+  /// A matrix of `rows` rows of `columns` numbers, those that are fewer at right angles and of length 1.
+  package static func orthogonal(columns: Int, rows: Int, _ random: inout SeededRandom) -> [Float] {
+    let count = min(columns, rows), length = max(columns, rows)
+    var vectors: [[Float]] = []
+    while vectors.count < count {
+      var vector = (0..<length).map { _ in random.normal() }
+      // Twice, as one pass leaves what rounding has left.
+      for _ in 0..<2 {
+        for other in vectors {
+          var product: Float = 0
+          for i in 0..<length { product += vector[i] * other[i] }
+          for i in 0..<length { vector[i] -= product * other[i] }
+        }
+      }
+      let norm = vector.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      if norm > 1e-3 { vectors.append(vector.map { $0 / norm }) }
+    }
+    if rows <= columns { return vectors.flatMap { $0 } }
+    return (0..<rows).flatMap { row in vectors.map { $0[row] } }
   }
 
   /// Copies each side layer from the block at its rung, pruned to the channels of largest weight norm (LST, §3.3).
@@ -40,7 +71,8 @@ extension SideNetwork {
     let attentionWidth = geometry.attentionWidth
     let feedForward = geometry.feedForward
     for layer in 0..<geometry.layers {
-      let block = geometry.rungs[geometry.rung(ofLayer: layer)] - 1
+      // Free layers begin as the blocks at the rungs do, from the first on again.
+      let block = geometry.rungs[layer % geometry.rungs.count] - 1
       func matrix(_ name: String) throws -> Matrix {
         guard let info = byName["blk.\(block).\(name).weight"], info.shape.count == 2 else {
           throw LadderError(

@@ -66,6 +66,24 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
     /// Each side layer starts as the matching backbone block, pruned to the rows and columns of largest norm (LST,
     /// §3.3).
     case backbone
+    /// Uniform within ±√(6 / (inputs + outputs)) (Glorot and Bengio 2010).
+    case xavier
+    /// Normal, of deviation √(2 / inputs) (He et al. 2015).
+    case he
+    /// Rows, or columns where those are fewer, of length 1 at right angles (Saxe et al. 2014).
+    case orthogonal
+  }
+
+  /// How a side layer takes what it reads, x, and the layer below it, s, together.
+  public enum Gates: String, Codable, Sendable, Equatable, CaseIterable {
+    /// g·x + (1 − g)·s, g = σ(a / τ) one number (LST, §3.2).
+    case scalar
+    /// The same, a number for each channel (QST: Zhang et al., ACL 2024).
+    case channel
+    /// g⊙x + (1 − g)⊙s, g = σ(A·x + B·s + b) of each token, as in an LSTM.
+    case lstm
+    /// x + s, without a gate.
+    case sum
   }
 
   /// How the layers of xLadder's later climbs meet the rungs.
@@ -109,8 +127,15 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   public var reduction: Double? = nil
   /// The blocks that are read.
   public var rungs: Rungs = .middle
-  /// P: how often the ladder is climbed. 1 is LST; more is xLadder, whose width is solved for LST's parameter count.
+  /// P: how often the ladder is climbed. 1 is LST; more is our own form of xLadder, whose width is solved for LST's parameter count.
   public var passes = 1
+  /// δ: the first δ side layers read a rung each, and `free` more read nothing, so that the path through the model and
+  /// the ladder is deeper by as many (xLadder as the paper has it: Zheng et al., §3). The rungs are the top δ blocks
+  /// before the last unless others are named. The width is solved for the parameters of LST on the same rungs. Nil
+  /// climbs.
+  public var depth: Int? = nil
+  /// Side layers that read nothing; nil is as many as `depth`.
+  public var free: Int? = nil
   /// How xLadder's layers meet the rungs.
   public var cross: CrossConnection = .reclimb
   /// How a block's output is brought to the side network's width.
@@ -121,6 +146,8 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
   public var statisticsRows: StatisticsRows? = nil
   /// How the side layers begin.
   public var initialisation: Initialisation = .random
+  /// How layers take in what they read; nil is `scalar`.
+  public var gates: Gates? = nil
   /// τ of the gates σ(a / τ).
   public var gateTemperature: Float = 0.1
   /// The share of tap channels that training sets to zero.

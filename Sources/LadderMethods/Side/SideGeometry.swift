@@ -11,7 +11,7 @@ package struct SideGeometry: Sendable, Equatable {
   package let feedForward: Int
   /// The tapped blocks r(1) < r(2) < …, counted from 1.
   package let rungs: [Int]
-  /// Side layers M: as many as rungs for each climb.
+  /// Side layers M: as many as rungs for each climb, or with a `depth` as many as rungs and the free ones behind them.
   package let layers: Int
   package let heads: Int
   /// Channels of a layer's queries, keys and values: whole heads, so not always the width itself.
@@ -19,30 +19,39 @@ package struct SideGeometry: Sendable, Equatable {
   /// Training keeps the output of every `interval`-th layer, so that an xLadder keeps no more than one climb of the
   /// wider LST.
   package let interval: Int
+  /// The first layer that reads nothing; `layers` where each reads.
+  package let firstFree: Int
 
-  /// The rung that side layer `j` (from 0) reads, as an index into `rungs`.
-  package func rung(ofLayer j: Int) -> Int { j % rungs.count }
+  /// The rung that side layer `j` (from 0) reads, as an index into `rungs`; nil for a free layer.
+  package func rung(ofLayer j: Int) -> Int? { j < firstFree ? j % rungs.count : nil }
 
   /// - Throws: `usage` for settings that do not fit a backbone of this shape.
   package init(_ configuration: SideConfiguration, backboneWidth d: Int, blocks: Int) throws {
     func refuse(_ message: String) -> LadderError { LadderError(.usage, message) }
     guard blocks >= 2 else { throw LadderError(.data, "a backbone of \(blocks) block has no inner block to read") }
+    if configuration.depth == nil, let free = configuration.free {
+      throw refuse("`free` \(free) goes with `depth`, which is `method` xladder's")
+    }
     let rungs: [Int]
-    switch configuration.rungs {
-    case .all: rungs = Array(1..<blocks)
-    case .every(let n):
-      guard n > 0, n < blocks else {
-        throw refuse("`rungs` \(n): take every n-th block with n between 1 and \(blocks - 1)")
+    switch configuration.depth.map({ ($0, configuration.rungs) }) {
+    case (let depth, .middle)?:
+      guard depth >= 1, depth < blocks else {
+        throw refuse("`depth` \(depth): take 1 to \(blocks - 1), the model's blocks before the last")
       }
-      rungs = Array(stride(from: n, to: blocks, by: n))
-    case .list(let list):
-      guard let low = list.min(), let high = list.max(), low >= 1, high < blocks, Set(list).count == list.count else {
+      rungs = Array((blocks - depth)..<blocks)
+    default: rungs = try Self.rungs(configuration.rungs, blocks: blocks)
+    }
+    if let depth = configuration.depth {
+      guard rungs.count == depth else {
         throw refuse(
-          "`rungs`: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
+          "`depth` \(depth): `rungs` names \(rungs.count) blocks; each of the first \(depth) layers reads one")
       }
-      rungs = list.sorted()
-    case .middle:
-      rungs = Set([7.0, 9, 11].map { min(blocks - 1, max(1, Int(($0 / 18 * Double(blocks)).rounded()))) }).sorted()
+      guard (0...64).contains(configuration.free ?? depth) else {
+        throw refuse("`free` \(configuration.free ?? depth): take 0 to 64")
+      }
+      guard configuration.passes == 1, configuration.cross == .reclimb else {
+        throw refuse("`depth` has free layers, `passes` and `cross` climb again: take one or the other")
+      }
     }
     let wanted: Double
     if let reduction = configuration.reduction {
@@ -72,11 +81,35 @@ package struct SideGeometry: Sendable, Equatable {
     let once = SideGeometry(
       backboneWidth: d, width: width, feedForward: (width * 8 / 3 + 31) / 32 * 32, rungs: rungs, layers: rungs.count,
       headSize: configuration.headSize)
-    self = configuration.passes == 1 ? once : try once.matched(configuration)
+    let layers = rungs.count * configuration.passes + (configuration.depth.map { configuration.free ?? $0 } ?? 0)
+    self = layers == rungs.count ? once : try once.matched(configuration, layers: layers)
+  }
+
+  /// The tapped blocks, in their order.
+  private static func rungs(_ choice: SideConfiguration.Rungs, blocks: Int) throws -> [Int] {
+    switch choice {
+    case .all: return Array(1..<blocks)
+    case .every(let n):
+      guard n > 0, n < blocks else {
+        throw LadderError(
+          .usage, "`rungs` \(n): take every n-th block with n between 1 and \(blocks - 1)")
+      }
+      return Array(stride(from: n, to: blocks, by: n))
+    case .list(let list):
+      guard let low = list.min(), let high = list.max(), low >= 1, high < blocks, Set(list).count == list.count else {
+        throw LadderError(
+          .usage,
+          "`rungs`: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
+      }
+      return list.sorted()
+    case .middle:
+      return Set([7.0, 9, 11].map { min(blocks - 1, max(1, Int(($0 / 18 * Double(blocks)).rounded()))) }).sorted()
+    }
   }
 
   private init(
-    backboneWidth: Int, width: Int, feedForward: Int, rungs: [Int], layers: Int, headSize: Int, interval: Int = 1
+    backboneWidth: Int, width: Int, feedForward: Int, rungs: [Int], layers: Int, headSize: Int, interval: Int = 1,
+    firstFree: Int? = nil
   ) {
     self.backboneWidth = backboneWidth
     self.width = width
@@ -84,6 +117,7 @@ package struct SideGeometry: Sendable, Equatable {
     self.rungs = rungs
     self.layers = layers
     self.interval = interval
+    self.firstFree = firstFree ?? layers
     // Scores cost time by the head, whatever its size: a width that whole heads do not fill is rounded to the nearest
     // number of them, half a head down, rather than cut into more and smaller ones.
     self.headSize = min(headSize, width) / 2 * 2
@@ -105,18 +139,18 @@ package struct SideGeometry: Sendable, Equatable {
     2 * ((layers - 1) / interval + interval + rowsOfOneLayer) + layers
   }
 
-  /// The xLadder of the same parameter count: P times the layers, narrower.
+  /// The xLadder of the same parameter count: more layers, narrower.
   ///
   /// Widths are multiples of 16, so the feed-forward width takes up the rest, in steps of 8 where those are fine
   /// enough; of the pairs within 1% the one nearest to the usual 8/3 is taken.
-  private func matched(_ configuration: SideConfiguration) throws -> SideGeometry {
+  private func matched(_ configuration: SideConfiguration, layers: Int) throws -> SideGeometry {
     func count(_ geometry: SideGeometry) -> Int {
       SideNetwork.specifications(configuration, geometry).numbers
     }
     var single = configuration
     single.cross = .reclimb
     let target = SideNetwork.specifications(single, self).numbers
-    let layers = configuration.passes * rungs.count
+    let firstFree = configuration.depth == nil ? layers : rungs.count
     var best: (geometry: SideGeometry, distortion: Double)?
     let widths = configuration.downsampler == .pool ? [width] : Array(stride(from: 16, through: width, by: 16))
     for narrow in widths {
@@ -125,7 +159,8 @@ package struct SideGeometry: Sendable, Equatable {
           backboneWidth: backboneWidth, width: narrow, feedForward: feedForward, rungs: rungs, layers: layers,
           headSize: configuration.headSize,
           interval: Self.interval(
-            layers: layers, width: narrow, limit: Self.held(layers: self.layers, interval: 1) * width / 2))
+            layers: layers, width: narrow, limit: Self.held(layers: self.layers, interval: 1) * width / 2),
+          firstFree: firstFree)
       }
       // The count is linear in the feed-forward width.
       let base = count(with(feedForward: 0))
@@ -142,7 +177,7 @@ package struct SideGeometry: Sendable, Equatable {
     guard let best else {
       throw LadderError(
         .usage,
-        "`passes` \(configuration.passes): no width gives the parameters of one pass; take fewer passes or a "
+        "no width gives \(layers) layers the parameters of \(self.layers): take fewer `passes` or `free` layers, or a "
           + "smaller `reduction`"
       )
     }

@@ -4,7 +4,7 @@ import LadderCompute
 /// A ladder side network: the only thing that is trained.
 ///
 ///     x_j = D_j·z(rms(h_r(j)))                       projections of the tapped hidden states
-///     s_j = F_j(g_j·x_j + (1 − g_j)·s_{j−1})         side layers; s_0 = x_1, g_j = σ(a_j / τ)
+///     s_j = F_j(g_j·x_j + (1 − g_j)·s_{j−1})         side layers; s_0 = x_1, g_j = σ(a_j / τ); F_j(s_{j−1}) for free ones
 ///     Δ   = U·rms(s_M) (+ b) at the loss rows        added to the final norm's rows before the frozen head
 ///
 /// Sung et al., "LST" (NeurIPS 2022), §3; Zheng et al., "Ladder Up, Memory Down" (arXiv 2512.14237), §3.
@@ -67,7 +67,18 @@ package final class SideNetwork {
     }
     for layer in 0..<geometry.layers {
       let prefix = "layers.\(layer)."
-      if layer > 0 { list.append(vector(prefix + "gate", 1)) }
+      if layer > 0, geometry.rung(ofLayer: layer) != nil {
+        switch configuration.gates ?? .scalar {
+        case .scalar: list.append(vector(prefix + "gate", 1))
+        case .channel: list.append(vector(prefix + "gate", width))
+        case .lstm:
+          list += [
+            matrix(prefix + "gate_input", width, width), matrix(prefix + "gate_state", width, width),
+            vector(prefix + "gate", width),
+          ]
+        case .sum: break
+        }
+      }
       if configuration.cross == .mixture { list.append(vector(prefix + "mixture", geometry.rungs.count)) }
       list += [
         vector(prefix + "attention_norm", width),
@@ -103,7 +114,7 @@ package final class SideNetwork {
 
   /// The rungs that a layer reads.
   private func rungs(ofLayer layer: Int) -> [Int] {
-    configuration.cross == .mixture ? Array(geometry.rungs.indices) : [geometry.rung(ofLayer: layer)]
+    configuration.cross == .mixture ? Array(geometry.rungs.indices) : geometry.rung(ofLayer: layer).map { [$0] } ?? []
   }
 
   // MARK: - Forward
@@ -135,13 +146,27 @@ package final class SideNetwork {
     return configuration.tapNorm == .downsampled ? tape.rmsNorm(x, epsilon: configuration.normEpsilon) : x
   }
 
-  /// x_j: the layer's own rung, or a mixture Σ_r softmax(m_j)_r·x_r of all. Shapes: taps, each [d, n] → [w, n].
-  private func input(_ tape: Tape, _ j: Int, _ taps: [Tensor]) -> Tensor {
+  /// x_j: the layer's own rung, or a mixture Σ_r softmax(m_j)_r·x_r of all; nil for a free layer. Shapes: taps, each
+  /// [d, n] → [w, n].
+  private func input(_ tape: Tape, _ j: Int, _ taps: [Tensor]) -> Tensor? {
     let rungs = rungs(ofLayer: j)
+    if rungs.isEmpty { return nil }
     guard configuration.cross == .mixture else { return downsample(tape, taps[rungs[0]], rung: rungs[0]) }
     let shares = tape.softmax(parameters["layers.\(j).mixture"])  // [rungs]
     let parts = rungs.map { tape.multiply(downsample(tape, taps[$0], rung: $0), tape.element($0, of: shares)) }
     return parts.dropFirst().reduce(parts[0], tape.add)
+  }
+
+  /// What a layer makes of what it reads and of the layer below. Shapes: x, s, result [w, n].
+  private func gated(_ tape: Tape, _ j: Int, _ x: Tensor, _ s: Tensor) -> Tensor {
+    func parameter(_ name: String) -> Tensor { parameters["layers.\(j).\(name)"] }
+    switch configuration.gates ?? .scalar {
+    case .scalar, .channel: return tape.gate(x, s, parameter("gate"), temperature: configuration.gateTemperature)
+    case .lstm:
+      let sum = tape.add(tape.project(x, parameter("gate_input")), tape.project(s, parameter("gate_state")))
+      return tape.add(s, tape.multiply(tape.subtract(x, s), tape.sigmoid(tape.shift(sum, by: parameter("gate")))))
+    case .sum: return tape.add(x, s)
+    }
   }
 
   /// s_j from s_{j−1} and the standardised taps: gate, attention, SwiGLU. Shapes: previous, result [w, n]; taps, each
@@ -155,9 +180,14 @@ package final class SideNetwork {
     let n = taps[0][1]
     let epsilon = configuration.normEpsilon
     func parameter(_ name: String) -> Tensor { parameters["layers.\(j).\(name)"] }
-    let x = input(tape, j, taps)  // [w, n]
-    // s_0 = x_1: the first layer's mixture is x_1 whatever its gate, so it has none.
-    let gated = previous.map { tape.gate(x, $0, parameter("gate"), temperature: configuration.gateTemperature) } ?? x
+    // s_0 = x_1: the first layer's mixture is x_1 whatever its gate, so it has none. A free layer goes on with s_{j−1}.
+    let gated: Tensor  // [w, n]
+    switch (input(tape, j, taps), previous) {
+    case (let x?, let s?): gated = self.gated(tape, j, x, s)
+    case (let x?, nil): gated = x
+    case (nil, let s?): gated = s
+    case (nil, nil): preconditionFailure("the first layer reads a rung")
+    }
 
     let attentionInput = tape.multiply(tape.rmsNorm(gated, epsilon: epsilon), parameter("attention_norm"))  // [w, n]
     func project(_ x: Tensor, _ name: String) -> Tensor {

@@ -3,7 +3,7 @@ import LadderCompute
 import LadderCore
 
 extension SideConfiguration: FineTuning {
-  package var name: String { passes > 1 ? "xladder" : "lst" }
+  package var name: String { passes > 1 || depth != nil ? "xladder" : "lst" }
   package var keepsActivations: Bool { true }
   package var preparation: String? { "measuring the taps' means and deviations" }
 
@@ -20,9 +20,10 @@ extension SideConfiguration: FineTuning {
   package func outline(on model: ModelOutline) throws -> TuningOutline {
     let geometry = try geometry(model)
     let rungs = geometry.rungs.map(String.init).joined(separator: ", ")
+    let free = geometry.layers - geometry.firstFree, note = free > 0 ? " (\(free) free)" : ""
     return TuningOutline(
       noun: "side network",
-      text: "\(geometry.layers) layers of width \(geometry.width), rungs \(rungs) of \(model.blocks) blocks",
+      text: "\(geometry.layers) layers\(note) of width \(geometry.width), rungs \(rungs) of \(model.blocks) blocks",
       rungs: geometry.rungs, width: geometry.width, layers: geometry.layers)
   }
 
@@ -106,6 +107,8 @@ extension SideConfiguration: FineTuning {
     var one = self
     one.rungs = .list([1])
     one.passes = 1
+    one.depth = nil
+    one.free = nil
     one.cross = .reclimb
     one.reduction = Double(model.width) / Double(geometry.width)
     let measured = try machine.trainedPart(.ladder(one), length: load.length)

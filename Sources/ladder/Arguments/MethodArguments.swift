@@ -5,7 +5,7 @@ import Ladder
 struct MethodArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "lst (default); xladder: --passes climbs (default 2); or qlora: low-rank matrices inside the model, "
+      "lst (default); xladder: --passes climbs (default 2), or --depth; or qlora: low-rank matrices inside the model, "
         + "through which it is back-propagated.",
       valueName: "name"))
   var method: MethodOptions.Name?
@@ -26,6 +26,16 @@ struct MethodArguments: ParsableArguments {
       "How often the ladder is climbed: more than 1 is xLadder, deeper and narrower at the same parameter count.",
       valueName: "P"))
   var passes: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "xLadder in the paper's form: the first D side layers read the top D blocks before the last (or --rungs), --free "
+        + "more read nothing.",
+      valueName: "D"))
+  var depth: Int?
+
+  @Option(help: ArgumentHelp("Side layers that read nothing (default as many as --depth).", valueName: "N"))
+  var free: Int?
 
   @Option(
     help: ArgumentHelp(
@@ -59,7 +69,9 @@ struct MethodArguments: ParsableArguments {
   @Option(help: ArgumentHelp("How taps become narrow (default linear).", valueName: "kind"))
   var downsample: SideConfiguration.Downsampler?
 
-  @Option(help: ArgumentHelp("random (default), or backbone: pruned copies of the model's blocks.", valueName: "kind"))
+  @Option(
+    help: ArgumentHelp(
+      "random (default), backbone (pruned copies of the model's blocks), xavier, he or orthogonal.", valueName: "kind"))
   var `init`: SideConfiguration.Initialisation?
 
   @Option(help: ArgumentHelp("Share of tap channels dropped while training (default 0.2).", valueName: "F"))
@@ -67,6 +79,12 @@ struct MethodArguments: ParsableArguments {
 
   @Option(help: ArgumentHelp("Products of the side network (default bf16).", valueName: "kind"))
   var precision: SideConfiguration.Precision?
+
+  @Option(
+    help: ArgumentHelp(
+      "How a side layer takes in what it reads: scalar (one number, default), channel, lstm (of each token), or sum.",
+      valueName: "kind"))
+  var gates: SideConfiguration.Gates?
 
   @Option(help: ArgumentHelp("Temperature of the gates (default 0.1).", valueName: "F"))
   var gateTemperature: Float?
@@ -110,6 +128,8 @@ struct MethodArguments: ParsableArguments {
     options.reduction = reduction
     options.rungs = rungs
     options.passes = passes
+    options.depth = depth
+    options.free = free
     options.cross = cross
     options.tapNorm = tapNorm
     options.tapStatistics = tapStatistics
@@ -119,6 +139,7 @@ struct MethodArguments: ParsableArguments {
     options.initialisation = self.`init`
     options.tapDropout = tapDropout
     options.precision = precision
+    options.gates = gates
     options.gateTemperature = gateTemperature
     options.rank = rank
     options.alpha = alpha

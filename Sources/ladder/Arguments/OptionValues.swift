@@ -9,6 +9,7 @@ extension SideConfiguration.CrossConnection: ExpressibleByArgument {}
 extension SideConfiguration.TapNorm: ExpressibleByArgument {}
 extension SideConfiguration.StatisticsRows: ExpressibleByArgument {}
 extension SideConfiguration.Initialisation: ExpressibleByArgument {}
+extension SideConfiguration.Gates: ExpressibleByArgument {}
 extension SideConfiguration.Precision: ExpressibleByArgument {}
 extension Switch: ExpressibleByArgument {}
 extension Overlong: ExpressibleByArgument {}
