@@ -21,7 +21,13 @@ package struct TapNeeds: Sendable, Equatable {
 package protocol TapSource: AnyObject {
   /// The tapped blocks, 1-based.
   var rungs: [Int] { get }
+  /// Whether its taps are to be taken in BF16: it keeps no more of them.
+  var roundsTaps: Bool { get }
   /// Fills, for whole samples, one BF16 or F32 [width, tokens of all samples] per rung and F32 [width, loss rows of all
   /// samples].
   func run(_ samples: [PackedSample], taps: [Tensor], final: Tensor?) throws
+}
+
+extension TapSource {
+  package var roundsTaps: Bool { false }
 }

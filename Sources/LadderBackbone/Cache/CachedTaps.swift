@@ -8,6 +8,7 @@ package final class CachedTaps: TapSource {
   package let needs: TapNeeds
   package var rungs: [Int] { needs.rungs }
   package let cache: ActivationCache?
+  package var roundsTaps: Bool { cache.map { $0.description.format != .f32 } ?? false }
   private let backbone: Backbone
   private let maxTokens: Int
   private let adapter: EngineAdapter?

@@ -62,8 +62,7 @@ package final class LoRAStep {
       graph.store(try model.embeddings(graph, tokens), in: states[0])
       return try graph.compute()
     }
-    // A cache may round taps.
-    let isRounded = (source as? CachedTaps)?.cache.map { $0.description.format != .f32 } ?? false
+    let isRounded = source.roundsTaps
     let tap = isRounded ? try pool.make(.bfloat16, states[0].shape.dropLast(2)) : states[0]
     try source.run(samples, taps: [tap], final: nil)
     tap.zero(from: batch.tokens * tap.stride(1))
