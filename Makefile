@@ -64,10 +64,11 @@ check-templates:  ## tokens of conversations against the transformers package, f
 	$(MAKE) --no-print-directory build
 	scripts/check-templates $(LADDER)
 
-check-peft:  ## PEFT computes with a QLoRA run's files what Ladder does (installs torch and PEFT into .deps/peft)
+check-peft:  ## PEFT computes with QLoRA's files what Ladder does, and learns the same; DATA=folder takes its gsm8k (an hour)
 	scripts/bootstrap
 	$(MAKE) --no-print-directory build
 	scripts/check-peft-adapter $(LADDER)
+	scripts/check-training --ladder $(LADDER) $(if $(DATA),--train $(DATA)/gsm8k.train.jsonl --dev $(DATA)/gsm8k.dev.jsonl)
 
 models: .deps/llama.mk  ## try a tiny model of each of llama.cpp's architectures and write docs/models.md (minutes)
 	swift build -c release --product model-table $(STATIC) $(LINK)
