@@ -33,6 +33,8 @@ public final class Backbone: @unchecked Sendable {
   private var whole: ModelOwner?
   private var currentHead: Head
   private var currentNames: GraphNames?
+  /// Whether blocks were asked for again after their memory was given back: from then on it is kept.
+  private var wasReloaded = false
 
   /// Loads a model.
   /// - Parameters:
@@ -85,29 +87,51 @@ public final class Backbone: @unchecked Sendable {
   package var holdsBlocks: Bool { lock.withLock { whole != nil } }
 
   /// llama.cpp's own model, for what Ladder does not offer.
-  package func enginePointer() throws -> OpaquePointer { try model() }
+  package func enginePointer() throws -> OpaquePointer { try owner().model }
 
   /// The frozen output head.
   package var head: Head { lock.withLock { currentHead } }
 
-  /// The model with its blocks, which are loaded where they are not yet.
-  func model() throws -> OpaquePointer {
+  /// The model as it is loaded now; nil before its blocks are.
+  var currentOwner: ModelOwner? { lock.withLock { whole } }
+
+  /// The model with all of its blocks, which are loaded where they are not there.
+  func owner() throws -> ModelOwner {
     try lock.withLock {
-      if let whole { return whole.model }
-      let owner = try ModelLoading.load(path, engine, vocabularyOnly: false, gpuLayers: gpuLayers)
-      // The model's own head from here on; the one that was read for itself is freed.
-      let (head, names) = try Parts.head(of: owner, file, engine, blocks: blocks)
-      currentHead = head
-      currentNames = names
-      whole = owner
-      return owner.model
+      if let whole, whole.isWhole { return whole }
+      return try load()
     }
+  }
+
+  /// The model for a user that runs this many blocks, from the first; nil runs all. The user leaves it when it is done.
+  /// The memory of blocks that no user runs is given back; whoever runs all of them later loads the model anew.
+  func join(blocks: Int?) throws -> ModelOwner {
+    try lock.withLock {
+      var owner = try whole ?? load()
+      if !owner.join(blocks: blocks ?? .max) {
+        owner = try load()
+        _ = owner.join(blocks: blocks ?? .max)
+      }
+      if blocks != nil, !wasReloaded { owner.trim() }
+      return owner
+    }
+  }
+
+  private func load() throws -> ModelOwner {
+    wasReloaded = whole != nil
+    let owner = try ModelLoading.load(path, engine, vocabularyOnly: false, gpuLayers: gpuLayers)
+    // The model's own head from here on; the one that was read for itself is freed.
+    let (head, names) = try Parts.head(of: owner, file, engine, blocks: blocks)
+    currentHead = head
+    currentNames = names
+    whole = owner
+    return owner
   }
 
   /// What its graph calls the blocks' outputs and the head's input; the blocks are loaded where they are not yet.
   func graphNames() throws -> GraphNames {
     try lock.withLock {
-      _ = try model()
+      if whole == nil { _ = try load() }
       guard let currentNames else { throw LadderError(.engine, "\(path): its graph was not looked at") }
       return currentNames
     }

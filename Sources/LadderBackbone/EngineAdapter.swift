@@ -7,18 +7,18 @@ import LadderCore
 package final class EngineAdapter {
   let pointer: OpaquePointer
   /// The adapter lives no longer than its model.
-  private let backbone: Backbone
+  private let owner: ModelOwner
 
   /// - Throws: `missing`; `data` where llama.cpp refuses the file.
   package init(path: String, _ backbone: Backbone) throws {
     guard FileManager.default.fileExists(atPath: path) else { throw LadderError(.missing, "no adapter at \(path)") }
     Log.clearError()
-    let model = try backbone.model()
-    guard let pointer = backbone.engine.inTurn({ llama_adapter_lora_init(model, path) }) else {
+    let owner = try backbone.owner()
+    guard let pointer = backbone.engine.inTurn({ llama_adapter_lora_init(owner.model, path) }) else {
       throw LadderError(.data, "\(path) is no adapter of this model: \(Log.takeError())")
     }
     self.pointer = pointer
-    self.backbone = backbone
+    self.owner = owner
   }
 
   deinit { llama_adapter_lora_free(pointer) }

@@ -8,7 +8,9 @@ import LadderData
 /// rows. The head's matmul is never run here.
 package final class ForwardPass: TapSource {
   package let backbone: Backbone
-  /// The tapped blocks, 1-based: the rungs r(1) < r(2) < … of the design, each in 1…L−1.
+  /// The tapped blocks, 1-based: the rungs r(1) < r(2) < … of the design, each in 0…L. 0 is the embedding. What block L
+  /// hands on the engine computes at the rows that it puts out alone, so with it every row is put out: V logits are set
+  /// aside for each row of a call, which then holds fewer.
   package let rungs: [Int]
   /// The most tokens of one sequence.
   package let maxTokens: Int
@@ -24,6 +26,11 @@ package final class ForwardPass: TapSource {
   private let sharedLength: Int
   private let adapter: EngineAdapter?
   private let stopsAtLastTap: Bool
+  /// Whether every row is put out, for the last block's tap.
+  private let putsOutAll: Bool
+  private let owner: ModelOwner
+  /// What it runs of the model; nil is all.
+  private let blocksRun: Int?
 
   /// - Parameters:
   ///   - maxTokens: the longest sample, and the KV cache's size.
@@ -43,6 +50,7 @@ package final class ForwardPass: TapSource {
     exactAttention: Bool = false, adapter: EngineAdapter? = nil, stopsAtLastTap: Bool = false, runsHead: Bool = false
   ) throws {
     self.stopsAtLastTap = stopsAtLastTap
+    putsOutAll = rungs.last == backbone.blocks
     self.adapter = adapter
     self.sharedLength = sharedLength
     self.backbone = backbone
@@ -57,6 +65,12 @@ package final class ForwardPass: TapSource {
     outputsPerCall = min(self.unit, stopsAtLastTap ? Self.textsWithoutRows : most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
+    if rungs.first == 0, try backbone.graphNames().embedding == nil {
+      throw LadderError(
+        .data,
+        "\(backbone.path): the embedding has no name in the graph of this architecture "
+          + "(\(backbone.file.architecture)): rung 0 cannot be read")
+    }
     capture = TapCapture(
       rungs: rungs, names: try backbone.graphNames(), stopsAtNorm: !runsHead, stopsAtLastTap: stopsAtLastTap,
       copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
@@ -83,7 +97,10 @@ package final class ForwardPass: TapSource {
       return ask ? capture.wants(tensor) : capture.take(tensor)
     }
     Log.clearError()
-    guard let context = llama_init_from_model(try backbone.model(), parameters) else {
+    blocksRun = stopsAtLastTap ? rungs.last : nil
+    owner = try backbone.join(blocks: blocksRun)
+    guard let context = llama_init_from_model(owner.model, parameters) else {
+      owner.leave(blocks: blocksRun ?? .max)
       throw LadderError(
         .engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller `maxLength`")
     }
@@ -93,6 +110,8 @@ package final class ForwardPass: TapSource {
       var adapters: [OpaquePointer?] = [adapter.pointer]
       var scales: [Float] = [1]
       guard llama_set_adapters_lora(context, &adapters, 1, &scales) == 0 else {
+        llama_free(context)
+        owner.leave(blocks: blocksRun ?? .max)
         throw LadderError(.engine, "llama.cpp could not apply the adapter")
       }
     }
@@ -102,6 +121,7 @@ package final class ForwardPass: TapSource {
   deinit {
     llama_batch_free(batch)
     llama_free(context)
+    owner.leave(blocks: blocksRun ?? .max)
   }
 
   /// Runs whole samples, each text as a sequence of its own; what two texts share belongs to both.
@@ -136,7 +156,7 @@ package final class ForwardPass: TapSource {
         let positions = sample.positions
         for piece in last - first == 1 ? pieces(sample) : [sample.tokens.indices] {
           for row in piece {
-            let isLoss = !stopsAtLastTap && loss.first == row
+            let isLoss = (!stopsAtLastTap || putsOutAll) && loss.first == row
             if isLoss { loss = loss.dropFirst() }
             append(sample.tokens[row], positions[row], sample.texts(of: row, first: sequences), isLoss, &call)
           }
@@ -149,7 +169,9 @@ package final class ForwardPass: TapSource {
     }
   }
 
-  private func outputRows(_ sample: PackedSample) -> Int { stopsAtLastTap ? 0 : sample.lossRows.count }
+  private func outputRows(_ sample: PackedSample) -> Int {
+    putsOutAll ? sample.tokens.count : stopsAtLastTap ? 0 : sample.lossRows.count
+  }
 
   /// Cuts one sample into calls: at every `unit` tokens, as llama.cpp does, and further where a call would hold more
   /// loss rows than it has room for. Such a cut is at a multiple of 64 tokens and leaves 64 or more, the tile of the
@@ -158,7 +180,7 @@ package final class ForwardPass: TapSource {
     let tile = 64
     let count = sample.tokens.count
     var result: [Range<Int>] = []
-    var loss = stopsAtLastTap ? [] : sample.lossRows[...]
+    var loss = putsOutAll ? sample.tokens.indices.map(\.self)[...] : stopsAtLastTap ? [] : sample.lossRows[...]
     for start in stride(from: 0, to: count, by: unit) {
       let end = min(start + unit, count)
       var first = start
@@ -216,6 +238,8 @@ package final class ForwardPass: TapSource {
   private struct Call {
     var tokens = 0
     var outputs = 0
+    /// Of its outputs those that are handed out, where more are put out.
+    var picks: [Int] = []
   }
 
   private func append(
@@ -226,9 +250,11 @@ package final class ForwardPass: TapSource {
     batch.pos[place] = Int32(position)
     batch.n_seq_id[place] = Int32(sequences.count)
     for (index, sequence) in sequences.enumerated() { batch.seq_id[place]?[index] = Int32(sequence) }
-    batch.logits[place] = isLoss ? 1 : 0
+    let isOutput = isLoss || putsOutAll
+    batch.logits[place] = isOutput ? 1 : 0
     call.tokens += 1
-    if isLoss { call.outputs += 1 }
+    if isLoss { call.picks.append(call.outputs) }
+    if isOutput { call.outputs += 1 }
   }
 
   private func flush(_ call: inout Call) throws {
@@ -236,6 +262,7 @@ package final class ForwardPass: TapSource {
     batch.n_tokens = Int32(call.tokens)
     Log.clearError()
     capture.census = backbone.engine.census
+    if putsOutAll { capture.expect(call.picks) }
     let status = backbone.engine.inTurn { llama_decode(context, batch) }
     guard status == 0 else {
       throw LadderError(.engine, "the backbone's forward pass failed (status \(status)): \(Log.takeError())")

@@ -2,13 +2,15 @@ import CLlama
 import Foundation
 
 /// The names that an architecture's graph gives to what is read off it.
-struct GraphNames: Equatable {
+package struct GraphNames: Equatable {
   /// What block N, counted from 0, hands on is named `blockPrefix` with the number N + `blockShift` behind it.
   var blockPrefix: String
   var blockShift: Int
   /// What the output head multiplies: its own name, or where it has none that of the weight that it was made with.
   var final: String
   var finalIsOfWeight = false
+  /// What the first block reads, the embedding, is named so; nil where it has no name of its own.
+  var embedding: String?
 
   func isFinal(_ node: UnsafeMutablePointer<ggml_tensor>, _ name: UnsafePointer<CChar>) -> Bool {
     guard finalIsOfWeight else { return strcmp(name, final) == 0 }
@@ -26,10 +28,17 @@ struct GraphNames: Equatable {
       ? parts[1..<(parts.count - 1)].joined(separator: "#") : nil
   }
 
-  /// The block, counted from 0, that hands this on; nil for any other node, and for views of what it hands on.
+  /// The block, counted from 0, that hands this on, −1 for the embedding; nil for any other node, and for views of what
+  /// it hands on.
   func block(_ name: UnsafePointer<CChar>) -> Int? {
+    if let embedding, strcmp(name, embedding) == 0 { return -1 }
     guard strncmp(name, blockPrefix, blockPrefix.utf8.count) == 0 else { return nil }
     return Self.number(name + blockPrefix.utf8.count).map { $0 - blockShift }
+  }
+
+  /// The block, counted from 0, of a weight's name: of `blk.N.…`, N.
+  package static func block(ofWeight name: String) -> Int? {
+    name.hasPrefix("blk.") ? name.dropFirst(4).split(separator: ".").first.flatMap { Int($0) } : nil
   }
 
   private static func number(_ text: UnsafePointer<CChar>) -> Int? {
@@ -55,6 +64,8 @@ final class BlockOutputSearch {
   private let tokens: Int
   private var named: [Int: String] = [:]
   private var read: [Int: String] = [:]
+  /// The blocks' weights, each with its block counted from 0.
+  private(set) var weights: [UnsafeMutablePointer<ggml_tensor>: Int] = [:]
   /// The nodes seen, by name.
   private var nodes: [String: UnsafeMutablePointer<ggml_tensor>] = [:]
 
@@ -67,12 +78,18 @@ final class BlockOutputSearch {
   func see(_ node: UnsafeMutablePointer<ggml_tensor>) {
     let name = Self.name(node)
     nodes[name] = node
+    for source in sources(node) { if let block = Self.weightBlock(source) { weights[source] = block } }
     if name.hasPrefix("l_out-"), isState(node), let block = GraphNames.split(name)?.number { named[block] = name }
-    guard let block = weightsBlock(of: node), block > 0, read[block - 1] == nil else { return }
+    guard let block = weightsBlock(of: node), read[block - 1] == nil else { return }
     // A node without a name of its own cannot be found again.
     read[block - 1] = sources(node).lazy.filter { Self.weightBlock($0) == nil }
-      .compactMap { self.origin($0, block) }.map(Self.name).first { GraphNames.split($0) != nil }
+      .compactMap { self.origin($0, block) }.map(Self.name).first {
+        block == 0 ? !$0.isEmpty && !$0.hasPrefix("node_") : GraphNames.split($0) != nil
+      }
   }
+
+  /// The name of what the first block reads; nil where it has none of its own.
+  var embedding: String? { read[-1] }
 
   /// The node of which this is another device's copy; else itself.
   func original(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> UnsafeMutablePointer<ggml_tensor> {
@@ -129,8 +146,8 @@ final class BlockOutputSearch {
   /// The block whose weight this is.
   private static func weightBlock(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Int? {
     guard isLeaf(tensor) else { return nil }
-    let own = name(tensor), name = GraphNames.copied(own) ?? own
-    return name.hasPrefix("blk.") ? Int(atoi(String(name.dropFirst(4)))) : nil
+    let own = name(tensor)
+    return GraphNames.block(ofWeight: GraphNames.copied(own) ?? own)
   }
 
   /// The block whose weight this node uses.

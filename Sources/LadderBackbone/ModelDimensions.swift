@@ -13,8 +13,6 @@ package struct ModelDimensions: Sendable, Equatable {
   /// Bytes of all weights, and of the output head among them.
   package var weightsBytes: Int
   package var headBytes: Int
-  /// Of one block, on the mean.
-  package var blockBytes: Int
   /// The head is the embedding too.
   package var tied: Bool
   /// ggml's name of the type that most of the blocks' bytes have, and the head's.
@@ -56,7 +54,6 @@ package struct ModelDimensions: Sendable, Equatable {
     headType = output.type
     weightsBytes = file.tensors.reduce(0) { $0 + $1.bytes }
     let matrices = file.tensors.filter { $0.name.hasPrefix("blk.") && $0.shape.count >= 2 }
-    blockBytes = matrices.reduce(0) { $0 + $1.bytes } / max(1, blocks)
     blockParameters = matrices.reduce(0) { $0 + $1.shape.reduce(1, *) }
     blockType =
       Dictionary(grouping: matrices, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.max {

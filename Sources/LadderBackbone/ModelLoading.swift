@@ -54,10 +54,3 @@ enum ModelLoading {
     }
   }
 }
-
-/// Frees the model with its last user.
-final class ModelOwner {
-  let model: OpaquePointer
-  init(_ model: OpaquePointer) { self.model = model }
-  deinit { llama_model_free(model) }
-}

@@ -14,9 +14,11 @@ final class TapCapture {
   private var seen: Set<Int> = []
   private var normRows = 0
   private let expected: Int
+  /// Which of a call's output rows are handed out as final rows; nil is all of them.
+  private var picks: [Int]?
   private let stopsAtNorm: Bool
   private let stopsAtLastTap: Bool
-  private let names: GraphNames
+  private var names: GraphNames
   /// Copies within an accelerator's memory.
   private let copies: Graph?
   private var failure: (any Error)?
@@ -27,6 +29,7 @@ final class TapCapture {
 
   init(rungs: [Int], names: GraphNames, stopsAtNorm: Bool, stopsAtLastTap: Bool, copies: Graph?) {
     self.names = names
+    if !rungs.contains(0) { self.names.embedding = nil }
     self.stopsAtNorm = stopsAtNorm
     self.stopsAtLastTap = stopsAtLastTap
     self.copies = copies
@@ -48,6 +51,9 @@ final class TapCapture {
     isPastNorm = false
   }
 
+  /// Before a call in which more rows are put out than are handed out.
+  func expect(_ picks: [Int]) { self.picks = picks }
+
   func finishCall(tokens: Int, outputs: Int) throws {
     if let failure {
       self.failure = nil
@@ -58,7 +64,8 @@ final class TapCapture {
         .engine, "the engine handed out \(seen.count) of \(expected) taps and \(normRows) of \(outputs) final rows")
     }
     tokenRow += tokens
-    finalRow += outputs
+    finalRow += picks?.count ?? outputs
+    picks = nil
     startCall()
   }
 
@@ -90,6 +97,7 @@ final class TapCapture {
     }
     normRows = rows
     isPastNorm = true
+    if let picks { return takePicked(tensor, picks, width, name) }
     if let final, count > 0 {
       guard fits(rows, after: finalRow, in: final, width, name) else { return false }
     }
@@ -97,6 +105,22 @@ final class TapCapture {
       Tensor(tensor).withHostBytes {
         final.write(
           bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0)[..<(4 * count)]), at: 4 * width * finalRow)
+      }
+    }
+    return false
+  }
+
+  /// Copies the rows that are wanted among all that were put out.
+  private func takePicked(
+    _ tensor: UnsafeMutablePointer<ggml_tensor>, _ picks: [Int], _ width: Int, _ name: UnsafePointer<CChar>
+  ) -> Bool {
+    guard let final, fits(picks.count, after: finalRow, in: final, width, name) else { return false }
+    Tensor(tensor).withHostBytes { source in
+      for (place, row) in picks.enumerated() {
+        final.write(
+          bytes: UnsafeRawBufferPointer(
+            rebasing: UnsafeRawBufferPointer(source)[(4 * width * row)..<(4 * width * (row + 1))]),
+          at: 4 * width * (finalRow + place))
       }
     }
     return false

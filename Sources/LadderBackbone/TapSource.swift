@@ -5,8 +5,10 @@ import LadderData
 package struct TapNeeds: Sendable, Equatable {
   /// The tapped blocks, 1-based.
   package var rungs: [Int]
-  /// Whether the final norm's rows are read too; where not, the engine ends at the last tap.
+  /// Whether the final norm's rows are read too.
   package var readsFinal = true
+  /// Whether the engine ends there.
+  package var endsAtLastTap: Bool { !readsFinal && !rungs.isEmpty }
   /// How taps are stored where nothing else is asked for: in the type in which they are read.
   package var format = CacheFormat.bf16
 

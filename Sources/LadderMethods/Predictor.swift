@@ -46,13 +46,15 @@ extension RowReader {
 /// The model itself, as it is or with an adapter that llama.cpp applies: the method that adds nothing.
 package final class BackbonePredictor: Predictor {
   package let backbone: Backbone
-  package let rungs: [Int] = []
+  /// Blocks that are read, for a cache to keep, and not used.
+  package let rungs: [Int]
   package var keepsActivations: Bool { adapter == nil }
   package var alone: AloneRows { adapter == nil ? .same : .apart }
   private let adapter: EngineAdapter?
 
-  package init(_ backbone: Backbone, adapter: EngineAdapter? = nil) {
+  package init(_ backbone: Backbone, rungs: [Int] = [], adapter: EngineAdapter? = nil) {
     self.backbone = backbone
+    self.rungs = rungs
     self.adapter = adapter
   }
 
@@ -76,13 +78,15 @@ package final class BackboneRows: RowReader {
   package init(_ source: any TapSource, _ backbone: Backbone) {
     self.source = source
     width = backbone.width
-    pool = TensorPool(backbone.engine, tensors: 8)
+    pool = TensorPool(backbone.engine, tensors: 8 + source.rungs.count)
   }
 
   package func rows(_ samples: [PackedSample], alone: ((Tensor) throws -> Void)?) throws -> Tensor {
     try pool.reset()
     let final = try pool.make(.float32, [width, samples.reduce(0) { $0 + $1.lossRows.count }])
-    try source.run(samples, taps: [], final: final)
+    let tokens = samples.reduce(0) { $0 + $1.tokens.count }
+    let taps = try source.rungs.map { _ in try pool.make(.bfloat16, [width, tokens]) }
+    try source.run(samples, taps: taps, final: final)
     return final
   }
 }

@@ -113,7 +113,7 @@ public struct SpeedBenchmark: Sendable {
     // Engine and training in turn, batch by batch, so that a machine that slows down slows both.
     let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest),
       tapped = try ForwardPass(
-        backbone, rungs: needs.rungs, maxTokens: longest, stopsAtLastTap: !needs.readsFinal && !needs.rungs.isEmpty)
+        backbone, rungs: needs.rungs, maxTokens: longest, stopsAtLastTap: needs.endsAtLastTap)
     let whole = try ForwardPass(backbone, rungs: [], maxTokens: longest, runsHead: true)
     let pool = TensorPool(backbone.engine)
     let before = session.phases

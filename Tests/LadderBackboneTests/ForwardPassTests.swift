@@ -1,11 +1,12 @@
 import CLlama
 import Foundation
-import LadderBackbone
 import LadderCompute
 import LadderCore
 import LadderData
 import TestModels
 import Testing
+
+@testable import LadderBackbone
 
 @Suite(.serialized) struct ForwardPassTests {
   let folder: TemporaryFolder
@@ -44,6 +45,91 @@ import Testing
       }
       for (a, b) in zip(result.final, final) { #expect(abs(a - b) < tolerance(5e-3, cuda: 0.02)) }
     }
+  }
+
+  /// A pass that ends at its last tap leaves the blocks behind it to nobody: their memory is given back, and whoever runs
+  /// them later has the model as it was. A pass that runs them at the time keeps them.
+  @Test func blocksThatNobodyRunsAreGivenBack() throws {
+    let backbone = try Backbone(path: try folder.model { $0.type = GGML_TYPE_F32 }, threads: 2, device: testDevice)
+    let sample = PackedSample(tokens: tokens(20, seed: 2), lossRows: [19]), pool = TensorPool(backbone.engine)
+    func tap(_ forward: ForwardPass) throws -> [Float] {
+      let tap = try pool.make(.float32, [backbone.width, 20])
+      try forward.run([sample], taps: [tap], final: nil)
+      return tap.read()
+    }
+    func final(_ forward: ForwardPass) throws -> [Float] {
+      let row = try pool.make(.float32, [backbone.width, 1])
+      try forward.run([sample], taps: [], final: row)
+      return row.read()
+    }
+    func whole() throws -> ForwardPass { try ForwardPass(backbone, rungs: [], maxTokens: 64) }
+    func part() throws -> ForwardPass { try ForwardPass(backbone, rungs: [2], maxTokens: 64, stopsAtLastTap: true) }
+
+    let beside = try whole(), expected = try final(beside), first = backbone.currentOwner
+    let states = try withExtendedLifetime(beside) { try tap(try part()) }
+    #expect(backbone.currentOwner === first && backbone.currentOwner?.isWhole == true)
+    #expect(try final(beside) == expected)
+
+    let other = try Backbone(path: backbone.path, threads: 2, device: testDevice),
+      forward = try ForwardPass(
+        other, rungs: [2], maxTokens: 64, stopsAtLastTap: true)
+    #if os(Linux)
+      #expect(other.currentOwner?.isWhole == (testDevice != "CPU"))
+    #endif
+    let given = try pool.make(.float32, [backbone.width, 20])
+    try forward.run([sample], taps: [given], final: nil)
+    #expect(given.read() == states)
+    // The same model is asked for all of its blocks while that one goes on.
+    let again = try ForwardPass(other, rungs: [], maxTokens: 64), row = try pool.make(.float32, [backbone.width, 1])
+    try again.run([sample], taps: [], final: row)
+    #expect(row.read() == expected && other.currentOwner?.isWhole == true)
+    try forward.run([sample], taps: [given], final: nil)
+    #expect(given.read() == states)
+  }
+
+  /// Rung 0 is what the first block reads, rung L what the final norm reads: at every row, in calls that each put out few.
+  @Test(arguments: [TinyModel.Architecture.llama, .gemma3, .qwen2])
+  func theEmbeddingAndTheLastBlockAreTapped(_ architecture: TinyModel.Architecture) throws {
+    let path = try folder.model {
+      $0.type = GGML_TYPE_F32
+      $0.architecture = architecture
+    }
+    let backbone = try Backbone(path: path, threads: 2, device: testDevice), d = backbone.width
+    let samples = [(150, [3, 70, 149]), (9, [8]), (12, [0, 5])].enumerated().map { seed, shape in
+      PackedSample(tokens: tokens(shape.0, seed: seed), lossRows: shape.1)
+    }
+    let count = samples.reduce(0) { $0 + $1.tokens.count }, pool = TensorPool(backbone.engine)
+    let forward = try ForwardPass(backbone, rungs: [0, 2, backbone.blocks], maxTokens: 160)
+    let taps = try (0..<3).map { _ in try pool.make(.float32, [d, count]) },
+      final = try pool.make(.float32, [d, samples.reduce(0) { $0 + $1.lossRows.count }])
+    try forward.run(samples, taps: taps, final: final)
+    func weight(_ name: String) throws -> [Float] {
+      try backbone.file.values(of: try #require(backbone.file.tensors.first { $0.name == name }))
+    }
+    let table = try weight("token_embd.weight"), norm = try weight("output_norm.weight")
+    let scale = architecture == .gemma3 ? Float(d).squareRoot() : 1
+    let first = taps[0].read(), last = taps[2].read(), rows = final.read()
+    for (row, token) in samples.flatMap(\.tokens).enumerated() {
+      for i in 0..<d { #expect(abs(first[row * d + i] - scale * table[Int(token) * d + i]) < 1e-3) }
+    }
+    var start = 0, next = 0
+    for sample in samples {
+      for row in sample.lossRows {
+        let state = last[((start + row) * d)..<((start + row + 1) * d)]
+        let size = (state.reduce(0) { $0 + $1 * $1 } / Float(d) + 1e-6).squareRoot()
+        for (i, value) in state.enumerated() {
+          #expect(abs(rows[next * d + i] - value / size * norm[i]) < tolerance(2e-3, cuda: 0.02))
+        }
+        next += 1
+      }
+      start += sample.tokens.count
+    }
+    // What else is read is what a pass without those two reads.
+    let plain = try ForwardPass(backbone, rungs: [2], maxTokens: 160), middle = try pool.make(.float32, [d, count]),
+      alone = try pool.make(.float32, [d, final[1]])
+    try plain.run(samples, taps: [middle], final: alone)
+    for (a, b) in zip(taps[1].read(), middle.read()) { #expect(abs(a - b) < tolerance(2e-3, cuda: 0.02)) }
+    for (a, b) in zip(rows, alone.read()) { #expect(abs(a - b) < tolerance(2e-3, cuda: 0.02)) }
   }
 
   @Test func extendingGivesTheWholeTextsLastRow() throws {

@@ -54,7 +54,7 @@ package final class CachedTaps: TapSource {
   private func forwardPass() throws -> ForwardPass {
     if let forward { return forward }
     let made = try ForwardPass(
-      backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter, stopsAtLastTap: !needs.readsFinal)
+      backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter, stopsAtLastTap: needs.endsAtLastTap)
     forward = made
     return made
   }

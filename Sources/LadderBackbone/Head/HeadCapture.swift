@@ -112,13 +112,19 @@ extension Head {
     guard let names = capture.search.names(blocks: blocks - 1) ?? (blocks == 1 ? ("l_out-", 0) : nil) else {
       throw LadderError(.data, "\(refusal) shows no hidden state between its blocks, which Ladder reads")
     }
+    if engine.isCPU {
+      owner.know(
+        capture.search.weights.compactMap { tensor, block in
+          tensor.pointee.data.map { (block, UnsafeRawBufferPointer(start: $0, count: ggml_nbytes(tensor))) }
+        })
+    }
     let head = Head(
       weight: Tensor(weight), inner: capture.inner, outer: capture.outer, capped: capture.capped, owner: owner)
     return (
       head,
       GraphNames(
         blockPrefix: names.prefix, blockShift: names.shift, final: capture.final,
-        finalIsOfWeight: capture.finalIsOfWeight)
+        finalIsOfWeight: capture.finalIsOfWeight, embedding: capture.search.embedding)
     )
   }
 }

@@ -18,7 +18,7 @@ package final class FrozenWeights {
     self.head = head
     pool = TensorPool(backbone.engine, tensors: file.tensors.count + 8)
     for info in file.tensors {
-      if let block = Self.block(info.name) {
+      if let block = GraphNames.block(ofWeight: info.name) {
         if block < firstBlock { continue }
       } else if firstBlock > 0, info.name == "token_embd.weight", info.name != head.description.tensor {
         continue
@@ -29,11 +29,6 @@ package final class FrozenWeights {
         tensors[info.name] = try file.load(info, into: pool)
       }
     }
-  }
-
-  /// Of `blk.N.…`, N.
-  private static func block(_ name: String) -> Int? {
-    name.hasPrefix("blk.") ? name.dropFirst(4).split(separator: ".").first.flatMap { Int($0) } : nil
   }
 
   package subscript(name: String) -> Tensor? { tensors[name] }

@@ -17,10 +17,11 @@ package final class LoRALearner: Learner {
   package init(_ configuration: LoRAConfiguration, _ backbone: Backbone, maxTokens: Int, cache: ActivationCache? = nil)
     throws
   {
-    model = try LoRAModel(configuration, backbone, maxTokens: maxTokens)
-    step = try LoRAStep(model)
+    // Before the blocks are read once more: the engine gives back those that it does not run.
     let needs = try configuration.needs(on: backbone.outline)
     taps = needs.rungs.isEmpty ? nil : try CachedTaps(backbone, needs, maxTokens: maxTokens, cache: cache)
+    model = try LoRAModel(configuration, backbone, maxTokens: maxTokens)
+    step = try LoRAStep(model)
     modelName = configuration.baseModel ?? BaseModelName.of(backbone.file)
   }
 

@@ -46,7 +46,7 @@ extension LoRAConfiguration: FineTuning {
   package func memory(_ model: ModelDimensions, _ load: TrainingLoad) throws -> MemoryBreakdown {
     let length = load.length
     let tokens = load.tokens, lossRows = load.lossRows
-    let adapted = try adapted(of: model.blocks), inside = model.blocks - adapted.lowerBound
+    let adapted = try adapted(of: model.blocks), inside = try differentiated(of: model.blocks)
     let width = model.width, feedForward = model.feedForward
     let queries = model.heads * model.headSize, keys = model.keyHeads * model.headSize
     var bytes = model.shared(load)
@@ -63,12 +63,11 @@ extension LoRAConfiguration: FineTuning {
     let dequantised = min(width * feedForward, 8 << 20) * 6
     bytes.workspace = block + dequantised + 4 * 5 * model.heads * 128 * length
     bytes.process += (length / 128 * 60 + 400) * 1800
-    // The head is packed as for a side network. llama.cpp's engine is there only where it runs what lies below, and holds
-    // the blocks with additions too.
+    // The head is packed as for a side network. llama.cpp's engine is there only where it runs what lies below; the memory
+    // of the blocks with additions it gives back.
     if adapted.lowerBound == 0 {
       bytes.engine = 0
     } else {
-      bytes.weights += model.blockBytes * inside
       let rows = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
       bytes.engine += 4 * model.vocabulary * (ForwardPass.textsWithoutRows - rows)
     }
@@ -80,7 +79,7 @@ extension LoRAConfiguration: FineTuning {
   package func operations(_ model: ModelDimensions, _ load: TrainingLoad) throws -> Double {
     let length = Double(load.length)
     let adapted = try adapted(of: model.blocks)
-    let share = Double(model.blocks - adapted.lowerBound) / Double(model.blocks)
+    let share = Double(try differentiated(of: model.blocks)) / Double(model.blocks)
     let forward = model.forwardOperations(length: length)
     let backward = 2 * Double(model.blockNumbers) + 2.5 * model.attentionOperations(length: length)
     return Double(load.tokens)
@@ -92,10 +91,13 @@ extension LoRAConfiguration: FineTuning {
   /// forward.
   package func seconds(_ model: ModelDimensions, _ load: TrainingLoad, on machine: any MeasuredMachine) throws -> Double
   {
-    let inside = Double(model.blocks - (try adapted(of: model.blocks)).lowerBound) / Double(model.blocks)
+    let inside = Double(try differentiated(of: model.blocks)) / Double(model.blocks)
     return Double(load.tokens) * machine.forward(length: load.length)
       * (1 - inside + inside * (checkpointing ? 4.5 : 3.5))
   }
+
+  /// How many blocks a gradient goes through.
+  private func differentiated(of blocks: Int) throws -> Int { blocks - (try adapted(of: blocks)).lowerBound }
 
   private func parametersOfBlock(_ model: ModelDimensions) -> Int {
     let queries = model.heads * model.headSize, keys = model.keyHeads * model.headSize

@@ -72,7 +72,7 @@ extension SideNetwork {
     let feedForward = geometry.feedForward
     for layer in 0..<geometry.layers {
       // Free layers begin as the blocks at the rungs do, from the first on again.
-      let block = geometry.rungs[layer % geometry.rungs.count] - 1
+      let block = max(0, geometry.rungs[layer % geometry.rungs.count] - 1)
       func matrix(_ name: String) throws -> Matrix {
         guard let info = byName["blk.\(block).\(name).weight"], info.shape.count == 2 else {
           throw LadderError(

@@ -13,7 +13,8 @@ public struct SideConfiguration: Codable, Sendable, Equatable {
     case all
     /// Every n-th block but the last.
     case every(Int)
-    /// These blocks, counted from 1.
+    /// These blocks, counted from 1; 0 is the embedding. The last one's output the engine computes at the rows that it puts
+    /// out alone: to read it, it puts out every row, in calls of fewer tokens.
     case list([Int])
 
     /// Reads `middle`, `all`, `N`, `i,j,k`, or `i,` for one block alone.

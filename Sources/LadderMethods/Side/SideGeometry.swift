@@ -9,7 +9,7 @@ package struct SideGeometry: Sendable, Equatable {
   package let width: Int
   package let headSize: Int
   package let feedForward: Int
-  /// The tapped blocks r(1) < r(2) < …, counted from 1.
+  /// The tapped blocks r(1) < r(2) < …, counted from 1; 0 is the embedding.
   package let rungs: [Int]
   /// Side layers M: as many as rungs for each climb, or with a `depth` as many as rungs and the free ones behind them.
   package let layers: Int
@@ -96,10 +96,8 @@ package struct SideGeometry: Sendable, Equatable {
       }
       return Array(stride(from: n, to: blocks, by: n))
     case .list(let list):
-      guard let low = list.min(), let high = list.max(), low >= 1, high < blocks, Set(list).count == list.count else {
-        throw LadderError(
-          .usage,
-          "`rungs`: name different blocks between 1 and \(blocks - 1) (the last block enters through the final norm)")
+      guard let low = list.min(), let high = list.max(), low >= 0, high <= blocks, Set(list).count == list.count else {
+        throw LadderError(.usage, "`rungs`: name different blocks between 1 and \(blocks), or 0 for the embedding")
       }
       return list.sorted()
     case .middle:
