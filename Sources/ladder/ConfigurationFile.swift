@@ -4,6 +4,15 @@ import Yams
 
 /// A YAML file that decodes to what a command takes.
 enum ConfigurationFile {
+  /// Options as such a file, numbers as users write them.
+  static func text(of options: some NamedOptions) throws -> String {
+    let pairs = options.given.map { name, value -> (Node, Node) in
+      guard let list = value as? TextList, list.texts.count > 1 else { return (Node(name), Node(value.optionText)) }
+      return (Node(name), Node(list.texts.map { Node($0) }))
+    }
+    return try Yams.serialize(node: Node(pairs))
+  }
+
   /// - Throws: `missing`; `data` where it is no YAML of this kind; what the value's own decoding throws. Each names the
   ///   file.
   static func read<Value: Decodable>(_ type: Value.Type, path: String) throws -> Value {

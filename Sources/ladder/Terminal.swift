@@ -4,6 +4,7 @@ import Foundation
 enum Terminal {
   static let isInteractive = isatty(STDERR_FILENO) != 0
   nonisolated(unsafe) private static var lineIsOpen = false
+  nonisolated(unsafe) private static var blockLines = 0
   nonisolated(unsafe) private static var lastPlain = ContinuousClock.now - .seconds(60)
 
   static func output(_ text: String) { write(text + "\n", STDOUT_FILENO) }
@@ -39,6 +40,31 @@ enum Terminal {
   static func finishLine() {
     if lineIsOpen { write("\n", STDERR_FILENO) }
     lineIsOpen = false
+    blockLines = 0
+  }
+
+  /// Lines that the next block writes over, on a terminal.
+  static func block(_ lines: [String]) {
+    let above = lineIsOpen ? "\r\u{1B}[K" : ""
+    let up = blockLines > 0 ? "\u{1B}[\(blockLines)A\r\u{1B}[J" : ""
+    lineIsOpen = false
+    let wide = columns
+    write(above + up + lines.map { String($0.prefix(wide)) + "\n" }.joined(), STDERR_FILENO)
+    blockLines = lines.count
+  }
+
+  private static var columns: Int {
+    var size = winsize()
+    return ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 120
+  }
+
+  /// A table's rows with their columns under one another.
+  static func aligned(_ rows: [[String]]) -> [String] {
+    let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+    return rows.map { row in
+      zip(row, widths).map { cell, width in cell + String(repeating: " ", count: width - cell.count) }
+        .joined(separator: "  ")
+    }
   }
 
   static func bytes(_ count: Int) -> String {

@@ -108,7 +108,7 @@ struct Train: AsyncParsableCommand {
   }
 
   /// One event as progress.
-  private static func show(_ event: TrainingEvent) {
+  static func show(_ event: TrainingEvent) {
     switch event {
     case .stage(let what): Terminal.progress(what, always: true)
     case .samples(let report):

@@ -70,6 +70,20 @@ extension NamedOptions {
     return result
   }
 
+  /// Sets an option by its long name, as users write it.
+  /// - Throws: `usage` for an unknown name, and for a value that cannot be read.
+  package mutating func set(_ name: String, to text: String) throws(LadderError) {
+    guard let field = Self.fields.first(where: { $0.name == name }) else { throw Self.unknown(name) }
+    try LadderError.unify { try field.read(&self, [text]) }
+  }
+
+  private static func unknown(_ name: String) -> LadderError {
+    let names = fields.map(\.name).sorted()
+    let hint =
+      NearestName.of(name, among: names).map { "did you mean \($0)?" } ?? "take \(names.joined(separator: ", "))"
+    return LadderError(.usage, "no option is called \(name.shown); \(hint)")
+  }
+
   /// As they stand on a command line: `--epochs 2 --rungs 1,3`.
   public var description: String { flags(" ").joined(separator: " ") }
 
@@ -93,12 +107,7 @@ extension NamedOptions {
     let container = try decoder.container(keyedBy: OptionName.self), fields = Self.fields
     for key in container.allKeys.sorted(by: { $0.stringValue < $1.stringValue }) {
       let name = key.stringValue.replacingOccurrences(of: "_", with: "-")
-      guard let field = fields.first(where: { $0.name == name }) else {
-        let names = fields.map(\.name).sorted()
-        let hint =
-          NearestName.of(name, among: names).map { "did you mean \($0)?" } ?? "take \(names.joined(separator: ", "))"
-        throw LadderError(.usage, "no option is called \(name.shown); \(hint)")
-      }
+      guard let field = fields.first(where: { $0.name == name }) else { throw Self.unknown(name) }
       // Null, or nothing behind the name: not given.
       if try container.decodeNil(forKey: key) { continue }
       guard let scalar = try? container.decode(PlainValue.self, forKey: key) else {
@@ -136,10 +145,10 @@ private struct OptionName: CodingKey {
 
 /// A value of a file as text, or a list's parts. A list of lists is none: references to lists could make it longer than
 /// any memory.
-private struct PlainValue: Decodable {
-  let parts: [String]
+package struct PlainValue: Decodable, Sendable {
+  package let parts: [String]
 
-  init(from decoder: any Decoder) throws {
+  package init(from decoder: any Decoder) throws {
     if var list = try? decoder.unkeyedContainer() {
       var parts: [String] = []
       while !list.isAtEnd { parts.append(try list.decode(Scalar.self).text) }

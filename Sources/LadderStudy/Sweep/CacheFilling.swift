@@ -1,0 +1,76 @@
+import LadderBackbone
+import LadderCore
+import LadderData
+import LadderEval
+import LadderMethods
+import LadderTrain
+
+/// Keeps the activations of all blocks that candidates may read, of the samples that they learn from and are judged by.
+struct CacheFilling {
+  private let backbone: Backbone
+  private let rungs: [Int]
+  private let cache: CacheOptions
+  private let train: [PackedSample]
+  private let judge: [Sample]
+  private let evaluation: EvaluationOptions
+
+  /// - Parameter objectives: what candidates may learn: each has its own rows that carry loss.
+  init(
+    _ backbone: Backbone, rungs: [Int], cache: CacheOptions, train: [Sample], judge: [Sample], _ base: TrainingOptions,
+    objectives: [Objective], evaluation: EvaluationOptions
+  ) throws {
+    let settings = try base.configuration()
+    var seen: Set<SampleKey> = [], packed: [PackedSample] = []
+    for objective in objectives {
+      let encoder = SampleEncoder(
+        backbone, maxLength: settings.maxLength, overlong: settings.overlong, objective: objective,
+        earlierTurns: settings.chat?.earlierTurns ?? .separate)
+      packed += try encoder.examples(train, name: "the samples").examples.flatMap(\.packed)
+        .filter { seen.insert(SampleKey($0)).inserted }
+    }
+    self.backbone = backbone
+    self.rungs = rungs
+    self.cache = cache
+    self.train = packed
+    self.judge = judge
+    self.evaluation = evaluation
+  }
+
+  /// Of the samples to learn from.
+  var tokens: Int { train.reduce(0) { $0 + $1.tokens.count } }
+
+  /// Tokens a second, of some two thousand.
+  func speed() throws -> Double {
+    let some = Array(train.prefix(max(1, 2048 * train.count / max(1, tokens))))
+    let reader = try reader(cache: nil, some)
+    let count = some.reduce(0) { $0 + $1.tokens.count }, began = ContinuousClock.now
+    for group in groups(some) { _ = try reader.rows(group) }
+    return Double(count) / max(1e-9, (ContinuousClock.now - began).seconds)
+  }
+
+  /// - Parameter report: called with samples done and samples in all.
+  /// - Returns: how the model alone is judged.
+  func fill(_ report: (Int, Int) -> Void) throws -> Evaluation {
+    let store = try cache.open(backbone, TapNeeds(rungs: rungs)), reader = try reader(cache: store, train)
+    var done = 0
+    for group in groups(train) {
+      try Cancellation.check()
+      _ = try reader.rows(group)
+      done += group.count
+      report(done, train.count)
+    }
+    if let why = store.stopped { throw LadderError(.inputOutput, "the activation cache stores no more: \(why)") }
+    return try LadderModel(BackbonePredictor(backbone, rungs: rungs)).evaluate(judge, options: evaluation)
+  }
+
+  private func reader(cache: ActivationCache?, _ samples: [PackedSample]) throws -> any RowReader {
+    try BackbonePredictor(backbone, rungs: rungs).reader(
+      maxTokens: samples.map(\.tokens.count).max() ?? 1, cache: cache)
+  }
+
+  /// Like lengths together fill the engine's calls best.
+  private func groups(_ samples: [PackedSample]) -> [[PackedSample]] {
+    let lengths = samples.map(\.tokens.count), order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
+    return BatchPlan.pack(order, lengths: lengths, tokens: 2048).map { $0.map { samples[$0] } }
+  }
+}

@@ -1,0 +1,199 @@
+import Foundation
+import LadderBackbone
+import LadderCore
+import LadderData
+import LadderEval
+import LadderMethods
+import LadderTrain
+
+/// A sweep on one model and its samples: keeps the model's activations of all blocks that may be read once, then trains
+/// and judges candidates in this process, and at last trains the best.
+public struct RecipeSearch: Sendable {
+  /// What came out.
+  public struct Result: Codable, Sendable {
+    /// Every trial in order.
+    public var trials: [Sweep.Trial]
+    public var best: Sweep.Trial
+    /// The defaults' trial of the same stage.
+    public var defaults: Sweep.Trial?
+    /// All options of the best run.
+    public var options: TrainingOptions
+    /// What it was trained on, as `--data` takes it.
+    public var data: [String]
+    /// The run's folder.
+    public var run: String
+    /// Samples learned from and judged by.
+    public var trainSamples: Int
+    public var judgedSamples: Int
+    /// The part of the samples that the time allowed.
+    public var share: Double
+  }
+
+  let backbone: Backbone
+  let settings: Sweep.Settings
+  /// What is measured of each candidate; never a generation, which takes long, unless it is asked for.
+  let measured: Metric
+  let sources: [DataSource]
+  /// Samples to judge by; where there are none a tenth of the others is parted off.
+  let held: [DataSource]?
+  let cache: CacheOptions
+  let folder: SweepFolder
+
+  /// - Parameters:
+  ///   - space: nil searches what suits the samples.
+  ///   - folder: where trials, the best run and findings go.
+  public init(
+    _ backbone: Backbone, budget: Double, base: TrainingOptions, space: SearchSpace? = nil, metric: Metric = .auto,
+    train: [DataSource], judge: [DataSource]?, cache: CacheOptions, folder: String
+  ) throws {
+    guard budget >= 1, budget <= 1e7 else { throw LadderError(.usage, "`budget` must be a second or more") }
+    self.backbone = backbone
+    sources = train
+    held = judge
+    self.cache = cache
+    self.folder = SweepFolder(path: folder)
+    let samples = try Sample.load(train, seed: base.seed ?? 0)
+    var settings = Sweep.Settings(
+      space: space
+        ?? SearchSpace(base, on: backbone.outline, judgesChoices: samples.allSatisfy { !$0.choices.isEmpty }))
+    settings.budget = budget
+    settings.base = base
+    settings.metric = metric
+    self.settings = settings
+    let isPairs = base.objective == .preference, hasChoices = samples.allSatisfy { !$0.choices.isEmpty }
+    measured = metric != .auto ? metric : isPairs ? .preference : hasChoices ? .choice : .loss
+    // What no candidate could be trained with is told before anything runs.
+    _ = try settings.space.options([:]).over(base).configuration().validate()
+    for dimension in settings.space.dimensions where base.given.contains(where: { $0.name == dimension.name }) {
+      throw LadderError(.usage, "`\(dimension.name)` is in the search space and given too: take it out of one of them")
+    }
+  }
+
+  /// Searches, or goes on with what the folder holds, and trains the best.
+  /// - Parameters:
+  ///   - report: called with what is told on the way.
+  ///   - training: called with the events of the last run.
+  public func run(
+    report: (Sweep.Event) -> Void = { _ in }, training show: (TrainingEvent) -> Void = { _ in }
+  ) throws(LadderError) -> Result {
+    try LadderError.unify { try search(report, show) }
+  }
+
+  private func search(_ report: (Sweep.Event) -> Void, _ show: (TrainingEvent) -> Void) throws -> Result {
+    let seed = settings.base.seed ?? 0, began = ContinuousClock.now
+    let named = try checksums()
+    backbone.language.use(try settings.base.configuration().chat)
+    var claim =
+      try folder.earlier(settings, model: backbone.fingerprint, samples: named)
+      ?? SweepFolder.Claim(settings: settings, model: backbone.fingerprint, samples: named, share: 1, preparation: 0)
+    if claim.preparation == 0 {
+      claim.share = try affordable(try parts(share: 1, seed), report)
+      try fill(try parts(share: claim.share, seed), report)
+      claim.preparation = (ContinuousClock.now - began).seconds
+      try folder.claim(claim)
+    }
+    let parts = try parts(share: claim.share, seed)
+    let trainer = CandidateTrainer(
+      backbone: backbone, train: parts.train, judge: parts.judge, cache: cacheForTrials, metric: measured)
+    // A seventh is for the last run.
+    var own = settings
+    own.budget = max(settings.budget * 0.1, settings.budget * 6 / 7 - claim.preparation)
+    let trials = try Sweep(own, folder, trainer).run(report: report)
+    guard let best = Sweep.best(trials) else { throw LadderError(.data, "no candidate could be trained") }
+
+    let options = try settings.space.options(best.choices).over(settings.base)
+    let final = scaled(claim.share), samples = try Sample.load(final, seed: seed)
+    report(.stage("training the best on \(samples.count) samples"))
+    let run = RunDirectory(folder.best)
+    let known = try? run.manifest()
+    let configuration = try options.configuration()
+    if known?.finished != true || known?.configuration != configuration {
+      if let known, known.configuration != configuration { try? FileManager.default.removeItem(atPath: run.path) }
+      try Trainer(backbone, configuration, cache: cacheForTrials).train(
+        samples, name: final.map(\.description).joined(separator: ", "), into: run,
+        resume: (try? run.manifest()) != nil,
+        report: show)
+    }
+    let result = Result(
+      trials: trials, best: best, defaults: trials.first { $0.stage == best.stage && $0.choices.isEmpty },
+      options: options, data: final.map(\.description), run: folder.best, trainSamples: parts.train.count,
+      judgedSamples: parts.judge.count, share: claim.share)
+    try folder.write("table.md", SweepTable.markdown(trials))
+    try DurableFile.write(folder.path + "/result.json", json: result)
+    return result
+  }
+
+  /// Nil where the method changes what it reads at every step.
+  private var cacheForTrials: CacheOptions? {
+    (try? settings.base.method.chosen())?.keepsActivations == true ? cache : nil
+  }
+
+  // MARK: - Samples
+
+  private struct Parts {
+    var train: [Sample]
+    var judge: [Sample]
+  }
+
+  private func parts(share: Double, _ seed: UInt64) throws -> Parts {
+    let samples = try Sample.load(scaled(share), seed: seed)
+    if let held { return Parts(train: samples, judge: try Sample.load(held, seed: seed)) }
+    guard let split = samples.split(min(0.2, max(0.1, 200 / Double(samples.count))), seed: seed) else {
+      throw LadderError(.data, "the samples cannot be parted into some to learn and some to judge by: pass `valid`")
+    }
+    return Parts(train: split.kept, judge: split.apart)
+  }
+
+  private func scaled(_ share: Double) -> [DataSource] {
+    share == 1
+      ? sources
+      : sources.map { DataSource(path: $0.path, share: max(0.001, ($0.share * share * 1000).rounded(.down) / 1000)) }
+  }
+
+  private func checksums() throws -> [String] {
+    try (sources.map { ("train", $0) } + (held ?? []).map { ("judge", $0) }).map { what, source -> String in
+      var sum = SHA256()
+      sum.update(try DurableFile.read(source.path))
+      return "\(what) \(source) \(sum.hexadecimal())"
+    }
+  }
+
+  // MARK: - Activations
+
+  /// All blocks that a candidate may read; nil where candidates keep none, or all the same.
+  private func rungs() throws -> [Int]? {
+    guard cacheForTrials != nil, settings.base.method.method != .qlora else { return nil }
+    let values = settings.space.dimensions.first { $0.name == "rungs" }?.values ?? []
+    var all: Set<Int> = []
+    for value in values.map({ Optional($0) }) + [nil] {
+      var options = settings.base
+      if let value { try options.set("rungs", to: value) }
+      all.formUnion(try options.method.chosen().tuning.needs(on: backbone.outline).rungs)
+    }
+    return all.sorted()
+  }
+
+  /// The part of the samples whose activations a quarter of the budget can keep.
+  private func affordable(_ parts: Parts, _ report: (Sweep.Event) -> Void) throws -> Double {
+    guard let filling = try filling(parts) else { return 1 }
+    report(.stage("measuring the model's speed"))
+    let tokens = settings.budget / 4 * (try filling.speed())
+    let all = Double(filling.tokens) * Double(parts.train.count + parts.judge.count) / Double(parts.train.count)
+    let share = min(1, max(tokens / max(1, all), 64 / Double(parts.train.count)))
+    return share >= 1 ? 1 : max(0.001, (share * 1000).rounded(.down) / 1000)
+  }
+
+  private func fill(_ parts: Parts, _ report: (Sweep.Event) -> Void) throws {
+    guard let filling = try filling(parts) else { return }
+    _ = try filling.fill { report(.stage("keeping the model's activations: \($0) of \($1) samples")) }
+  }
+
+  private func filling(_ parts: Parts) throws -> CacheFilling? {
+    guard let rungs = try rungs() else { return nil }
+    let named = settings.space.dimensions.first { $0.name == "objective" }?.values.compactMap(Objective.init)
+    return try CacheFilling(
+      backbone, rungs: rungs, cache: cache, train: parts.train, judge: parts.judge, settings.base,
+      objectives: named ?? [settings.base.objective ?? .tokens],
+      evaluation: try CandidateTrainer.evaluation(settings.base, measured, cache: cache))
+  }
+}
