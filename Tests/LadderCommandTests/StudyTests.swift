@@ -67,6 +67,34 @@ import Testing
     #expect(html.components(separatedBy: "<svg").count == 3 && !html.contains("http://localhost"))
   }
 
+  /// Each method's loss, memory and time; a method that is dominated is on no frontier.
+  @Test func theFrontierHasEveryMethod() throws {
+    let configuration = try configuration {
+      $0.replacingOccurrences(of: "rungs: \"1,3\", reduction: 2, ", with: "").replacingOccurrences(
+        of: "[0, 1]", with: "[0]")
+    }
+    let arguments = [
+      "study", "frontier", "--config", configuration, "--model", model, "--out", folder.file("frontier"),
+    ]
+    let result = try Command.run(arguments + ["--json"], in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    let points =
+      try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [[String: Any]] ?? []
+    #expect(
+      points.compactMap { $0["method"] as? String } == ["lst", "lst-3-epochs", "xladder", "top-1", "top-2", "qlora"])
+    #expect(points.allSatisfy { ($0["peak_bytes"] as? Int ?? 0) > 1_000_000 && ($0["seconds"] as? Double ?? 0) > 0 })
+    #expect(points.contains { $0["on_memory_frontier"] as? Bool == true })
+    let least = points.min { ($0["loss"] as? Double ?? 0) < ($1["loss"] as? Double ?? 0) }
+    #expect(least?["on_memory_frontier"] as? Bool == true && least?["on_time_frontier"] as? Bool == true)
+    for name in ["memory", "seconds"] {
+      let svg = try String(contentsOfFile: folder.file("frontier/parity-\(name).svg"), encoding: .utf8)
+      #expect(svg.components(separatedBy: "<circle").count == 7 && svg.contains(">top-2</text>"))
+    }
+    // A run's own cache goes with it.
+    let files = FileManager.default.enumerator(atPath: folder.file("frontier"))?.compactMap { $0 as? String } ?? []
+    #expect(!files.isEmpty && !files.contains { $0.contains("activations") || $0.hasSuffix(".cache") })
+  }
+
   @Test func aTaskHasOptionsForOneMethodAlone() throws {
     let configuration = try configuration {
       $0.replacingOccurrences(of: "rungs: \"1,3\", reduction: 2, ", with: "").replacingOccurrences(

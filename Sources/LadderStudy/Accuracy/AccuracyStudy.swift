@@ -96,8 +96,12 @@ public struct AccuracyStudy: Sendable {
     if (try? run.manifest().finished) != true {
       var job = job(task, run, options)
       job.options.seed = UInt64(seed)
-      if try options.training.method.chosen().keepsActivations { job.cache = configuration.cache.map(options.cache) }
+      let own = configuration.cachesEachRun ? run.path + ".cache" : nil
+      if try options.training.method.chosen().keepsActivations {
+        job.cache = (own ?? configuration.cache).map(options.cache)
+      }
       try runner.train(job, progress: progress)
+      if let own { try? FileManager.default.removeItem(atPath: own) }
     }
     let evaluation = try evaluate(
       task, run: run.path, predictions: folder.predictions(task.name, method.name, name), options.machine, runner,

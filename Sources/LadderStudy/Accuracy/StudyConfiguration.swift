@@ -108,6 +108,8 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
   public var seeds: [Int]
   /// A folder for the activation cache, which all runs share; nil runs the backbone every time.
   public var cache: String?
+  /// Give each run a cache of its own, which is gone when it ends: its later epochs read what its first has kept.
+  public var cachesEachRun = false
   /// Measure each method's speed and peak memory on a few steps that run the backbone, once a task.
   public var measuresCost: Bool
   /// Judge the model as it is too.
@@ -116,6 +118,8 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
   public var options: RunOptions
   public var tasks: [Task]
   public var methods: [Method]
+  /// Whether the methods were named, and are not the default.
+  public var namesMethods = true
 
   public init(
     model: String? = nil, seeds: [Int] = [0], cache: String? = nil, measuresCost: Bool = true,
@@ -135,6 +139,7 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
 
   enum CodingKeys: String, CodingKey, CaseIterable {
     case model, seeds, cache
+    case cachesEachRun = "cache-each-run"
     case measuresCost = "cost"
     case measuresBase = "base"
     case options, tasks, methods
@@ -150,7 +155,9 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
       measuresBase: try values.decodeIfPresent(Bool.self, forKey: .measuresBase) ?? true,
       options: try values.decodeIfPresent(RunOptions.self, forKey: .options) ?? RunOptions(),
       tasks: try values.decode([Task].self, forKey: .tasks))
+    cachesEachRun = try values.decodeIfPresent(Bool.self, forKey: .cachesEachRun) ?? false
     if let methods = try values.decodeIfPresent([Method].self, forKey: .methods) { self.methods = methods }
+    namesMethods = values.contains(.methods)
   }
 
   /// - Throws: `usage` for what cannot be run.

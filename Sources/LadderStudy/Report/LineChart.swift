@@ -9,6 +9,8 @@ public struct LineChart: Sendable {
     /// Draw points alone, or a line alone.
     public var showsLine = true
     public var showsPoints = true
+    /// Written beside the points; none, or one for each.
+    public var labels: [String] = []
 
     public init(_ name: String, _ points: [(x: Double, y: Double)], line: Bool = true, markers: Bool = true) {
       self.name = name
@@ -97,6 +99,12 @@ public struct LineChart: Sendable {
         for point in points {
           out += "<circle cx=\"\(point.x)\" cy=\"\(point.y)\" r=\"4\" fill=\"\(colour)\"/>"
         }
+      }
+      for (label, point) in zip(line.labels, line.points) {
+        // To the left of the point where there is no room to its right.
+        let x = across(place(point.x)), fits = x + 10 + 6.6 * Double(label.count) < width - right
+        out += "<text x=\"\(number(fits ? x + 8 : x - 8))\" y=\"\(number(down(place(point.y)) - 6))\" font-size=\"12\" "
+        out += "fill=\"\(colour)\" text-anchor=\"\(fits ? "start" : "end")\">\(Self.escaped(label))</text>"
       }
       let y = top + 16 + 18 * Double(index)
       let box = number(width - right + 14), text = number(width - right + 32)

@@ -4,5 +4,5 @@ struct StudyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "study",
     abstract: "Compare methods: accuracy on tasks, what depth is good for, memory, and loss over compute.",
-    subcommands: [StudyAccuracy.self, StudyDepth.self, StudyMemory.self, StudyScaling.self])
+    subcommands: [StudyAccuracy.self, StudyFrontier.self, StudyDepth.self, StudyMemory.self, StudyScaling.self])
 }

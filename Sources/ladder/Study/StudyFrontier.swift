@@ -1,0 +1,35 @@
+import ArgumentParser
+import Ladder
+import LadderStudy
+
+struct StudyFrontier: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "frontier",
+    abstract: "Loss against memory and against time, for side networks, QLoRA in the last blocks, and QLoRA.",
+    discussion: """
+      The study is a YAML file of tasks and methods, as `ladder study accuracy` takes one; without methods it compares
+      LST (one epoch and three), xLadder, and QLoRA in the last sixth, third and half of the blocks and in all of them.
+      Every run begins with nothing and keeps what it may for its later epochs in a cache of its own.
+
+      Every run is a process of its own, and its peak memory the kernel's count. What is finished is never run again.
+      OUT/frontier.html has the plots, OUT/TASK-memory.svg and OUT/TASK-seconds.svg each of them.
+      """)
+
+  @Option(help: ArgumentHelp("The study.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"]))
+  var config: String
+  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out:
+    String
+  @Option(
+    help: ArgumentHelp("The backbone, instead of the file's.", valueName: "file.gguf"),
+    completion: .file(extensions: ["gguf"])) var model: String?
+  @Flag(help: "Print the points as JSON, not as Markdown.") var json = false
+
+  func run() async throws {
+    let configuration = try ConfigurationFile.read(StudyConfiguration.self, path: config)
+    let study = try FrontierStudy(configuration, folder: out, model: model)
+    let points = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
+    Terminal.finishLine()
+    Terminal.output(json ? try Terminal.json(points) : FrontierStudy.markdown(points))
+    Terminal.note("\(out)/frontier.html has the plots")
+  }
+}
