@@ -51,6 +51,12 @@ struct CacheFilling {
   /// - Parameter report: called with samples done and samples in all.
   /// - Returns: how the model alone is judged.
   func fill(_ report: (Int, Int) -> Void) throws -> Evaluation {
+    try keep(report)
+    return try LadderModel(BackbonePredictor(backbone, rungs: rungs)).evaluate(judge, options: evaluation)
+  }
+
+  /// Closes the cache when it is done: one writes to it at a time, and the evaluation is the next.
+  private func keep(_ report: (Int, Int) -> Void) throws {
     let store = try cache.open(backbone, TapNeeds(rungs: rungs)), reader = try reader(cache: store, train)
     var done = 0
     for group in groups(train) {
@@ -60,7 +66,6 @@ struct CacheFilling {
       report(done, train.count)
     }
     if let why = store.stopped { throw LadderError(.inputOutput, "the activation cache stores no more: \(why)") }
-    return try LadderModel(BackbonePredictor(backbone, rungs: rungs)).evaluate(judge, options: evaluation)
   }
 
   private func reader(cache: ActivationCache?, _ samples: [PackedSample]) throws -> any RowReader {

@@ -46,7 +46,7 @@ public struct Sweep: Sendable {
     case trial(Trial, [Trial])
   }
 
-  /// Parts of a run that the stages train, at most.
+  /// Parts of a run that the stages train, at least, where a whole run is short; more where there is time.
   static let shares = [1.0 / 9, 1.0 / 3, 1]
   /// Their parts of the time.
   static let times = [0.4, 0.3, 0.3]
@@ -68,9 +68,9 @@ public struct Sweep: Sendable {
   func run(report: (Event) -> Void) throws -> [Trial] {
     var trials = try folder.trials(), spent = trials.reduce(0) { $0 + $1.seconds }
     let budget = settings.budget
-    func add(_ stage: Int, _ choices: SearchSpace.Choices) throws {
+    func add(_ stage: Int, _ choices: SearchSpace.Choices, _ share: Double) throws {
       try Cancellation.check()
-      let trial = try self.trial(trials.count, stage, choices, scale(trials), trials)
+      let trial = try self.trial(trials.count, stage, choices, share, trials)
       trials.append(trial)
       spent += trial.seconds
       try folder.append(trial)
@@ -86,14 +86,26 @@ public struct Sweep: Sendable {
           if known.count >= 3, spent + Self.mean(known) > due { break }
           if trials.contains(where: { $0.stage > 0 }) { break }
           guard let next = candidate(known) else { break }
-          try add(0, next)
+          try add(0, next, firstShare(known))
         }
         continue
       }
       let before = Self.ranked(trials, stage: stage - 1)
       guard !before.isEmpty else { break }
+      // A third of them; more where there is time for more whole runs.
       var next = before.prefix(max(1, (before.count + 2) / 3)).map(\.choices)
+      for more in before.dropFirst(next.count) where spent + cost([[:], more.choices] + next, trials) < due {
+        next.append(more.choices)
+      }
       if !next.contains([:]) { next.append([:]) }
+      // As much of a run as there is time for.
+      let known = trials.filter { $0.stage == stage },
+        share =
+          known.first?.share
+          ?? min(
+            1,
+            max(Self.shares[stage] * firstShare(trials) / Self.shares[0], (due - spent) / max(1e-9, cost(next, trials)))
+          )
       // The defaults come second: whatever the time, they and the best are compared.
       if let place = next.firstIndex(of: [:]), place > 1 {
         next.remove(at: place)
@@ -102,8 +114,8 @@ public struct Sweep: Sendable {
       for (rank, choices) in next.enumerated() {
         let done = trials.filter { $0.stage == stage }
         if done.contains(where: { $0.choices == choices }) { continue }
-        if rank > 1, spent + Self.mean(done) > due { break }
-        try add(stage, choices)
+        if rank > 1, spent + cost([choices], trials) * share > due { break }
+        try add(stage, choices, share)
       }
     }
     guard trials.contains(where: { $0.score != nil }) else {
@@ -138,21 +150,30 @@ public struct Sweep: Sendable {
     return settings.space.candidate(changing: parent, not: Set(known.map(\.choices)), using: &random)
   }
 
-  /// By what the stages' shares are cut where even the defaults' whole run takes more than a sixth of the budget.
-  private func scale(_ trials: [Trial]) -> Double {
-    guard let first = trials.first(where: { $0.score != nil }), first.share > 0 else { return 1 }
-    return min(1, settings.budget / 6 / (first.seconds / first.share))
+  /// What the first stage trains of a run: less than a ninth where a whole run takes more than a sixth of the budget.
+  private func firstShare(_ trials: [Trial]) -> Double {
+    let whole = trials.filter { $0.seconds > 0 }.map { $0.seconds / $0.share }.sorted()
+    guard !whole.isEmpty else { return Self.shares[0] }
+    return Self.shares[0] * min(1, settings.budget / 6 / whole[whole.count / 2])
+  }
+
+  /// Seconds of whole runs of these, by the last that each took of one.
+  private func cost(_ candidates: [SearchSpace.Choices], _ trials: [Trial]) -> Double {
+    candidates.reduce(0) { sum, choices in
+      let last = trials.last { $0.choices == choices && $0.seconds > 0 }
+      return sum + (last.map { $0.seconds / $0.share } ?? 0)
+    }
   }
 
   private func trial(
-    _ number: Int, _ stage: Int, _ choices: SearchSpace.Choices, _ scale: Double, _ earlier: [Trial]
+    _ number: Int, _ stage: Int, _ choices: SearchSpace.Choices, _ share: Double, _ earlier: [Trial]
   ) throws -> Trial {
     let began = ContinuousClock.now
     var trial = Trial(number: number, stage: stage, choices: choices, share: 1, seconds: 0)
     do {
       var options = try settings.space.options(choices).over(settings.base)
       let steps = try training.steps(options)
-      trial.share = min(1, max(Self.shares[stage] * scale, Double(Self.leastSteps) / Double(max(1, steps))))
+      trial.share = min(1, max(share, Double(Self.leastSteps) / Double(max(1, steps))))
       // A short run was trained whole in an earlier stage.
       if var done = earlier.last(where: { $0.choices == choices && $0.share >= trial.share }) {
         (done.number, done.stage, done.seconds) = (number, stage, 0)
