@@ -55,22 +55,9 @@ struct SweepCommand: AsyncParsableCommand {
   @Flag(help: "Print the findings as one JSON object, not as Markdown.") var json = false
   @OptionGroup var training: TrainingArguments
 
-  private var given: TrainingFile {
-    var given = TrainingFile()
-    given.model = options.model
-    given.data = data.isEmpty ? nil : TextList(data)
-    given.valid = valid.isEmpty ? nil : TextList(valid)
-    given.out = out
-    given.cache = cache
-    given.verbose = options.verbose ? true : nil
-    given.run.training = training.options
-    given.run.machine = options.machine
-    given.run.cacheFormat = cacheFormat
-    given.run.cacheLimit = cacheLimit
-    return given
-  }
-
   mutating func run() async throws {
+    let given = TrainingFile(
+      options, training, data: data, valid: valid, out: out, cache: cache, format: cacheFormat, limit: cacheLimit)
     var asked = try config.map { given.over(try ConfigurationFile.read(TrainingFile.self, path: $0)) } ?? given
     let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) }
     guard let out = asked.out else { throw LadderError(.usage, "no --out: name a folder for the findings") }

@@ -49,18 +49,9 @@ struct Train: AsyncParsableCommand {
 
   /// What the command line gives.
   var given: TrainingFile {
-    var given = TrainingFile()
-    given.model = options.model
-    given.data = data.isEmpty ? nil : TextList(data)
-    given.valid = valid.isEmpty ? nil : TextList(valid)
-    given.out = out
-    given.cache = cache
+    var given = TrainingFile(
+      options, training, data: data, valid: valid, out: out, cache: cache, format: cacheFormat, limit: cacheLimit)
     given.resume = resume ? true : nil
-    given.verbose = options.verbose ? true : nil
-    given.run.training = training.options
-    given.run.machine = options.machine
-    given.run.cacheFormat = cacheFormat
-    given.run.cacheLimit = cacheLimit
     return given
   }
 

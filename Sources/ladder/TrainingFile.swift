@@ -12,11 +12,30 @@ struct TrainingFile: NamedOptions {
   var verbose: Bool?
   var run = RunOptions()
 
+  init() {}
+
   static var fields: [OptionField<TrainingFile>] {
     [
       .init("model", \.model), .init("data", \.data), .init("valid", \.valid), .init("out", \.out),
       .init("cache", \.cache), .init("resume", \.resume), .init("verbose", \.verbose),
     ] + OptionField.all(of: \.run)
+  }
+
+  /// What a command line gives.
+  init(
+    _ options: ModelOptions, _ training: TrainingArguments, data: [String], valid: [String], out: String?,
+    cache: String?, format: CacheFormat?, limit: ByteCount?
+  ) {
+    model = options.model
+    self.data = data.isEmpty ? nil : TextList(data)
+    self.valid = valid.isEmpty ? nil : TextList(valid)
+    self.out = out
+    self.cache = cache
+    verbose = options.verbose ? true : nil
+    run.training = training.options
+    run.machine = options.machine
+    run.cacheFormat = format
+    run.cacheLimit = limit
   }
 
   /// The files to learn from, each with its share.

@@ -14,7 +14,7 @@ public struct RecipeSearch: Sendable {
     /// Every trial in order.
     public var trials: [Sweep.Trial]
     public var best: Sweep.Trial
-    /// The defaults' trial of the same stage.
+    /// The defaults' best trial.
     public var defaults: Sweep.Trial?
     /// All options of the best run.
     public var options: TrainingOptions
@@ -101,7 +101,7 @@ public struct RecipeSearch: Sendable {
     let trials = try Sweep(own, folder, trainer).run(report: report)
     guard let best = Sweep.best(trials) else { throw LadderError(.data, "no candidate could be trained") }
 
-    let options = try settings.space.options(best.choices).over(settings.base)
+    let options = try Sweep.options(best, settings)
     let final = scaled(claim.share), samples = try Sample.load(final, seed: seed)
     report(.stage("training the best on \(samples.count) samples"))
     let run = RunDirectory(folder.best)
@@ -115,7 +115,7 @@ public struct RecipeSearch: Sendable {
         report: show)
     }
     let result = Result(
-      trials: trials, best: best, defaults: trials.first { $0.stage == best.stage && $0.choices.isEmpty },
+      trials: trials, best: best, defaults: Sweep.best(trials.filter(\.choices.isEmpty)),
       options: options, data: final.map(\.description), run: folder.best, trainSamples: parts.train.count,
       judgedSamples: parts.judge.count, share: claim.share)
     try folder.write("table.md", SweepTable.markdown(trials))

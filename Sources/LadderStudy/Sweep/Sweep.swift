@@ -124,10 +124,20 @@ public struct Sweep: Sendable {
     return trials
   }
 
-  /// The best of those that were trained furthest.
+  /// The best, the first stage aside where others are there: what learned too long is no better for having gone further.
   static func best(_ trials: [Trial]) -> Trial? {
-    let scored = trials.filter { $0.score != nil }
-    return scored.map(\.stage).max().flatMap { ranked(trials, stage: $0).first }
+    let scored = trials.filter { $0.score != nil }, later = scored.filter { $0.stage > 0 }
+    return (later.isEmpty ? scored : later).min { ($0.score ?? 0, -$0.share) < ($1.score ?? 0, -$1.share) }
+  }
+
+  /// The options of a run that is as long as this trial's was.
+  static func options(_ trial: Trial, _ settings: Settings) throws -> TrainingOptions {
+    var options = try settings.space.options(trial.choices).over(settings.base)
+    guard trial.share < 1 else { return options }
+    if let steps = options.steps { options.steps = max(1, Int((Double(steps) * trial.share).rounded())) }
+    let epochs = (options.epochs ?? TrainingConfiguration().epochs) * trial.share
+    if options.steps == nil { options.epochs = max(0.001, (epochs * 1000).rounded() / 1000) }
+    return options
   }
 
   /// A stage's trials that have a score, the best first.

@@ -1,14 +1,16 @@
 import Foundation
 
-/// A sweep's trials for a reader, the best of the furthest stage first.
+/// A sweep's trials for a reader, the best first, then those of the furthest stage.
 public enum SweepTable {
   /// The rows as text, a heading first.
   /// - Parameter limit: rows at most; the defaults' best row is always among them.
   public static func cells(_ trials: [Sweep.Trial], limit: Int = .max) -> [[String]] {
+    let first = Sweep.best(trials)
     let order = trials.filter { $0.score != nil }.sorted { a, b in
-      a.stage != b.stage ? a.stage > b.stage : (a.score ?? 0, a.number) < (b.score ?? 0, b.number)
+      if (a == first) != (b == first) { return a == first }
+      return a.stage != b.stage ? a.stage > b.stage : (a.score ?? 0, a.number) < (b.score ?? 0, b.number)
     }
-    // A candidate once, where it came furthest.
+    // A candidate once: the best, then each where it came furthest.
     var seen: Set<SearchSpace.Choices> = []
     let once = order.filter { seen.insert($0.choices).inserted }
     var shown = Array(once.prefix(limit))
