@@ -103,16 +103,16 @@ public final class Backbone: @unchecked Sendable {
     }
   }
 
-  /// The model for a user that runs this many blocks, from the first; nil runs all. The user leaves it when it is done.
+  /// The model for a user that runs this many blocks, from the first; `.max` is all. The user leaves it when it is done.
   /// The memory of blocks that no user runs is given back; whoever runs all of them later loads the model anew.
-  func join(blocks: Int?) throws -> ModelOwner {
+  func join(blocks: Int) throws -> ModelOwner {
     try lock.withLock {
       var owner = try whole ?? load()
-      if !owner.join(blocks: blocks ?? .max) {
+      if !owner.join(blocks: blocks) {
         owner = try load()
-        _ = owner.join(blocks: blocks ?? .max)
+        _ = owner.join(blocks: blocks)
       }
-      if blocks != nil, !wasReloaded { owner.trim() }
+      if !wasReloaded { owner.trim() }
       return owner
     }
   }

@@ -29,8 +29,8 @@ package final class ForwardPass: TapSource {
   /// Whether every row is put out, for the last block's tap.
   private let putsOutAll: Bool
   private let owner: ModelOwner
-  /// What it runs of the model; nil is all.
-  private let blocksRun: Int?
+  /// How many blocks it runs, from the first; `.max` is all.
+  private let blocksRun: Int
 
   /// - Parameters:
   ///   - maxTokens: the longest sample, and the KV cache's size.
@@ -65,14 +65,15 @@ package final class ForwardPass: TapSource {
     outputsPerCall = min(self.unit, stopsAtLastTap ? Self.textsWithoutRows : most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
-    if rungs.first == 0, try backbone.graphNames().embedding == nil {
+    let names = try backbone.graphNames()
+    if rungs.first == 0, names.embedding == nil {
       throw LadderError(
         .data,
         "\(backbone.path): the embedding has no name in the graph of this architecture "
           + "(\(backbone.file.architecture)): rung 0 cannot be read")
     }
     capture = TapCapture(
-      rungs: rungs, names: try backbone.graphNames(), stopsAtNorm: !runsHead, stopsAtLastTap: stopsAtLastTap,
+      rungs: rungs, names: names, stopsAtNorm: !runsHead, stopsAtLastTap: stopsAtLastTap,
       copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)
@@ -97,10 +98,10 @@ package final class ForwardPass: TapSource {
       return ask ? capture.wants(tensor) : capture.take(tensor)
     }
     Log.clearError()
-    blocksRun = stopsAtLastTap ? rungs.last : nil
+    blocksRun = stopsAtLastTap ? rungs.last ?? .max : .max
     owner = try backbone.join(blocks: blocksRun)
     guard let context = llama_init_from_model(owner.model, parameters) else {
-      owner.leave(blocks: blocksRun ?? .max)
+      owner.leave(blocks: blocksRun)
       throw LadderError(
         .engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller `maxLength`")
     }
@@ -111,7 +112,7 @@ package final class ForwardPass: TapSource {
       var scales: [Float] = [1]
       guard llama_set_adapters_lora(context, &adapters, 1, &scales) == 0 else {
         llama_free(context)
-        owner.leave(blocks: blocksRun ?? .max)
+        owner.leave(blocks: blocksRun)
         throw LadderError(.engine, "llama.cpp could not apply the adapter")
       }
     }
@@ -121,7 +122,7 @@ package final class ForwardPass: TapSource {
   deinit {
     llama_batch_free(batch)
     llama_free(context)
-    owner.leave(blocks: blocksRun ?? .max)
+    owner.leave(blocks: blocksRun)
   }
 
   /// Runs whole samples, each text as a sequence of its own; what two texts share belongs to both.
@@ -156,7 +157,7 @@ package final class ForwardPass: TapSource {
         let positions = sample.positions
         for piece in last - first == 1 ? pieces(sample) : [sample.tokens.indices] {
           for row in piece {
-            let isLoss = (!stopsAtLastTap || putsOutAll) && loss.first == row
+            let isLoss = !stopsAtLastTap && loss.first == row
             if isLoss { loss = loss.dropFirst() }
             append(sample.tokens[row], positions[row], sample.texts(of: row, first: sequences), isLoss, &call)
           }

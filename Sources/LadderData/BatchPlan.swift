@@ -31,6 +31,11 @@ package struct BatchPlan: Sendable {
     return samples / window * 32 + (rest + size - 1) / size
   }
 
+  /// All samples in micro-batches of like lengths, which fill the engine's calls best.
+  package static func byLength(_ lengths: [Int], tokens: Int) -> [[Int]] {
+    pack(lengths.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }, lengths: lengths, tokens: tokens)
+  }
+
   /// Cuts a batch into micro-batches of at most `tokens` tokens, each of one sample or more.
   package static func pack(_ batch: [Int], lengths: [Int], tokens: Int) -> [[Int]] {
     var result: [[Int]] = [], current: [Int] = [], size = 0

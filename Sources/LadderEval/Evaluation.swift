@@ -55,7 +55,8 @@ extension LadderModel {
     return result
   }
 
-  static func metric(for samples: [Sample]) -> Metric {
+  /// What `auto` is for these samples.
+  package static func metric(for samples: [Sample]) -> Metric {
     func isPair(_ sample: Sample) -> Bool { if case .preference = sample.form { true } else { false } }
     if samples.allSatisfy(isPair) { return .preference }
     if samples.allSatisfy({ !$0.choices.isEmpty }) { return .choice }
@@ -153,13 +154,12 @@ extension LadderModel {
     alone: Bool = false, _ report: (Int, Int) -> Void
   ) throws -> (own: [[[Float]]], alone: [[[Float]]]) {
     let lengths = samples.map(\.tokens.count)
-    // Like lengths together fill the engine's calls best; results go back to their places.
-    let order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
     let store = predictor.keepsActivations ? try options.cache?.open(backbone, TapNeeds(rungs: predictor.rungs)) : nil
     let reader = try predictor.reader(maxTokens: lengths.max() ?? 1, cache: store), loss = try CrossEntropy(backbone)
     var own = [[[Float]]](repeating: [], count: samples.count), base = own
     var done = 0
-    for micro in BatchPlan.pack(order, lengths: lengths, tokens: options.microBatchTokens) {
+    // Results go back to their places.
+    for micro in BatchPlan.byLength(lengths, tokens: options.microBatchTokens) {
       try Cancellation.check()
       let owners = micro.flatMap { index in samples[index].lossRows.map { _ in index } }
       let entries = micro.flatMap { wanted[$0] }

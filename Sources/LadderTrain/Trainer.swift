@@ -74,9 +74,7 @@ public struct Trainer: Sendable {
     let beginning = earlier.map(\.began) ?? Date().timeIntervalSince1970.rounded(.down)
     backbone.language.use(configuration.chat, now: beginning.map(Date.init(timeIntervalSince1970:)))
     if configuration.chat?.template != nil { _ = try backbone.chatTemplate() }
-    let encoder = SampleEncoder(
-      backbone, maxLength: configuration.maxLength, overlong: configuration.overlong,
-      objective: configuration.objective ?? .tokens, earlierTurns: configuration.chat?.earlierTurns ?? .separate)
+    let encoder = configuration.encoder(backbone)
     let (examples, count) = try encoder.examples(samples, name: name), encoded = examples.flatMap(\.sequences)
     report(.samples(SampleReport(samples, name: name, kept: examples.count, count)))
     let held = try validation.map { samples in
@@ -133,7 +131,7 @@ public struct Trainer: Sendable {
     let metrics = try MetricsFile(run.metricsPath, keeping: state.metricsBytes)
 
     let perEpoch = BatchPlan.batches(of: lengths.count, size: configuration.batchSize)
-    let total = configuration.steps ?? max(1, Int((configuration.epochs * Double(perEpoch)).rounded(.up)))
+    let total = configuration.totalSteps(examples: lengths.count)
     let warmup = Int((configuration.warmup * Float(total)).rounded())
     let averagedFrom = total - max(1, Int((configuration.averaging * Float(total)).rounded()))
     let began = ContinuousClock.now, firstStep = state.step, firstTokens = state.tokens,

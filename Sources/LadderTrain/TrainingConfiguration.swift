@@ -89,6 +89,19 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
       "`checkpointEvery` must be 1 or more, `validateEvery` 0 or more")
   }
 
+  /// Optimiser steps of a run over so many examples.
+  package func totalSteps(examples: Int) -> Int {
+    steps ?? max(1, Int((epochs * Double(BatchPlan.batches(of: examples, size: batchSize))).rounded(.up)))
+  }
+
+  /// Reads samples as the settings say.
+  /// - Parameter other: an objective in place of the settings' own.
+  package func encoder(_ tokenizer: any Tokenizing, objective other: Objective? = nil) -> SampleEncoder {
+    SampleEncoder(
+      tokenizer, maxLength: maxLength, overlong: overlong, objective: other ?? objective ?? .tokens,
+      earlierTurns: chat?.earlierTurns ?? .separate)
+  }
+
   /// What differs from `other` and would change the weights that a resumed run ends with: `learningRate`, `side.rungs`.
   package func differences(from other: TrainingConfiguration) -> [String] {
     let mine = flattened(), theirs = other.flattened()

@@ -24,7 +24,7 @@ struct SweepTests {
 
     func steps(_ options: TrainingOptions) throws -> Int { 900 }
 
-    func train(_ options: TrainingOptions, into folder: String, resume: Bool) throws -> Evaluation {
+    func train(_ options: TrainingOptions, into folder: String) throws -> Evaluation {
       if trained.count == interruptsAt { throw LadderError(.interrupted, "interrupted") }
       trained.append(options)
       Thread.sleep(forTimeInterval: 0.002)

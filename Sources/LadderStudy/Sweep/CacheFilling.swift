@@ -22,11 +22,8 @@ struct CacheFilling {
     let settings = try base.configuration()
     var seen: Set<SampleKey> = [], packed: [PackedSample] = []
     for objective in objectives {
-      let encoder = SampleEncoder(
-        backbone, maxLength: settings.maxLength, overlong: settings.overlong, objective: objective,
-        earlierTurns: settings.chat?.earlierTurns ?? .separate)
-      packed += try encoder.examples(train, name: "the samples").examples.flatMap(\.packed)
-        .filter { seen.insert(SampleKey($0)).inserted }
+      packed += try settings.encoder(backbone, objective: objective).examples(train, name: "the samples")
+        .examples.flatMap(\.packed).filter { seen.insert(SampleKey($0)).inserted }
     }
     self.backbone = backbone
     self.rungs = rungs
@@ -49,10 +46,9 @@ struct CacheFilling {
   }
 
   /// - Parameter report: called with samples done and samples in all.
-  /// - Returns: how the model alone is judged.
-  func fill(_ report: (Int, Int) -> Void) throws -> Evaluation {
+  func fill(_ report: (Int, Int) -> Void) throws {
     try keep(report)
-    return try LadderModel(BackbonePredictor(backbone, rungs: rungs)).evaluate(judge, options: evaluation)
+    _ = try LadderModel(BackbonePredictor(backbone, rungs: rungs)).evaluate(judge, options: evaluation)
   }
 
   /// Closes the cache when it is done: one writes to it at a time, and the evaluation is the next.
@@ -73,9 +69,7 @@ struct CacheFilling {
       maxTokens: samples.map(\.tokens.count).max() ?? 1, cache: cache)
   }
 
-  /// Like lengths together fill the engine's calls best.
   private func groups(_ samples: [PackedSample]) -> [[PackedSample]] {
-    let lengths = samples.map(\.tokens.count), order = samples.indices.sorted { (lengths[$0], $0) < (lengths[$1], $1) }
-    return BatchPlan.pack(order, lengths: lengths, tokens: 2048).map { $0.map { samples[$0] } }
+    BatchPlan.byLength(samples.map(\.tokens.count), tokens: 2048).map { $0.map { samples[$0] } }
   }
 }

@@ -17,17 +17,15 @@ struct CandidateTrainer: CandidateTraining {
   func steps(_ options: TrainingOptions) throws -> Int {
     let settings = try options.configuration()
     try settings.validate()
-    if let steps = settings.steps { return steps }
-    let perEpoch = BatchPlan.batches(of: train.count, size: settings.batchSize)
-    return max(1, Int((settings.epochs * Double(perEpoch)).rounded(.up)))
+    return settings.totalSteps(examples: train.count)
   }
 
-  func train(_ options: TrainingOptions, into folder: String, resume: Bool) throws -> Evaluation {
+  func train(_ options: TrainingOptions, into folder: String) throws -> Evaluation {
     var settings = try options.configuration()
     settings.checkpointEvery = 1 << 30
     let run = RunDirectory(folder)
     if (try? run.manifest())?.finished != true {
-      try Trainer(backbone, settings, cache: cache).train(train, into: run, resume: resume)
+      try Trainer(backbone, settings, cache: cache).train(train, into: run, resume: true)
     }
     return try LadderModel(backbone, adapter: run).evaluate(
       judge, options: Self.evaluation(options, metric, cache: cache))

@@ -53,15 +53,14 @@ public struct RecipeSearch: Sendable {
     self.cache = cache
     self.folder = SweepFolder(path: folder)
     let samples = try Sample.load(train, seed: base.seed ?? 0)
+    let suited = LadderModel.metric(for: samples)
     var settings = Sweep.Settings(
-      space: space
-        ?? SearchSpace(base, on: backbone.outline, judgesChoices: samples.allSatisfy { !$0.choices.isEmpty }))
+      space: space ?? SearchSpace(base, on: backbone.outline, judgesChoices: suited == .choice))
     settings.budget = budget
     settings.base = base
     settings.metric = metric
     self.settings = settings
-    let isPairs = base.objective == .preference, hasChoices = samples.allSatisfy { !$0.choices.isEmpty }
-    measured = metric != .auto ? metric : isPairs ? .preference : hasChoices ? .choice : .loss
+    measured = metric != .auto ? metric : suited == .exact ? .loss : suited
     // What no candidate could be trained with is told before anything runs.
     _ = try settings.space.options([:]).over(base).configuration().validate()
     for dimension in settings.space.dimensions where base.given.contains(where: { $0.name == dimension.name }) {
@@ -86,13 +85,19 @@ public struct RecipeSearch: Sendable {
     var claim =
       try folder.earlier(settings, model: backbone.fingerprint, samples: named)
       ?? SweepFolder.Claim(settings: settings, model: backbone.fingerprint, samples: named, share: 1, preparation: 0)
+    var parts = try parts(share: claim.share, seed)
     if claim.preparation == 0 {
-      claim.share = try affordable(try parts(share: 1, seed), report)
-      try fill(try parts(share: claim.share, seed), report)
+      if var filling = try filling(parts) {
+        claim.share = try affordable(parts, filling, report)
+        if claim.share < 1 {
+          parts = try self.parts(share: claim.share, seed)
+          filling = try self.filling(parts) ?? filling
+        }
+        try filling.fill { report(.stage("keeping the model's activations: \($0) of \($1) samples")) }
+      }
       claim.preparation = (ContinuousClock.now - began).seconds
       try folder.claim(claim)
     }
-    let parts = try parts(share: claim.share, seed)
     let trainer = CandidateTrainer(
       backbone: backbone, train: parts.train, judge: parts.judge, cache: cacheForTrials, metric: measured)
     // A seventh is for the last run.
@@ -105,14 +110,16 @@ public struct RecipeSearch: Sendable {
     let final = scaled(claim.share), samples = try Sample.load(final, seed: seed)
     report(.stage("training the best on \(samples.count) samples"))
     let run = RunDirectory(folder.best)
-    let known = try? run.manifest()
+    var known = try? run.manifest()
     let configuration = try options.configuration()
-    if known?.finished != true || known?.configuration != configuration {
-      if let known, known.configuration != configuration { try? FileManager.default.removeItem(atPath: run.path) }
+    if let other = known, other.configuration != configuration {
+      try? FileManager.default.removeItem(atPath: run.path)
+      known = nil
+    }
+    if known?.finished != true {
       try Trainer(backbone, configuration, cache: cacheForTrials).train(
         samples, name: final.map(\.description).joined(separator: ", "), into: run,
-        resume: (try? run.manifest()) != nil,
-        report: show)
+        resume: known != nil, report: show)
     }
     let result = Result(
       trials: trials, best: best, defaults: Sweep.best(trials.filter(\.choices.isEmpty)),
@@ -174,18 +181,14 @@ public struct RecipeSearch: Sendable {
   }
 
   /// The part of the samples whose activations a quarter of the budget can keep.
-  private func affordable(_ parts: Parts, _ report: (Sweep.Event) -> Void) throws -> Double {
-    guard let filling = try filling(parts) else { return 1 }
+  private func affordable(
+    _ parts: Parts, _ filling: CacheFilling, _ report: (Sweep.Event) -> Void
+  ) throws -> Double {
     report(.stage("measuring the model's speed"))
     let tokens = settings.budget / 4 * (try filling.speed())
     let all = Double(filling.tokens) * Double(parts.train.count + parts.judge.count) / Double(parts.train.count)
     let share = min(1, max(tokens / max(1, all), 64 / Double(parts.train.count)))
     return share >= 1 ? 1 : max(0.001, (share * 1000).rounded(.down) / 1000)
-  }
-
-  private func fill(_ parts: Parts, _ report: (Sweep.Event) -> Void) throws {
-    guard let filling = try filling(parts) else { return }
-    _ = try filling.fill { report(.stage("keeping the model's activations: \($0) of \($1) samples")) }
   }
 
   private func filling(_ parts: Parts) throws -> CacheFilling? {

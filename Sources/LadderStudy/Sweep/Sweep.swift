@@ -73,7 +73,7 @@ public struct Sweep: Sendable {
       let trial = try self.trial(trials.count, stage, choices, share, trials)
       trials.append(trial)
       spent += trial.seconds
-      try folder.append(trial)
+      try folder.write(trials)
       report(.trial(trial, trials))
     }
     var due = 0.0
@@ -190,7 +190,7 @@ public struct Sweep: Sendable {
         return done
       }
       if trial.share < 1 { options.steps = max(1, Int((trial.share * Double(steps)).rounded())) }
-      let evaluation = try training.train(options, into: folder.run(number), resume: true)
+      let evaluation = try training.train(options, into: folder.run(number))
       trial.evaluation = evaluation
       trial.score = Self.score(evaluation, settings.metric)
     } catch let error as LadderError where error.kind == .data || error.kind == .usage {
@@ -219,6 +219,6 @@ protocol CandidateTraining: Sendable {
   /// Steps of a whole run.
   /// - Throws: `usage` for options that cannot be run.
   func steps(_ options: TrainingOptions) throws -> Int
-  /// - Parameter resume: go on with what the folder holds.
-  func train(_ options: TrainingOptions, into folder: String, resume: Bool) throws -> Evaluation
+  /// Goes on with what the folder holds.
+  func train(_ options: TrainingOptions, into folder: String) throws -> Evaluation
 }

@@ -56,10 +56,10 @@ struct SweepFolder: Sendable {
     return trials
   }
 
-  func append(_ trial: Sweep.Trial) throws {
+  func write(_ trials: [Sweep.Trial]) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
-    let lines = try (trials() + [trial]).map { try encoder.encode($0) + Data("\n".utf8) }
+    let lines = try trials.map { try encoder.encode($0) + Data("\n".utf8) }
     try DurableFile.write(trialsPath, lines)
   }
 

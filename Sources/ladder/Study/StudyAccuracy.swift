@@ -35,26 +35,20 @@ struct StudyAccuracy: AsyncParsableCommand {
       to go on. OUT/table.md, table.json and report.html are written after each task.
       """)
 
-  @Option(help: ArgumentHelp("The study.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"]))
-  var config: String
-  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out:
-    String
-  @Option(
-    help: ArgumentHelp("The backbone, instead of the file's.", valueName: "file.gguf"),
-    completion: .file(extensions: ["gguf"])) var model: String?
+  @OptionGroup var file: StudyFileArguments
   @Option(
     help: ArgumentHelp("The activation cache, instead of the file's.", valueName: "folder"), completion: .directory)
   var cache: String?
   @Flag(help: "Print the table as one JSON object, not as Markdown.") var json = false
 
   func run() async throws {
-    var configuration = try ConfigurationFile.read(StudyConfiguration.self, path: config)
+    var configuration = try file.configuration()
     if let cache { configuration.cache = cache }
-    let study = try AccuracyStudy(configuration, folder: out, model: model)
+    let study = try AccuracyStudy(configuration, folder: file.out, model: file.model)
     let table = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     if json { return Terminal.output(try Terminal.json(table)) }
     Terminal.output(table.markdown)
-    Terminal.note("\(out)/report.html has the plots")
+    Terminal.note("\(file.out)/report.html has the plots")
   }
 }

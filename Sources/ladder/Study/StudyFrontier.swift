@@ -15,21 +15,15 @@ struct StudyFrontier: AsyncParsableCommand {
       OUT/frontier.html has the plots, OUT/TASK-memory.svg and OUT/TASK-seconds.svg each of them.
       """)
 
-  @Option(help: ArgumentHelp("The study.", valueName: "file.yaml"), completion: .file(extensions: ["yaml", "yml"]))
-  var config: String
-  @Option(help: ArgumentHelp("Folder for runs and findings.", valueName: "folder"), completion: .directory) var out:
-    String
-  @Option(
-    help: ArgumentHelp("The backbone, instead of the file's.", valueName: "file.gguf"),
-    completion: .file(extensions: ["gguf"])) var model: String?
+  @OptionGroup var file: StudyFileArguments
   @Flag(help: "Print the points as JSON, not as Markdown.") var json = false
 
   func run() async throws {
-    let configuration = try ConfigurationFile.read(StudyConfiguration.self, path: config)
-    let study = try FrontierStudy(configuration, folder: out, model: model)
+    let configuration = try file.configuration()
+    let study = try FrontierStudy(configuration, folder: file.out, model: file.model)
     let points = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     Terminal.output(json ? try Terminal.json(points) : FrontierStudy.markdown(points))
-    Terminal.note("\(out)/frontier.html has the plots")
+    Terminal.note("\(file.out)/frontier.html has the plots")
   }
 }
