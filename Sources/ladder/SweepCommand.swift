@@ -11,8 +11,9 @@ struct SweepCommand: AsyncParsableCommand {
     discussion: """
       Successive halving: many recipes on a ninth of a run, the best third of them on a third, the best of those on
       whole runs; the defaults beside them. The model runs once, for the activation cache; from there a recipe takes
-      seconds. Judged on --valid, or on a part of the samples whose prompts the others do not have: by the loss among
-      the choices where samples have some, else by the loss, unless --metric says otherwise.
+      seconds. Judged on --valid and, where it has fewer than a thousand samples, on as many of --data beside it (at
+      most a tenth, whose prompts the others do not have): by the loss among the choices where samples have some, else
+      by the loss, unless --metric says otherwise.
 
       What you give as an option of `ladder train` is kept as it is, everything else that counts is searched; --space
       names other options and values:
@@ -35,7 +36,7 @@ struct SweepCommand: AsyncParsableCommand {
     completion: .file())
   var data: [String] = []
   @Option(
-    help: ArgumentHelp("Samples to judge by (default: a part of --data).", valueName: "file[:share]"),
+    help: ArgumentHelp("Samples to judge by (default: a part of --data alone).", valueName: "file[:share]"),
     completion: .file()) var valid: [String] = []
   @Option(help: ArgumentHelp("Folder for the findings and the best run.", valueName: "folder"), completion: .directory)
   var out: String?

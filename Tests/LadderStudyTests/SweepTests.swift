@@ -88,6 +88,17 @@ struct SweepTests {
     #expect(try SweepFolder(path: folder.file("sweep")).trials().count == trials.count - 1)
   }
 
+  /// What did well elsewhere comes right behind the defaults.
+  @Test func recipesToStartWithComeFirst() throws {
+    var space = try SearchSpace(["learning-rate": ["1e-4", "1e-3", "3e-3"], "tap-dropout": ["0.2", "0.3"]])
+    space.starts = [["learning-rate": "1e-3", "tap-dropout": "0.3"], [:], ["tap-dropout": "0.3"]]
+    var settings = Sweep.Settings(space: space)
+    settings.budget = 600
+    try DurableFile.makeFolder(folder.file("starts"))
+    let trials = try Sweep(settings, SweepFolder(path: folder.file("starts")), Known()).run { _ in }
+    #expect(trials.prefix(3).map(\.choices) == [[:], space.starts[0], space.starts[2]])
+  }
+
   @Test func aTinyBudgetStillComparesWithTheDefaults() throws {
     let trials = try sweep(Known(), budget: 1e-6).run { _ in }
     #expect(trials.filter { $0.stage == 0 }.count == 3)
@@ -120,6 +131,13 @@ struct SweepTests {
           _ = try settings.method.tuning.outline(on: .init(blocks: blocks, width: width))
         }
       }
+      for start in space.starts {
+        #expect(
+          start.allSatisfy { name, value in space.dimensions.contains { $0.name == name && $0.values.contains(value) } }
+        )
+        try space.options(start).over(base).configuration().validate()
+      }
+      #expect(space.starts.isEmpty == (method == .qlora))
       var random = SeededRandom(seed: 1), known: Set<SearchSpace.Choices> = []
       for _ in 0..<50 {
         let choices = try #require(space.candidate(changing: known.randomElement(), not: known, using: &random))

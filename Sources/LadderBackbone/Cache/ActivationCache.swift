@@ -79,6 +79,12 @@ package final class ActivationCache: @unchecked Sendable {
 
   package var entries: Int { records.count }
 
+  /// Whether this cache, or one of more rungs, has an entry of this sample.
+  package func holds(_ sample: PackedSample) -> Bool {
+    let key = SampleKey(sample)
+    return records.holds(key) || wider.contains { $0.cache.records.holds(key) }
+  }
+
   // MARK: - Entries
 
   /// Copies samples out; false, with nothing promised about the contents, where one is missing or damaged.

@@ -36,6 +36,12 @@ struct CacheFilling {
   /// Of the samples to learn from.
   var tokens: Int { train.reduce(0) { $0 + $1.tokens.count } }
 
+  /// Of those, what the cache does not hold.
+  func missingTokens() throws -> Int {
+    let store = try cache.open(backbone, TapNeeds(rungs: rungs))
+    return train.reduce(0) { $0 + (store.holds($1) ? 0 : $1.tokens.count) }
+  }
+
   /// Tokens a second, of some two thousand.
   func speed() throws -> Double {
     let some = Array(train.prefix(max(1, 2048 * train.count / max(1, tokens))))

@@ -34,7 +34,7 @@ public struct RecipeSearch: Sendable {
   /// What is measured of each candidate; never a generation, which takes long, unless it is asked for.
   let measured: Metric
   let sources: [DataSource]
-  /// Samples to judge by; where there are none a tenth of the others is parted off.
+  /// Samples to judge by; where there are none, or few, some of the others are parted off.
   let held: [DataSource]?
   let cache: CacheOptions
   let folder: SweepFolder
@@ -137,6 +137,9 @@ public struct RecipeSearch: Sendable {
 
   // MARK: - Samples
 
+  /// Samples that tell recipes apart whose losses differ by what counts.
+  private static let enoughToJudge = 1000
+
   private struct Parts {
     var train: [Sample]
     var judge: [Sample]
@@ -144,11 +147,18 @@ public struct RecipeSearch: Sendable {
 
   private func parts(share: Double, _ seed: UInt64) throws -> Parts {
     let samples = try Sample.load(scaled(share), seed: seed)
-    if let held { return Parts(train: samples, judge: try Sample.load(held, seed: seed)) }
-    guard let split = samples.split(min(0.2, max(0.1, 200 / Double(samples.count))), seed: seed) else {
-      throw LadderError(.data, "the samples cannot be parted into some to learn and some to judge by: pass `valid`")
+    guard let held else {
+      guard let split = samples.split(min(0.2, max(0.1, 200 / Double(samples.count))), seed: seed) else {
+        throw LadderError(.data, "the samples cannot be parted into some to learn and some to judge by: pass `valid`")
+      }
+      return Parts(train: split.kept, judge: split.apart)
     }
-    return Parts(train: split.kept, judge: split.apart)
+    // Few samples choose by chance: as many again are parted off beside them.
+    let judge = try Sample.load(held, seed: seed), more = min(judge.count, Self.enoughToJudge - judge.count)
+    guard more > 0, let split = samples.split(min(0.1, Double(more) / Double(samples.count)), seed: seed) else {
+      return Parts(train: samples, judge: judge)
+    }
+    return Parts(train: split.kept, judge: judge + split.apart)
   }
 
   private func scaled(_ share: Double) -> [DataSource] {
@@ -180,14 +190,18 @@ public struct RecipeSearch: Sendable {
     return all.sorted()
   }
 
-  /// The part of the samples whose activations a quarter of the budget can keep.
+  /// The part of the samples whose activations a quarter of the budget can keep; all, where the cache has what cannot be
+  /// kept in that time.
   private func affordable(
     _ parts: Parts, _ filling: CacheFilling, _ report: (Sweep.Event) -> Void
   ) throws -> Double {
     report(.stage("measuring the model's speed"))
     let tokens = settings.budget / 4 * (try filling.speed())
-    let all = Double(filling.tokens) * Double(parts.train.count + parts.judge.count) / Double(parts.train.count)
-    let share = min(1, max(tokens / max(1, all), 64 / Double(parts.train.count)))
+    func all(_ tokens: Int) -> Double {
+      Double(tokens) * Double(parts.train.count + parts.judge.count) / Double(parts.train.count)
+    }
+    if all(try filling.missingTokens()) <= tokens { return 1 }
+    let share = min(1, max(tokens / max(1, all(filling.tokens)), 64 / Double(parts.train.count)))
     return share >= 1 ? 1 : max(0.001, (share * 1000).rounded(.down) / 1000)
   }
 

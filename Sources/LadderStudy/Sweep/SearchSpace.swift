@@ -26,6 +26,8 @@ public struct SearchSpace: Codable, Sendable, Equatable {
   public typealias Choices = [String: String]
 
   public var dimensions: [Dimension]
+  /// Recipes that have done well elsewhere, to be tried first.
+  public var starts: [Choices] = []
 
   public init(_ dimensions: [Dimension]) { self.dimensions = dimensions }
 
@@ -86,6 +88,36 @@ public struct SearchSpace: Codable, Sendable, Equatable {
     let given = Set(base.given.map(\.name)), tied = given.contains("steps") ? ["epochs"] : []
     let shaped = given.contains("warm-start") ? ["rungs", "reduction", "init"] : []
     dimensions = all.filter { !given.contains($0.name) && !tied.contains($0.name) && !shaped.contains($0.name) }
+    if base.method.method != .qlora { starts = known(judgesChoices ? Self.forLabels(model) : Self.forText(model)) }
+  }
+
+  /// What did well on tasks with labels (docs/accuracy.md, docs/sweep.md).
+  private static func forLabels(_ model: ModelOutline) -> [Choices] {
+    let choices = ["objective": "choices", "output-bias": "on", "epochs": "2", "average": "0.5"]
+    let pruned = choices.merging(["init": "backbone"]) { $1 }
+    let later = rungs([11, 13, 15], of: model), one = rungs([8], of: model)
+    return [
+      pruned, choices, pruned.merging(["rungs": later]) { $1 },
+      choices.merging(["rungs": one, "tap-statistics": "answers", "schedule": "constant", "average": "0.9"]) { $1 },
+    ]
+  }
+
+  /// What did well on texts.
+  private static func forText(_ model: ModelOutline) -> [Choices] {
+    let small = ["batch-size": "2", "learning-rate": "1e-3", "init": "backbone"]
+    return [small, small.merging(["epochs": "2"]) { $1 }, small.merging(["epochs": "2", "average": "0.5"]) { $1 }]
+  }
+
+  /// Those of the choices that are in the space, without what is the default.
+  private func known(_ recipes: [Choices]) -> [Choices] {
+    recipes.map { recipe in
+      recipe.filter { name, value in
+        dimensions.contains { dimension in
+          dimension.name == name
+            && dimension.values.firstIndex(of: value).map { $0 != dimension.start } ?? false
+        }
+      }
+    }
   }
 
   private static func sideNetwork(_ model: ModelOutline) -> [Dimension] {
@@ -109,11 +141,14 @@ public struct SearchSpace: Codable, Sendable, Equatable {
     let eighteenths: [[Double]] = [
       [8], [11], [5, 7, 9, 11, 13], [9, 11, 13], [11, 13, 15], [5, 8, 11], [7, 9, 11, 13, 15, 17],
     ]
-    let lists = eighteenths.map { places in
-      Set(places.map { min(model.blocks - 1, max(1, Int(($0 / 18 * Double(model.blocks)).rounded()))) }).sorted()
-    }
-    var seen: Set<[Int]> = []
-    return lists.filter { seen.insert($0).inserted }.map { SideConfiguration.Rungs.list($0).optionText }
+    var seen: Set<String> = []
+    return eighteenths.map { rungs($0, of: model) }.filter { seen.insert($0).inserted }
+  }
+
+  /// Blocks at so many eighteenths of the model's height, as an option.
+  private static func rungs(_ eighteenths: [Double], of model: ModelOutline) -> String {
+    let places = eighteenths.map { min(model.blocks - 1, max(1, Int(($0 / 18 * Double(model.blocks)).rounded()))) }
+    return SideConfiguration.Rungs.list(Set(places).sorted()).optionText
   }
 
   // MARK: - Drawing

@@ -4,8 +4,8 @@ import LadderEval
 import LadderTrain
 
 /// Searches for a recipe by successive halving: many candidates on a part of a run each, the best third of them on three
-/// times as much, and so on (Jamieson and Talwalkar 2016). Half of the candidates are drawn, half change one of the
-/// best so far. The defaults go through every stage beside them.
+/// times as much, and so on (Jamieson and Talwalkar 2016). After the recipes that the space starts with, half of the
+/// candidates are drawn, half change one of the best so far. The defaults go through every stage beside them.
 ///
 /// It goes by time: each stage has its part of the budget, and takes as many candidates as fit.
 public struct Sweep: Sendable {
@@ -151,9 +151,12 @@ public struct Sweep: Sendable {
     trials.isEmpty ? 0 : trials.reduce(0) { $0 + $1.seconds } / Double(trials.count)
   }
 
-  /// The next of the first stage: the defaults, then by turns a drawn one and a change of one of the three best.
+  /// The next of the first stage: the defaults, the recipes to start with, then by turns a drawn one and a change of one
+  /// of the three best.
   private func candidate(_ known: [Trial]) -> SearchSpace.Choices? {
-    if known.isEmpty { return [:] }
+    if let next = ([[:]] + settings.space.starts).first(where: { start in !known.contains { $0.choices == start } }) {
+      return next
+    }
     var random = SeededRandom(seed: settings.base.seed ?? 0, 10, known.count)
     let parents = Self.ranked(known, stage: 0).prefix(3)
     let parent = known.count % 2 == 0 && known.count >= 4 ? parents.randomElement(using: &random)?.choices : nil
