@@ -26,10 +26,20 @@ package protocol Predictor: AnyObject {
   ///   - maxTokens: the longest sample.
   ///   - cache: of these rungs; only where `keepsActivations`.
   func reader(maxTokens: Int, cache: ActivationCache?) throws -> any RowReader
+  /// What llama.cpp applies to the model, where it applies something.
+  var adapter: EngineAdapter? { get }
+  /// What is added to the head's input while texts are decoded; nil where nothing is.
+  func correction() throws -> (any DecoderCorrection)?
+}
+
+extension Predictor {
   /// - Parameters:
   ///   - maxTokens: of all texts together.
   ///   - slots: texts at once; fewer where the model takes no more.
-  func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder
+  package func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder {
+    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter)
+    return try TextDecoder(forward, slots: min(slots, forward.maxSequences), correction: try correction())
+  }
 }
 
 /// Reads whole samples.
@@ -50,7 +60,7 @@ package final class BackbonePredictor: Predictor {
   package let rungs: [Int]
   package var keepsActivations: Bool { adapter == nil }
   package var alone: AloneRows { adapter == nil ? .same : .apart }
-  private let adapter: EngineAdapter?
+  package let adapter: EngineAdapter?
 
   package init(_ backbone: Backbone, rungs: [Int] = [], adapter: EngineAdapter? = nil) {
     self.backbone = backbone
@@ -63,10 +73,7 @@ package final class BackbonePredictor: Predictor {
       try CachedTaps(backbone, TapNeeds(rungs: rungs), maxTokens: maxTokens, cache: cache, adapter: adapter), backbone)
   }
 
-  package func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder {
-    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter)
-    return try TextDecoder(forward, slots: min(slots, forward.maxSequences))
-  }
+  package func correction() -> (any DecoderCorrection)? { nil }
 }
 
 /// The final norm's rows as the backbone hands them out.

@@ -2,16 +2,6 @@ import LadderBackbone
 import LadderCompute
 import LadderCore
 
-/// What a method adds to the head's input while texts are decoded step by step.
-package protocol DecoderCorrection: AnyObject {
-  /// Adds to `final` what belongs to the last row of each extension.
-  /// - Parameters:
-  ///   - final: [d, extensions], filled by the backbone.
-  ///   - taps: one BF16 [d, tokens of all extensions] per rung.
-  ///   - pool: for this step's tensors.
-  func correct(_ final: Tensor, taps: [Tensor], _ extensions: [ForwardPass.Extension], pool: TensorPool) throws
-}
-
 /// Step-by-step decoding of one or several texts with the backbone's keys and values.
 package final class TextDecoder {
   /// Nil decodes with the backbone as it is.
@@ -22,23 +12,24 @@ package final class TextDecoder {
   /// Tokens of one text.
   private let capacity: Int
   private let step: TensorPool
+  private let states: [any DecoderState]
   /// Tokens that each text holds.
   package private(set) var pasts: [Int]
 
   /// - Parameters:
+  ///   - forward: hands out what the correction reads.
   ///   - slots: texts at once; they share what `forward` sets aside.
-  ///   - correction: given the tokens that one text can hold.
-  package init(
-    _ forward: ForwardPass, slots: Int = 1,
-    correction: (_ capacity: Int) throws -> (any DecoderCorrection)? = { _ in nil }
-  ) throws {
+  package init(_ forward: ForwardPass, slots: Int = 1, correction: (any DecoderCorrection)? = nil) throws {
     precondition(slots <= forward.maxSequences)
     self.forward = forward
     self.slots = slots
-    capacity = forward.maxTokens / slots
+    let capacity = forward.maxTokens / slots
+    self.capacity = capacity
     pasts = [Int](repeating: 0, count: slots)
     step = TensorPool(forward.backbone.engine)
-    self.correction = try correction(capacity)
+    self.correction = correction
+    states =
+      try correction.map { correction in try (0..<slots).map { _ in try correction.state(capacity: capacity) } } ?? []
     forward.clear()
   }
 
@@ -82,7 +73,10 @@ package final class TextDecoder {
     let taps = try forward.rungs.map { _ in try step.make(.bfloat16, [d, n]) }
     let final = try step.make(.float32, [d, texts.count])
     try forward.extend(extensions, taps: taps, final: final)
-    try correction?.correct(final, taps: taps, extensions, pool: step)
+    if let correction {
+      let parts = texts.map { DecodedPart(states[$0.slot], past: pasts[$0.slot], tokens: $0.tokens.count) }
+      try correction.correct(final, taps: taps, parts, pool: step)
+    }
     for (slot, tokens) in texts { pasts[slot] += tokens.count }
     return final
   }

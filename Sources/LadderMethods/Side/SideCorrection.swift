@@ -2,38 +2,27 @@ import LadderBackbone
 import LadderCompute
 import LadderCore
 
-/// A side network in step-by-step decoding: it keeps its own keys and values, as the backbone keeps its.
+/// A side network in step-by-step decoding: it keeps its own keys and values of each text, as the backbone keeps its.
 final class SideCorrection: DecoderCorrection {
   private let network: SideNetwork
-  private let cache: TensorPool
   private let graph: Graph
-  private let keys: [Tensor]  // per layer [head, heads, capacity, slots]
-  private let values: [Tensor]  // per layer [capacity, head, heads, slots]: each channel's are neighbours
 
-  init(_ network: SideNetwork, capacity: Int, slots: Int) throws {
+  init(_ network: SideNetwork) throws {
     self.network = network
-    let cache = TensorPool(network.engine)
-    let geometry = network.geometry
-    self.cache = cache
     graph = try Graph(network.engine)
-    func room(_ shape: [Int]) throws -> [Tensor] {
-      try (0..<geometry.layers).map { _ in try cache.make(.float32, shape + [slots]) }
-    }
-    keys = try room([geometry.headSize, geometry.heads, capacity])
-    values = try room([capacity, geometry.headSize, geometry.heads])
     network.parameters.round(graph)
     try graph.compute()
   }
 
-  /// Adds Δ of the last row of each extension to `final`.
-  func correct(_ final: Tensor, taps: [Tensor], _ extensions: [ForwardPass.Extension], pool: TensorPool) throws {
+  func state(capacity: Int) throws -> any DecoderState { try SideState(network, graph, capacity: capacity) }
+
+  func correct(_ final: Tensor?, taps: [Tensor], _ texts: [DecodedPart], pool: TensorPool) throws {
     let geometry = network.geometry
-    let positions = try pool.make(
-      extensions.flatMap { added in added.tokens.indices.map { Int32(added.past + $0) } })
-    let ends = extensions.reduce(into: [Int32]()) { ends, added in
-      ends.append((ends.last ?? -1) + Int32(added.tokens.count))
-    }
-    let lastRows = try pool.make(ends)
+    let positions = try pool.make(texts.flatMap { text in (text.past..<(text.past + text.tokens)).map(Int32.init) })
+    let ends = texts.reduce(into: [Int32]()) { ends, text in ends.append((ends.last ?? -1) + Int32(text.tokens)) }
+    let lastRows = try final.map { _ in try pool.make(ends) }
+    let states = texts.compactMap { $0.state as? SideState }
+    precondition(states.count == texts.count, "a text's state is of another method")
 
     graph.reset()
     let tape = network.tape(graph)
@@ -42,34 +31,70 @@ final class SideCorrection: DecoderCorrection {
     let standardised = taps.enumerated().map { rung, tap in
       graph.cast(network.standardised(graph, tap, rung: rung, mask: nil), .bfloat16)
     }
-    var state: Tensor?  // [w, n]
+    var below: Tensor?  // [w, n]
     for layer in 0..<geometry.layers {
-      state = network.layer(tape, layer, previous: state, taps: standardised, positions: positions) { q, k, v in
-        let mixed = zip(extensions, ends).map { added, end in  // each [head, heads, tokens]
-          let rows = (Int(end) + 1 - added.tokens.count)..<(Int(end) + 1)
-          let seen = added.past + added.tokens.count
-          let ownKeys = graph.slice(keys[layer], 3, added.sequence..<(added.sequence + 1))
-          let ownValues = graph.slice(values[layer], 3, added.sequence..<(added.sequence + 1))
-          graph.store(graph.slice(k, 2, rows), in: graph.slice(ownKeys, 2, added.past..<seen))
+      below = network.layer(tape, layer, previous: below, taps: standardised, positions: positions) { q, k, v in
+        var mixed: [Tensor] = []  // each [head, heads, tokens]
+        for (index, text) in texts.enumerated() {
+          let rows = (Int(ends[index]) + 1 - text.tokens)..<(Int(ends[index]) + 1)
+          let seen = text.past + text.tokens, keys = states[index].keys[layer], values = states[index].values[layer]
+          graph.store(graph.slice(k, 2, rows), in: graph.slice(keys, 2, text.past..<seen))
           graph.store(
-            graph.permute(graph.slice(v, 2, rows), [1, 2, 0, 3]), in: graph.slice(ownValues, 0, added.past..<seen))
-          return tape.cachedAttention(
-            graph.slice(q, 2, rows), keys: graph.slice(ownKeys, 2, 0..<seen),
-            values: graph.slice(ownValues, 0, 0..<seen), scale: scale)
+            graph.permute(graph.slice(v, 2, rows), [1, 2, 0, 3]), in: graph.slice(values, 0, text.past..<seen))
+          mixed.append(
+            tape.cachedAttention(
+              graph.slice(q, 2, rows), keys: graph.slice(keys, 2, 0..<seen), values: graph.slice(values, 0, 0..<seen),
+              scale: scale))
         }
         return graph.concatenate(mixed, 2)
       }
     }
-    if let state {
-      graph.store(graph.add(final, network.correction(tape, graph.rows(of: state, lastRows))), in: final)
+    if let below, let final, let lastRows {
+      graph.store(graph.add(final, network.correction(tape, graph.rows(of: below, lastRows))), in: final)
     }
     try graph.compute()
+  }
+}
+
+/// A side network's keys and values of one text.
+private final class SideState: DecoderState {
+  let capacity: Int
+  let keys: [Tensor]  // per layer [head, heads, capacity]
+  let values: [Tensor]  // per layer [capacity, head, heads]: each channel's are neighbours
+  private let network: SideNetwork
+  private let graph: Graph
+  private let pool: TensorPool
+
+  init(_ network: SideNetwork, _ graph: Graph, capacity: Int) throws {
+    let geometry = network.geometry, pool = TensorPool(network.engine, tensors: 2 * geometry.layers)
+    func room(_ shape: [Int]) throws -> [Tensor] {
+      try (0..<geometry.layers).map { _ in try pool.make(.float32, shape) }
+    }
+    keys = try room([geometry.headSize, geometry.heads, capacity])
+    values = try room([capacity, geometry.headSize, geometry.heads])
+    self.capacity = capacity
+    self.network = network
+    self.graph = graph
+    self.pool = pool
+  }
+
+  func copy(tokens: Int, capacity: Int) throws -> any DecoderState {
+    precondition(tokens <= min(capacity, self.capacity))
+    let other = try SideState(network, graph, capacity: capacity)
+    guard tokens > 0 else { return other }
+    graph.reset()
+    for layer in keys.indices {
+      graph.store(graph.slice(keys[layer], 2, 0..<tokens), in: graph.slice(other.keys[layer], 2, 0..<tokens))
+      graph.store(graph.slice(values[layer], 0, 0..<tokens), in: graph.slice(other.values[layer], 0, 0..<tokens))
+    }
+    try graph.compute()
+    return other
   }
 }
 
 extension TextDecoder {
   /// - Parameter forward: hands out the network's rungs.
   package convenience init(_ network: SideNetwork, _ forward: ForwardPass, slots: Int = 1) throws {
-    try self.init(forward, slots: slots) { try SideCorrection(network, capacity: $0, slots: slots) }
+    try self.init(forward, slots: slots, correction: try SideCorrection(network))
   }
 }

@@ -21,10 +21,9 @@ package final class SidePredictor: Predictor {
       try CachedTaps(backbone, TapNeeds(rungs: rungs), maxTokens: maxTokens, cache: cache))
   }
 
-  package func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder {
-    let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens)
-    return try TextDecoder(network, forward, slots: min(slots, forward.maxSequences))
-  }
+  package var adapter: EngineAdapter? { nil }
+
+  package func correction() throws -> (any DecoderCorrection)? { try SideCorrection(network) }
 }
 
 private final class SideRows: RowReader {
