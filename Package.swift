@@ -40,7 +40,9 @@ let package = Package(
     // What can be trained on a frozen model: a folder for each, and one list of them (Method.swift).
     .target(name: "LadderMethods", dependencies: ["LadderBackbone"], swiftSettings: settings),
     .target(name: "LadderTrain", dependencies: ["LadderMethods"], swiftSettings: settings),
-    .target(name: "LadderEval", dependencies: ["LadderTrain"], swiftSettings: settings),
+    // Text from a model and what was trained on it: one loop that commands, library and server share.
+    .target(name: "LadderInference", dependencies: ["LadderTrain"], swiftSettings: settings),
+    .target(name: "LadderEval", dependencies: ["LadderInference"], swiftSettings: settings),
 
     // Plans, benchmarks and studies, run through jobs: a product of its own.
     .target(name: "LadderStudy", dependencies: ["LadderEval"], swiftSettings: settings),
@@ -66,6 +68,7 @@ let package = Package(
     .testTarget(name: "LadderLoRATests", dependencies: ["LadderEval", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderDataTests", dependencies: ["LadderData", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderTrainTests", dependencies: ["LadderTrain", "TestModels"], swiftSettings: settings),
+    .testTarget(name: "LadderInferenceTests", dependencies: ["LadderInference", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderEvalTests", dependencies: ["Ladder", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderStudyTests", dependencies: ["LadderStudy", "TestModels"], swiftSettings: settings),
     .testTarget(

@@ -4,5 +4,6 @@
 @_exported import LadderCore
 @_exported import LadderData
 @_exported import LadderEval
+@_exported import LadderInference
 @_exported import LadderMethods
 @_exported import LadderTrain

@@ -28,6 +28,12 @@ package final class ForwardPass: TapSource {
   private let stopsAtLastTap: Bool
   /// Whether every row is put out, for the last block's tap.
   private let putsOutAll: Bool
+  /// Tokens of a sliding window, where sequences are to be cut and shared; else nil. The engine takes a cell of the
+  /// cache for free once its one sequence has left it behind; each sequence's cells therefore belong to a second one
+  /// too, `maxSequences` further.
+  private let keptWindow: Int?
+  /// For each sequence how many of its tokens belong to the second one.
+  private var kept: [Int]
   private let owner: ModelOwner
   /// How many blocks it runs, from the first; `.max` is all.
   private let blocksRun: Int
@@ -41,13 +47,16 @@ package final class ForwardPass: TapSource {
   ///   - exactAttention: attention in F32 throughout, not in the engine's fused kernel on F16 keys and values, whose
   ///     sums depend on how many tokens a call holds: more memory and time, for stepwise results that agree with whole
   ///     ones.
+  ///   - keepsWindow: keep the keys and values that a sliding window has left behind, so that a sequence can be cut and
+  ///     its beginning given to another.
   ///   - adapter: low-rank additions that llama.cpp applies to the model.
   ///   - stopsAtLastTap: end each call there: no final rows are handed out.
   ///   - runsHead: run the model's own head too, at every loss row; final rows are not handed out then. To measure the
   ///     engine by.
   package init(
     _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96,
-    exactAttention: Bool = false, adapter: EngineAdapter? = nil, stopsAtLastTap: Bool = false, runsHead: Bool = false
+    exactAttention: Bool = false, keepsWindow: Bool = false, adapter: EngineAdapter? = nil,
+    stopsAtLastTap: Bool = false, runsHead: Bool = false
   ) throws {
     self.stopsAtLastTap = stopsAtLastTap
     putsOutAll = rungs.last == backbone.blocks
@@ -64,7 +73,8 @@ package final class ForwardPass: TapSource {
       runsHead || !backbone.engine.isCPU ? max(1, spared / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall
     outputsPerCall = min(self.unit, stopsAtLastTap ? Self.textsWithoutRows : most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
-    maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences())
+    maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences() / 2)
+    kept = [Int](repeating: 0, count: maxSequences)
     let names = try backbone.graphNames()
     if rungs.first == 0, names.embedding == nil {
       throw LadderError(
@@ -79,7 +89,11 @@ package final class ForwardPass: TapSource {
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)
     parameters.n_batch = UInt32(self.unit)
     parameters.n_ubatch = UInt32(self.unit)
-    parameters.n_seq_max = UInt32(maxSequences)
+    blocksRun = stopsAtLastTap ? rungs.last ?? .max : .max
+    owner = try backbone.join(blocks: blocksRun)
+    let window = Int(llama_model_n_swa(owner.model))
+    keptWindow = keepsWindow && window > 0 ? window : nil
+    parameters.n_seq_max = UInt32(keptWindow == nil ? maxSequences : 2 * maxSequences)
     parameters.n_outputs_max = UInt32(outputsPerCall)
     parameters.n_threads = Int32(backbone.engine.threads)
     parameters.n_threads_batch = Int32(backbone.engine.threads)
@@ -89,7 +103,7 @@ package final class ForwardPass: TapSource {
       parameters.type_k = GGML_TYPE_F32
       parameters.type_v = GGML_TYPE_F32
     }
-    parameters.swa_full = false
+    parameters.swa_full = keepsWindow
     parameters.no_perf = true
     parameters.cb_eval_user_data = Unmanaged.passUnretained(capture).toOpaque()
     parameters.cb_eval = { tensor, ask, data in
@@ -98,8 +112,6 @@ package final class ForwardPass: TapSource {
       return ask ? capture.wants(tensor) : capture.take(tensor)
     }
     Log.clearError()
-    blocksRun = stopsAtLastTap ? rungs.last ?? .max : .max
-    owner = try backbone.join(blocks: blocksRun)
     guard let context = llama_init_from_model(owner.model, parameters) else {
       owner.leave(blocks: blocksRun)
       throw LadderError(
@@ -201,10 +213,40 @@ package final class ForwardPass: TapSource {
   }
 
   /// Forgets every sequence.
-  package func clear() { llama_memory_clear(llama_get_memory(context), false) }
+  package func clear() {
+    llama_memory_clear(llama_get_memory(context), false)
+    for sequence in kept.indices { kept[sequence] = 0 }
+  }
 
   /// Forgets one sequence.
-  package func clear(sequence: Int) { llama_memory_seq_rm(llama_get_memory(context), Int32(sequence), -1, -1) }
+  package func clear(sequence: Int) { _ = cut(sequence: sequence, to: 0) }
+
+  /// Forgets what a sequence holds from a token on; false where the model cannot: then it forgot nothing.
+  package func cut(sequence: Int, to tokens: Int) -> Bool {
+    let memory = llama_get_memory(context), from = Int32(tokens > 0 ? tokens : -1)
+    guard llama_memory_seq_rm(memory, Int32(sequence), from, -1) else { return false }
+    if keptWindow != nil { _ = llama_memory_seq_rm(memory, Int32(sequence + maxSequences), from, -1) }
+    kept[sequence] = min(kept[sequence], tokens)
+    return true
+  }
+
+  /// Makes the first tokens of a sequence those of another, which is empty; both then hold them, once.
+  package func share(sequence: Int, with other: Int, tokens: Int) {
+    llama_memory_seq_cp(llama_get_memory(context), Int32(sequence), Int32(other), 0, Int32(tokens))
+    keep(other, tokens, of: 1)
+  }
+
+  /// Sees to it that the engine takes none of a sequence's cells for free. A cell is in no danger before a window's
+  /// tokens are behind it.
+  /// - Parameters:
+  ///   - tokens: what the sequence holds.
+  ///   - some: how many may be left for later.
+  private func keep(_ sequence: Int, _ tokens: Int, of some: Int) {
+    guard keptWindow != nil, tokens - kept[sequence] >= some else { return }
+    llama_memory_seq_cp(
+      llama_get_memory(context), Int32(sequence), Int32(sequence + maxSequences), Int32(kept[sequence]), Int32(tokens))
+    kept[sequence] = tokens
+  }
 
   /// What is added to one of the sequences that are being decoded.
   package struct Extension {
@@ -232,6 +274,9 @@ package final class ForwardPass: TapSource {
       }
     }
     try flush(&call)
+    if let keptWindow {
+      for added in extensions { keep(added.sequence, added.past + added.tokens.count, of: max(1, keptWindow / 2)) }
+    }
   }
 
   // MARK: - Calls of the engine

@@ -1,32 +1,117 @@
 import CLlama
 import LadderCompute
+import LadderCore
 
-/// Chooses the next token from logits, by llama.cpp's own samplers.
+/// How tokens are drawn from a model's probabilities, by llama.cpp's samplers and in their order: bias, penalties, the
+/// likeliest `topK`, `topP`, `minP`, temperature.
+public struct SamplingOptions: Sendable, Equatable, Codable {
+  /// 0 takes the likeliest token at every step.
+  public var temperature: Float = 0
+  /// Keeps so many of the likeliest tokens; 0 keeps a thousand, below which all is noise.
+  public var topK = 0
+  /// Keeps the likeliest tokens that together reach this probability.
+  public var topP: Float = 1
+  /// Keeps tokens that are at least this likely beside the likeliest.
+  public var minP: Float = 0
+  /// What the logits of tokens that came before are divided by, where positive; 1 changes nothing.
+  public var repeatPenalty: Float = 1
+  /// Taken from the logit of a token that came before, for each time that it did.
+  public var frequencyPenalty: Float = 0
+  /// Taken from the logit of a token that came before.
+  public var presencePenalty: Float = 0
+  /// How many of the last tokens the penalties look at; -1 is all.
+  public var penaltyWindow = 64
+  /// Of the draws.
+  public var seed: UInt32 = 0
+  /// Added to tokens' logits.
+  public var bias: [Int32: Float] = [:]
+  /// What the text has to be, in llama.cpp's GBNF; its first rule is `root`.
+  public var grammar: String?
+
+  public init() {}
+
+  /// - Throws: `usage` for what cannot be.
+  public func validate() throws(LadderError) {
+    func require(_ holds: Bool, _ text: String) throws(LadderError) {
+      if !holds { throw LadderError(.usage, text) }
+    }
+    try require(temperature >= 0 && temperature <= 100, "`temperature` must be 0 to 100")
+    try require(topK >= 0, "`topK` must be 0 or more")
+    try require(topP > 0 && topP <= 1, "`topP` must be above 0 and at most 1")
+    try require(minP >= 0 && minP < 1, "`minP` must be 0 or more and below 1")
+    try require(repeatPenalty > 0 && repeatPenalty.isFinite, "`repeatPenalty` must be above 0")
+    try require(abs(frequencyPenalty) <= 100, "`frequencyPenalty` must be -100 to 100")
+    try require(abs(presencePenalty) <= 100, "`presencePenalty` must be -100 to 100")
+    try require((-1...1 << 20).contains(penaltyWindow), "`penaltyWindow` must be -1 to \(1 << 20)")
+  }
+
+  fileprivate var penalises: Bool { repeatPenalty != 1 || frequencyPenalty != 0 || presencePenalty != 0 }
+}
+
+/// Chooses the next tokens of one text from logits, by llama.cpp's own samplers.
 package final class Sampler {
   private let chain: UnsafeMutablePointer<llama_sampler>
-  private let isGreedy: Bool
+  private var grammar: UnsafeMutablePointer<llama_sampler>?
+  /// Whether nothing but the largest logit counts.
+  private let isPlain: Bool
   private var candidates: [llama_token_data] = []
 
-  /// - Parameters:
-  ///   - temperature: 0 takes the likeliest token.
-  ///   - topP: the likeliest tokens that together reach this probability are kept.
-  package init(temperature: Float, topP: Float, seed: UInt32) {
+  /// - Throws: `usage` for a grammar that cannot be read.
+  package init(_ options: SamplingOptions, _ tokenizer: Tokenizer) throws {
+    try options.validate()
     chain = llama_sampler_chain_init(llama_sampler_chain_default_params())
-    isGreedy = temperature <= 0
-    if !isGreedy {
-      // Everything below the thousand likeliest tokens is noise, and sorting a whole vocabulary takes longer than a
-      // step.
-      llama_sampler_chain_add(chain, llama_sampler_init_top_k(1000))
-      if topP < 1 { llama_sampler_chain_add(chain, llama_sampler_init_top_p(topP, 1)) }
-      llama_sampler_chain_add(chain, llama_sampler_init_temp(temperature))
-      llama_sampler_chain_add(chain, llama_sampler_init_dist(seed))
+    isPlain = options.temperature <= 0 && options.bias.isEmpty && !options.penalises
+    if !options.bias.isEmpty {
+      let bias = options.bias.sorted { $0.key < $1.key }.map { llama_logit_bias(token: $0.key, bias: $0.value) }
+      llama_sampler_chain_add(
+        chain, llama_sampler_init_logit_bias(Int32(tokenizer.count), Int32(bias.count), bias))
+    }
+    if options.penalises {
+      llama_sampler_chain_add(
+        chain,
+        llama_sampler_init_penalties(
+          Int32(tokenizer.count), Int32(options.penaltyWindow < 0 ? 1 << 20 : options.penaltyWindow),
+          options.repeatPenalty,
+          options.frequencyPenalty, options.presencePenalty))
+    }
+    if options.temperature <= 0 {
+      llama_sampler_chain_add(chain, llama_sampler_init_greedy())
+    } else {
+      // Sorting a whole vocabulary takes longer than a step.
+      llama_sampler_chain_add(chain, llama_sampler_init_top_k(Int32(options.topK > 0 ? options.topK : 1000)))
+      if options.topP < 1 { llama_sampler_chain_add(chain, llama_sampler_init_top_p(options.topP, 1)) }
+      if options.minP > 0 { llama_sampler_chain_add(chain, llama_sampler_init_min_p(options.minP, 1)) }
+      llama_sampler_chain_add(chain, llama_sampler_init_temp(options.temperature))
+      llama_sampler_chain_add(chain, llama_sampler_init_dist(options.seed))
+    }
+    if let source = options.grammar {
+      Log.clearError()
+      grammar = llama_sampler_init_grammar(tokenizer.vocabulary, source, "root")
+      if grammar == nil { throw LadderError(.usage, "the grammar cannot be read: \(Log.takeError())") }
     }
   }
 
-  deinit { llama_sampler_free(chain) }
+  deinit {
+    llama_sampler_free(chain)
+    if let grammar { llama_sampler_free(grammar) }
+  }
 
-  package func sample(_ logits: [Float]) -> Int32 {
-    if isGreedy { return Int32(likeliest(logits)) }
+  /// The next token of the text, which it then takes to have been said.
+  package func sample(_ logits: UnsafeBufferPointer<Float>) throws -> Int32 {
+    var token = isPlain ? Self.likeliest(logits) : drawn(logits, nil)
+    if let grammar {
+      // The whole vocabulary is held against the grammar only where the choice itself does not fit it.
+      if !Self.fits(token, grammar) { token = drawn(logits, grammar) }
+      guard Self.fits(token, grammar) else {
+        throw LadderError(.data, "no token of the model fits the grammar at this place")
+      }
+      llama_sampler_accept(grammar, token)
+    }
+    if !isPlain { llama_sampler_accept(chain, token) }
+    return token
+  }
+
+  private func drawn(_ logits: UnsafeBufferPointer<Float>, _ grammar: UnsafeMutablePointer<llama_sampler>?) -> Int32 {
     if candidates.count != logits.count {
       candidates = [llama_token_data](repeating: llama_token_data(), count: logits.count)
     }
@@ -35,15 +120,28 @@ package final class Sampler {
     }
     return candidates.withUnsafeMutableBufferPointer { buffer in
       var list = llama_token_data_array(data: buffer.baseAddress, size: buffer.count, selected: -1, sorted: false)
+      if let grammar { llama_sampler_apply(grammar, &list) }
+      if isPlain {
+        return list.data[(0..<list.size).max { list.data[$0].logit < list.data[$1].logit } ?? 0].id
+      }
       llama_sampler_apply(chain, &list)
       return list.selected >= 0 ? list.data[Int(list.selected)].id : 0
     }
   }
 
+  private static func fits(_ token: Int32, _ grammar: UnsafeMutablePointer<llama_sampler>) -> Bool {
+    var one = llama_token_data(id: token, logit: 1, p: 0)
+    return withUnsafeMutablePointer(to: &one) { one in
+      var list = llama_token_data_array(data: one, size: 1, selected: -1, sorted: false)
+      llama_sampler_apply(grammar, &list)
+      return one.pointee.logit > -.infinity
+    }
+  }
+
   /// The first of the largest.
-  private func likeliest(_ logits: [Float]) -> Int {
+  package static func likeliest(_ logits: UnsafeBufferPointer<Float>) -> Int32 {
     var best = 0
     for token in logits.indices where logits[token] > logits[best] { best = token }
-    return best
+    return Int32(best)
   }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import LadderCore
 import LadderData
+import LadderInference
 
 extension LadderModel {
   /// The likeliest of each sample's choices.

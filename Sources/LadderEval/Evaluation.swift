@@ -3,6 +3,7 @@ import LadderBackbone
 import LadderCompute
 import LadderCore
 import LadderData
+import LadderInference
 import LadderMethods
 import LadderTrain
 
@@ -104,14 +105,12 @@ extension LadderModel {
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
     let prompts = try samples.map(encoder.prompt)
     let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)
-    let slots = backbone.takesOneSequence ? 1 : max(1, min(options.parallelTexts, prompts.count))
-    let decoder = try predictor.decoder(maxTokens: slots * (longest + options.maxTokens), slots: slots),
-      next = try NextToken(backbone)
+    let texts = backbone.takesOneSequence ? 1 : max(1, min(options.parallelTexts, prompts.count))
     var right = 0, tokens = 0, finished = 0
     var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
     let began = ContinuousClock.now
     try generate(
-      prompts.map { Array($0.suffix(longest)) }, decoder, next, maxTokens: options.maxTokens,
+      prompts.map { Array($0.suffix(longest)) }, texts: texts, maxTokens: options.maxTokens,
       ends: isChat.map { $0 ? end : AnswerEnd() }
     ) { index, result in
       let isRight = FinalAnswer.matches(result.text, answers[index])

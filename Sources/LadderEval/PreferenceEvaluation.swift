@@ -1,5 +1,6 @@
 import LadderCore
 import LadderData
+import LadderInference
 import LadderMethods
 import LadderTrain
 

@@ -4,6 +4,7 @@ import LadderCompute
 import LadderCore
 import LadderData
 import LadderEval
+import LadderInference
 import LadderMethods
 import LadderTrain
 
@@ -259,9 +260,12 @@ public struct SpeedBenchmark: Sendable {
     let prompt = Array(tokens.prefix(64)), n = options.decodedTokens
     let decoder = try predictor.decoder(maxTokens: prompt.count + n + 1, slots: 1), next = try NextToken(backbone)
     var row = try decoder.extend(prompt)
-    let sampler = Sampler(temperature: 0, topP: 1, seed: 0)
     let elapsed = try seconds {
-      for _ in 0..<n { row = try decoder.extend([sampler.sample(try next.logits(row))]) }
+      for _ in 0..<n {
+        var token: Int32 = 0
+        try next.withLogits(row, of: nil) { _, logits in token = Sampler.likeliest(logits) }
+        row = try decoder.extend([token])
+      }
     }
     return Double(n) / elapsed
   }

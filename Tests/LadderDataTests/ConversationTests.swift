@@ -2,6 +2,7 @@ import Foundation
 import LadderBackbone
 import LadderCore
 import LadderData
+import LadderInference
 import TestModels
 import Testing
 

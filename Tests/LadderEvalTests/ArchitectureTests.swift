@@ -1,5 +1,6 @@
 import LadderBackbone
 import LadderCore
+import LadderInference
 import TestModels
 import Testing
 

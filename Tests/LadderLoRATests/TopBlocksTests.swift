@@ -4,6 +4,7 @@ import LadderCompute
 import LadderCore
 import LadderData
 import LadderEval
+import LadderInference
 import LadderTrain
 import TestModels
 import Testing

@@ -2,6 +2,7 @@ import Foundation
 import LadderBackbone
 import LadderData
 import LadderEval
+import LadderInference
 import LadderStudy
 import LadderTrain
 

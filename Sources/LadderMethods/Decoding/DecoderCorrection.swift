@@ -10,10 +10,14 @@ package protocol DecoderCorrection: AnyObject {
   func state(capacity: Int) throws -> any DecoderState
   /// Reads the next tokens of each text, and adds to `final` what belongs to the last of them.
   /// - Parameters:
-  ///   - final: F32 [d, texts], filled by the backbone; nil reads alone.
-  ///   - taps: one BF16 [d, tokens of all texts] per rung.
+  ///   - texts: whose tokens are neighbours in `taps`, as are their rows in `final`.
+  ///   - final: F32 [d, rows], filled by the backbone; nil reads alone.
+  ///   - taps: one BF16 [d, tokens] per rung.
+  ///   - place: the row of the texts' first token in `taps`, and that of the first text in `final`.
   ///   - pool: for this step's tensors.
-  func correct(_ final: Tensor?, taps: [Tensor], _ texts: [DecodedPart], pool: TensorPool) throws
+  func correct(
+    _ final: Tensor?, taps: [Tensor], _ texts: [DecodedPart], at place: (token: Int, text: Int), pool: TensorPool)
+    throws
 }
 
 /// What a method keeps of one text's tokens.

@@ -75,7 +75,7 @@ package final class TextDecoder {
     try forward.extend(extensions, taps: taps, final: final)
     if let correction {
       let parts = texts.map { DecodedPart(states[$0.slot], past: pasts[$0.slot], tokens: $0.tokens.count) }
-      try correction.correct(final, taps: taps, parts, pool: step)
+      try correction.correct(final, taps: taps, parts, at: (0, 0), pool: step)
     }
     for (slot, tokens) in texts { pasts[slot] += tokens.count }
     return final

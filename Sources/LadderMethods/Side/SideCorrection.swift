@@ -16,7 +16,9 @@ final class SideCorrection: DecoderCorrection {
 
   func state(capacity: Int) throws -> any DecoderState { try SideState(network, graph, capacity: capacity) }
 
-  func correct(_ final: Tensor?, taps: [Tensor], _ texts: [DecodedPart], pool: TensorPool) throws {
+  func correct(
+    _ final: Tensor?, taps: [Tensor], _ texts: [DecodedPart], at place: (token: Int, text: Int), pool: TensorPool
+  ) throws {
     let geometry = network.geometry
     let positions = try pool.make(texts.flatMap { text in (text.past..<(text.past + text.tokens)).map(Int32.init) })
     let ends = texts.reduce(into: [Int32]()) { ends, text in ends.append((ends.last ?? -1) + Int32(text.tokens)) }
@@ -28,8 +30,10 @@ final class SideCorrection: DecoderCorrection {
     let tape = network.tape(graph)
     let scale = 1 / Float(geometry.headSize).squareRoot()
     // The same rounding to BF16 as in training.
+    let count = texts.reduce(0) { $0 + $1.tokens }
     let standardised = taps.enumerated().map { rung, tap in
-      graph.cast(network.standardised(graph, tap, rung: rung, mask: nil), .bfloat16)
+      let own = tap[1] == count ? tap : graph.slice(tap, 1, place.token..<(place.token + count))
+      return graph.cast(network.standardised(graph, own, rung: rung, mask: nil), .bfloat16)
     }
     var below: Tensor?  // [w, n]
     for layer in 0..<geometry.layers {
@@ -50,7 +54,8 @@ final class SideCorrection: DecoderCorrection {
       }
     }
     if let below, let final, let lastRows {
-      graph.store(graph.add(final, network.correction(tape, graph.rows(of: below, lastRows))), in: final)
+      let own = final[1] == texts.count ? final : graph.slice(final, 1, place.text..<(place.text + texts.count))
+      graph.store(graph.add(own, network.correction(tape, graph.rows(of: below, lastRows))), in: own)
     }
     try graph.compute()
   }

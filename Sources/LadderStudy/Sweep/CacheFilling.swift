@@ -2,6 +2,7 @@ import LadderBackbone
 import LadderCore
 import LadderData
 import LadderEval
+import LadderInference
 import LadderMethods
 import LadderTrain
 

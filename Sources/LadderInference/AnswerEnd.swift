@@ -3,15 +3,15 @@ import LadderBackbone
 import LadderData
 
 /// What ends an answer besides the model's own end of text: what its chat template writes behind an assistant's turn.
-struct AnswerEnd: Sendable {
-  var tokens: Set<Int32> = []
-  var texts: [String] = []
+package struct AnswerEnd: Sendable {
+  package var tokens: Set<Int32> = []
+  package var texts: [String] = []
 
   /// Nothing besides.
-  init() {}
+  package init() {}
 
   /// A template that cannot be rendered, or that writes nothing but blanks, adds nothing.
-  init(templateOf backbone: Backbone) {
+  package init(templateOf backbone: Backbone) {
     let asked = ChatMessage(role: "user", content: "Q"), answer = ChatMessage(role: "assistant", content: "A")
     func rendered(_ messages: [ChatMessage], opensAnswer: Bool) -> String? {
       try? backbone.chatTemplate().render(Conversation(messages), opensAnswer: opensAnswer)

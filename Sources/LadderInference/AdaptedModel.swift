@@ -1,0 +1,23 @@
+import LadderBackbone
+import LadderMethods
+
+/// What texts are generated with: the backbone alone, or with what a run trained. Texts of one and the same share what
+/// it holds.
+package final class AdaptedModel {
+  package let predictor: any Predictor
+  private var made: (any DecoderCorrection)?
+
+  package init(_ predictor: any Predictor) { self.predictor = predictor }
+
+  /// The blocks that its correction reads.
+  var rungs: [Int] { hasCorrection ? predictor.rungs : [] }
+
+  private var hasCorrection: Bool { predictor.alone == .beside }
+
+  /// Made when it is first asked for, and kept.
+  func correction() throws -> (any DecoderCorrection)? {
+    if let made { return made }
+    made = try predictor.correction()
+    return made
+  }
+}
