@@ -53,7 +53,7 @@ let package = Package(
     .executableTarget(
       name: "LadderCommand",
       dependencies: [
-        "Ladder", "LadderStudy", "Yams",
+        "Ladder", "LadderStudy", "CChat", "Yams",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/ladder", swiftSettings: settings),
@@ -68,7 +68,8 @@ let package = Package(
     .testTarget(name: "LadderLoRATests", dependencies: ["LadderEval", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderDataTests", dependencies: ["LadderData", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderTrainTests", dependencies: ["LadderTrain", "TestModels"], swiftSettings: settings),
-    .testTarget(name: "LadderInferenceTests", dependencies: ["LadderInference", "TestModels"], swiftSettings: settings),
+    .testTarget(
+      name: "LadderInferenceTests", dependencies: ["LadderInference", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderEvalTests", dependencies: ["Ladder", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderStudyTests", dependencies: ["LadderStudy", "TestModels"], swiftSettings: settings),
     .testTarget(

@@ -28,12 +28,7 @@ package final class ForwardPass: TapSource {
   private let stopsAtLastTap: Bool
   /// Whether every row is put out, for the last block's tap.
   private let putsOutAll: Bool
-  /// Tokens of a sliding window, where sequences are to be cut and shared; else nil. The engine takes a cell of the
-  /// cache for free once its one sequence has left it behind; each sequence's cells therefore belong to a second one
-  /// too, `maxSequences` further.
-  private let keptWindow: Int?
-  /// For each sequence how many of its tokens belong to the second one.
-  private var kept: [Int]
+  private var memory: SequenceMemory
   private let owner: ModelOwner
   /// How many blocks it runs, from the first; `.max` is all.
   private let blocksRun: Int
@@ -74,7 +69,6 @@ package final class ForwardPass: TapSource {
     outputsPerCall = min(self.unit, stopsAtLastTap ? Self.textsWithoutRows : most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences() / 2)
-    kept = [Int](repeating: 0, count: maxSequences)
     let names = try backbone.graphNames()
     if rungs.first == 0, names.embedding == nil {
       throw LadderError(
@@ -91,9 +85,8 @@ package final class ForwardPass: TapSource {
     parameters.n_ubatch = UInt32(self.unit)
     blocksRun = stopsAtLastTap ? rungs.last ?? .max : .max
     owner = try backbone.join(blocks: blocksRun)
-    let window = Int(llama_model_n_swa(owner.model))
-    keptWindow = keepsWindow && window > 0 ? window : nil
-    parameters.n_seq_max = UInt32(keptWindow == nil ? maxSequences : 2 * maxSequences)
+    let window = Int(llama_model_n_swa(owner.model)), isKept = keepsWindow && window > 0
+    parameters.n_seq_max = UInt32(isKept ? 2 * maxSequences : maxSequences)
     parameters.n_outputs_max = UInt32(outputsPerCall)
     parameters.n_threads = Int32(backbone.engine.threads)
     parameters.n_threads_batch = Int32(backbone.engine.threads)
@@ -118,6 +111,7 @@ package final class ForwardPass: TapSource {
         .engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller `maxLength`")
     }
     self.context = context
+    memory = SequenceMemory(context, sequences: maxSequences, window: isKept ? window : nil)
     llama_attach_threadpool(context, backbone.engine.threadpool, backbone.engine.threadpool)
     if let adapter {
       var adapters: [OpaquePointer?] = [adapter.pointer]
@@ -213,39 +207,18 @@ package final class ForwardPass: TapSource {
   }
 
   /// Forgets every sequence.
-  package func clear() {
-    llama_memory_clear(llama_get_memory(context), false)
-    for sequence in kept.indices { kept[sequence] = 0 }
-  }
+  package func clear() { memory.clear() }
 
   /// Forgets one sequence.
-  package func clear(sequence: Int) { _ = cut(sequence: sequence, to: 0) }
+  package func clear(sequence: Int) { _ = memory.cut(sequence, to: 0) }
 
-  /// Forgets what a sequence holds from a token on; false where the model cannot: then it forgot nothing.
-  package func cut(sequence: Int, to tokens: Int) -> Bool {
-    let memory = llama_get_memory(context), from = Int32(tokens > 0 ? tokens : -1)
-    guard llama_memory_seq_rm(memory, Int32(sequence), from, -1) else { return false }
-    if keptWindow != nil { _ = llama_memory_seq_rm(memory, Int32(sequence + maxSequences), from, -1) }
-    kept[sequence] = min(kept[sequence], tokens)
-    return true
-  }
+  /// Forgets what a sequence holds from a token on; false where the model cannot: then it forgot nothing. As `share`
+  /// only where the window is kept.
+  package func cut(sequence: Int, to tokens: Int) -> Bool { memory.cut(sequence, to: tokens) }
 
   /// Makes the first tokens of a sequence those of another, which is empty; both then hold them, once.
   package func share(sequence: Int, with other: Int, tokens: Int) {
-    llama_memory_seq_cp(llama_get_memory(context), Int32(sequence), Int32(other), 0, Int32(tokens))
-    keep(other, tokens, of: 1)
-  }
-
-  /// Sees to it that the engine takes none of a sequence's cells for free. A cell is in no danger before a window's
-  /// tokens are behind it.
-  /// - Parameters:
-  ///   - tokens: what the sequence holds.
-  ///   - some: how many may be left for later.
-  private func keep(_ sequence: Int, _ tokens: Int, of some: Int) {
-    guard keptWindow != nil, tokens - kept[sequence] >= some else { return }
-    llama_memory_seq_cp(
-      llama_get_memory(context), Int32(sequence), Int32(sequence + maxSequences), Int32(kept[sequence]), Int32(tokens))
-    kept[sequence] = tokens
+    memory.share(sequence, with: other, tokens: tokens)
   }
 
   /// What is added to one of the sequences that are being decoded.
@@ -274,9 +247,7 @@ package final class ForwardPass: TapSource {
       }
     }
     try flush(&call)
-    if let keptWindow {
-      for added in extensions { keep(added.sequence, added.past + added.tokens.count, of: max(1, keptWindow / 2)) }
-    }
+    for added in extensions { memory.grew(added.sequence, to: added.past + added.tokens.count) }
   }
 
   // MARK: - Calls of the engine

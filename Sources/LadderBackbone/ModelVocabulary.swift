@@ -34,6 +34,9 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
     self.path = path
   }
 
+  /// The same with a template of its own.
+  package func separate() throws -> ModelVocabulary { try ModelVocabulary(owner, path: path) }
+
   /// Recurrent states are kept per sequence, so such models take one sample at a time.
   package var takesOneSequence: Bool {
     llama_model_is_recurrent(owner.model) || llama_model_is_hybrid(owner.model)

@@ -101,7 +101,7 @@ extension LadderModel {
       case .completion, .text, .preference: false
       }
     }
-    let end = isChat.contains(true) ? AnswerEnd(templateOf: backbone) : AnswerEnd()
+    let end = isChat.contains(true) ? AnswerEnd(templateOf: backbone.language) : AnswerEnd()
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
     let prompts = try samples.map(encoder.prompt)
     let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)

@@ -11,17 +11,17 @@ package struct AnswerEnd: Sendable {
   package init() {}
 
   /// A template that cannot be rendered, or that writes nothing but blanks, adds nothing.
-  package init(templateOf backbone: Backbone) {
+  package init(templateOf language: ModelVocabulary) {
     let asked = ChatMessage(role: "user", content: "Q"), answer = ChatMessage(role: "assistant", content: "A")
     func rendered(_ messages: [ChatMessage], opensAnswer: Bool) -> String? {
-      try? backbone.chatTemplate().render(Conversation(messages), opensAnswer: opensAnswer)
+      try? language.chatTemplate().render(Conversation(messages), opensAnswer: opensAnswer)
     }
     guard let open = rendered([asked], opensAnswer: true),
       let whole = rendered([asked, answer], opensAnswer: false), whole.hasPrefix(open + "A")
     else { return }
     let end = whole.dropFirst(open.count + 1).trimmingCharacters(in: .whitespacesAndNewlines)
-    guard !end.isEmpty, let first = backbone.tokenizer.tokens(end, special: true).first else { return }
+    guard !end.isEmpty, let first = language.tokenizer.tokens(end, special: true).first else { return }
     // A control token is no text.
-    if backbone.tokenizer.bytes(of: first).isEmpty { tokens = [first] } else { texts = [end] }
+    if language.tokenizer.bytes(of: first).isEmpty { tokens = [first] } else { texts = [end] }
   }
 }

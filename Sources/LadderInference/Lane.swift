@@ -10,23 +10,6 @@ import LadderMethods
 /// lane holds of the same beginning. What the rungs gave for it is kept beside it: another side network reads that, and
 /// the backbone runs nothing twice.
 final class Lane {
-  /// A text's place.
-  struct Slot {
-    /// What the backbone's keys and values are of.
-    var tokens: [Int32] = []
-    /// For each rung the rows of these tokens, in BF16.
-    var taps: [[UInt8]] = []
-    /// What reads them, and what it holds of how many of the tokens.
-    var model: AdaptedModel?
-    var state: (any DecoderState)?
-    var read = 0
-    var isBusy = false
-    /// Tokens that the text may come to.
-    var reserved = 0
-    /// When it was last used.
-    var turn = 0
-  }
-
   /// A text's next tokens.
   struct Part {
     var slot: Int
@@ -41,7 +24,7 @@ final class Lane {
   private let capacity: Int
   private let reuses: Bool
   private let step: TensorPool
-  private(set) var slots: [Slot]
+  private(set) var slots: [TextSlot]
   private var turn = 0
 
   /// - Parameters:
@@ -60,7 +43,7 @@ final class Lane {
     self.reuses = reuses
     capacity = tokens
     step = TensorPool(backbone.engine)
-    slots = Array(repeating: Slot(), count: min(texts, forward.maxSequences))
+    slots = Array(repeating: TextSlot(), count: min(texts, forward.maxSequences))
     forward.clear()
   }
 
@@ -81,7 +64,7 @@ final class Lane {
     var source: Int?, common = 0
     if reuses {
       for (index, slot) in slots.enumerated() {
-        let length = min(slot.tokens.commonPrefix(with: prompt), prompt.count - 1)
+        let length = min(slot.common(with: prompt), prompt.count - 1)
         if length > common
           || (length == common && length > 0 && slot.model === model && slots[source ?? 0].model !== model)
         {
@@ -288,14 +271,5 @@ final class Lane {
       guard let oldest = idle.min(by: { slots[$0].turn < slots[$1].turn }) else { return }
       clear(oldest)
     }
-  }
-}
-
-extension [Int32] {
-  /// How many tokens two texts begin with alike.
-  fileprivate func commonPrefix(with other: [Int32]) -> Int {
-    var count = 0
-    while count < Swift.min(self.count, other.count), self[count] == other[count] { count += 1 }
-    return count
   }
 }

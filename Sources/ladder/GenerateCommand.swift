@@ -21,21 +21,15 @@ struct Generate: AsyncParsableCommand {
       "End where this text appears, and leave it out; \\n stands for a new line. Several times for several texts.",
       valueName: "text"))
   var stop: [String] = []
-  @Option(help: ArgumentHelp("0 always takes the likeliest token.", valueName: "T")) var temperature: Float = 0
-  @Option(help: ArgumentHelp("Keep the likeliest tokens that together reach this probability.", valueName: "P"))
-  var topP: Float = 1
-  @Option(help: ArgumentHelp("Seed of the sampling.", valueName: "S")) var seed: UInt32 = 0
+  @OptionGroup var sampling: SamplingArguments
 
   func run() async throws {
-    guard (1...1 << 20).contains(maxTokens), temperature >= 0, topP > 0, topP <= 1 else {
-      throw LadderError(
-        .usage, "--max-tokens must be 1 to \(1 << 20), --temperature 0 or more, --top-p above 0 and at most 1")
+    guard (1...1 << 20).contains(maxTokens) else {
+      throw LadderError(.usage, "--max-tokens must be 1 to \(1 << 20)")
     }
     var settings = GenerationOptions()
     settings.maxTokens = maxTokens
-    settings.temperature = temperature
-    settings.topP = topP
-    settings.seed = seed
+    settings.sampling = try sampling.options(chats: false)
     settings.stop = stop.map(Self.unescaped)
     if settings.stop.contains("") { throw LadderError(.usage, "--stop is empty; write the text to stop at") }
     let adapter = adapter.map { RunDirectory($0) }

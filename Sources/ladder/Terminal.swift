@@ -53,9 +53,11 @@ enum Terminal {
     blockLines = lines.count
   }
 
-  private static var columns: Int {
+  private static var columns: Int { columns(of: STDERR_FILENO) }
+
+  static func columns(of descriptor: Int32) -> Int {
     var size = winsize()
-    return ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 120
+    return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 120
   }
 
   /// A table's rows with their columns under one another.

@@ -220,7 +220,7 @@ import Testing
     let result = try model.evaluate(samples, options: options)
     #expect(result.metric == .exact && result.predictions.map(\.text) == [said, said])
     #expect(result.predictions.map(\.isRight) == [true, false] && result.accuracy == 0.5)
-    let end = AnswerEnd(templateOf: backbone)
+    let end = AnswerEnd(templateOf: backbone.language)
     #expect(end.texts == ["<|im_end|>"] || end.tokens.count == 1)
   }
 

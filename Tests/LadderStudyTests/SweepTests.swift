@@ -58,7 +58,11 @@ struct SweepTests {
     #expect(Sweep.best(trials + [early]) == early)
     let settings = Sweep.Settings(space: SearchSpace([.init("epochs", ["1", "4"])]))
     early.choices = ["epochs": "4"]
-    #expect(try Sweep.options(early, settings).epochs == 1)
+    var more = early
+    (more.share, more.score) = (1, (early.score ?? 0) + 1)
+    #expect(try Sweep.options(early, among: [early, more], settings).epochs == 1)
+    // Nothing says that more would be worse.
+    #expect(try Sweep.options(early, among: trials + [early], settings).epochs == 4)
     for stage in 0..<3 { #expect(trials.contains { $0.stage == stage && $0.choices.isEmpty }) }
     // No candidate twice in a stage, and each from the stage before it.
     for stage in 0..<3 {

@@ -29,6 +29,12 @@ char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *l
 
 void ladder_chat_free_text(char *text);
 
+// Lines from a terminal, with llama.cpp's own editing and history; a line that ends with a backslash goes on. NULL at the
+// end of the input. What is open has to be closed before the process ends.
+void ladder_line_open(void);
+char *ladder_line_read(void);
+void ladder_line_close(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -107,7 +107,7 @@ public struct RecipeSearch: Sendable {
     let trials = try Sweep(own, folder, trainer).run(report: report)
     guard let best = Sweep.best(trials) else { throw LadderError(.data, "no candidate could be trained") }
 
-    let options = try Sweep.options(best, settings)
+    let options = try Sweep.options(best, among: trials, settings)
     let final = scaled(claim.share), samples = try Sample.load(final, seed: seed)
     report(.stage("training the best on \(samples.count) samples"))
     let run = RunDirectory(folder.best)

@@ -130,10 +130,13 @@ public struct Sweep: Sendable {
     return (later.isEmpty ? scored : later).min { ($0.score ?? 0, -$0.share) < ($1.score ?? 0, -$1.share) }
   }
 
-  /// The options of a run that is as long as this trial's was.
-  static func options(_ trial: Trial, _ settings: Settings) throws -> TrainingOptions {
+  /// The options of the last run: a whole one, but where the same candidate did worse with more training: then one as
+  /// long as this trial's was.
+  static func options(_ trial: Trial, among trials: [Trial], _ settings: Settings) throws -> TrainingOptions {
     var options = try settings.space.options(trial.choices).over(settings.base)
-    guard trial.share < 1 else { return options }
+    guard trials.contains(where: { $0.choices == trial.choices && $0.share > trial.share && $0.score != nil }) else {
+      return options
+    }
     if let steps = options.steps { options.steps = max(1, Int((Double(steps) * trial.share).rounded())) }
     let epochs = (options.epochs ?? TrainingConfiguration().epochs) * trial.share
     if options.steps == nil { options.epochs = max(0.001, (epochs * 1000).rounded() / 1000) }

@@ -15,10 +15,13 @@ struct ChatArguments: ParsableArguments {
       valueName: "json"))
   var chatTemplateOptions: String?
 
+  /// What the command line gives.
+  func settings() throws -> ChatSettings? {
+    try ChatSettings(templatePath: chatTemplate, options: chatTemplateOptions)
+  }
+
   /// Sets what the command line gives; otherwise a run's own settings stay.
   func apply(to language: ModelVocabulary) throws {
-    if let settings = try ChatSettings(templatePath: chatTemplate, options: chatTemplateOptions) {
-      language.use(settings)
-    }
+    if let settings = try settings() { language.use(settings) }
   }
 }

@@ -1,0 +1,186 @@
+import LadderBackbone
+import LadderCore
+import LadderData
+import LadderMethods
+import LadderTrain
+
+/// One backbone, and runs that were trained on it, for many tasks at once: requests for the model alone and for every
+/// run are continued together, and what a text has in common with an earlier one is not read again, whichever run
+/// either is for.
+///
+///     let engine = GenerationEngine(backbone)
+///     try await engine.load(RunDirectory("runs/first"), as: "first")
+///     for try await event in engine.generate(.prompt("Review: a joy\nSentiment:"), with: "first") { … }
+///
+/// A run that llama.cpp applies to the model (QLoRA's) has keys and values of its own: it shares neither passes nor
+/// beginnings with others.
+public actor GenerationEngine {
+  /// What it sets aside.
+  public struct Settings: Sendable {
+    /// Tokens of all texts together that the model holds keys and values for; nil is what it was trained on, 8,192 at
+    /// most.
+    public var tokens: Int?
+    /// Texts at once; others wait.
+    public var texts = 16
+
+    public init() {}
+  }
+
+  /// What is to be continued.
+  public enum Input: Sendable {
+    /// A text as it stands.
+    case prompt(String)
+    /// A conversation, rendered by the run's template or the model's.
+    case conversation(Conversation)
+  }
+
+  /// What comes of a text, in this order: one `began`, pieces, one `ended`.
+  public enum Event: Sendable {
+    /// Its prompt is being read; so many of its tokens are held already.
+    case began(reused: Int)
+    /// Whole characters, with the tokens since the last piece where probabilities were asked for.
+    case piece(String, [GeneratedToken])
+    case ended(Generation)
+  }
+
+  /// The model.
+  public nonisolated let backbone: Backbone
+  private let thread = EngineThread(name: "generation")
+  private let loop: GenerationLoop
+  private var models: [String: Loaded]
+  private let base: Loaded
+  private var isRunning = false
+
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+
+  private struct Loaded {
+    let adapted: AdaptedModel
+    let language: ModelVocabulary
+    let end: AnswerEnd
+    let method: String?
+
+    init(_ predictor: any Predictor, _ language: ModelVocabulary, method: String?) {
+      adapted = AdaptedModel(predictor)
+      self.language = language
+      self.method = method
+      end = AnswerEnd(templateOf: language)
+    }
+  }
+
+  /// - Throws: `usage` for settings that cannot be.
+  public init(_ backbone: Backbone, settings: Settings = Settings()) throws(LadderError) {
+    let tokens = settings.tokens ?? min(8192, backbone.contextLength > 0 ? backbone.contextLength : 8192)
+    guard tokens > 0, settings.texts > 0 else { throw LadderError(.usage, "`tokens` and `texts` must be 1 or more") }
+    self.backbone = backbone
+    loop = try LadderError.unify {
+      try GenerationLoop(backbone, .init(tokens: tokens, texts: settings.texts, reuses: true))
+    }
+    models = [:]
+    base = Loaded(BackbonePredictor(backbone), backbone.language, method: nil)
+  }
+
+  // MARK: - Runs
+
+  /// The names of the runs that are loaded.
+  public var names: [String] { models.keys.sorted() }
+
+  /// The method by which a run was trained; nil where there is none of the name.
+  public func method(of name: String) -> String? { models[name]?.method }
+
+  /// Loads a run, in place of one of the same name: texts that were begun with that one go on with it.
+  /// - Parameter template: how conversations are rendered; nil is as the run was trained.
+  /// - Throws: `missing` or `data` where the run is not whole or was trained on another model.
+  public func load(_ run: RunDirectory, as name: String, template: ChatSettings? = nil) throws(LadderError) {
+    models[name] = try LadderError.unify {
+      let manifest = try run.manifest(), language = try backbone.language.separate()
+      let predictor = try run.predictor(backbone)
+      language.use(template ?? manifest.configuration.chat)
+      return Loaded(predictor, language, method: manifest.method)
+    }
+  }
+
+  /// Forgets a run; texts that were begun with it go on.
+  public func unload(_ name: String) {
+    guard let old = models.removeValue(forKey: name) else { return }
+    if let adapter = old.adapted.predictor.adapter { loop.forget(adapter) }
+  }
+
+  /// - Parameter name: a run's; nil is the model alone.
+  /// - Throws: `data` where there is no template for conversations, or one that cannot be read.
+  public func requireTemplate(of name: String?) throws(LadderError) {
+    try LadderError.unify { _ = try model(name).language.chatTemplate() }
+  }
+
+  // MARK: - Texts
+
+  /// Whether a text is being continued, or waits.
+  public var isBusy: Bool { isRunning }
+
+  /// Continues a text. It is given up where the task that reads the events ends before them.
+  /// - Parameter name: a run's; nil is the model alone.
+  /// - Returns: events; the stream throws a `LadderError`: `missing` for an unknown name, else as `LadderModel`.
+  public nonisolated func generate(
+    _ input: Input, with name: String? = nil, options: GenerationOptions = GenerationOptions()
+  ) -> AsyncThrowingStream<Event, any Error> {
+    AsyncThrowingStream { continuation in
+      let ticket = Ticket()
+      continuation.onTermination = { reason in
+        if case .cancelled = reason { Task { await self.cancel(ticket) } }
+      }
+      Task { await self.submit(input, name, options, ticket, continuation) }
+    }
+  }
+
+  /// A text's number in the loop. Only the actor looks at it.
+  private final class Ticket: @unchecked Sendable {
+    var id: Int?
+    var isCancelled = false
+  }
+
+  private func submit(
+    _ input: Input, _ name: String?, _ options: GenerationOptions, _ ticket: Ticket,
+    _ continuation: AsyncThrowingStream<Event, any Error>.Continuation
+  ) {
+    if ticket.isCancelled { return }
+    do {
+      let model = try model(name)
+      let prompt: Prompt =
+        switch input {
+        case .prompt(let text):
+          Prompt(try backbone.tokens(ofPrompt: text, options), options: options, end: AnswerEnd())
+        case .conversation(let conversation):
+          Prompt(try model.language.prompt(conversation), options: options, end: model.end)
+        }
+      ticket.id = try loop.add(prompt, to: model.adapted) { update in
+        switch update {
+        case .began(let reused): continuation.yield(.began(reused: reused))
+        case .piece(let text, let tokens): continuation.yield(.piece(text, tokens))
+        case .ended(.success(let generation)):
+          continuation.yield(.ended(generation))
+          continuation.finish()
+        case .ended(.failure(let error)): continuation.finish(throwing: error)
+        }
+      }
+    } catch { return continuation.finish(throwing: LadderError(any: error)) }
+    guard !isRunning else { return }
+    isRunning = true
+    Task { await run() }
+  }
+
+  private func model(_ name: String?) throws -> Loaded {
+    guard let name else { return base }
+    guard let model = models[name] else { throw LadderError(.missing, "no run is loaded as \(name.shown)") }
+    return model
+  }
+
+  private func cancel(_ ticket: Ticket) {
+    ticket.isCancelled = true
+    if let id = ticket.id { loop.cancel(id) }
+  }
+
+  /// Goes on with every text; between two steps others may come or be given up.
+  private func run() async {
+    while (try? loop.step()) == true { await Task.yield() }
+    isRunning = false
+  }
+}
