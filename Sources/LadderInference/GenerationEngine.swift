@@ -91,12 +91,14 @@ public actor GenerationEngine {
   /// - Parameter template: how conversations are rendered; nil is as the run was trained.
   /// - Throws: `missing` or `data` where the run is not whole or was trained on another model.
   public func load(_ run: RunDirectory, as name: String, template: ChatSettings? = nil) throws(LadderError) {
-    models[name] = try LadderError.unify {
+    let loaded = try LadderError.unify {
       let manifest = try run.manifest(), language = try backbone.language.separate()
       let predictor = try run.predictor(backbone)
       language.use(template ?? manifest.configuration.chat)
       return Loaded(predictor, language, method: manifest.method)
     }
+    loop.expectedRungs.formUnion(loaded.adapted.rungs)
+    models[name] = loaded
   }
 
   /// Forgets a run; texts that were begun with it go on.

@@ -58,6 +58,8 @@ package final class GenerationLoop {
   private let settings: Settings
   private let next: NextToken
   private let picks: TensorPool
+  /// Blocks that side networks to come will read: contexts hand them out from the first text on.
+  package var expectedRungs: Set<Int> = []
   private var lanes: [Lane] = []
   private var waiting: [RunningText] = []
   private var running: [RunningText] = []
@@ -158,8 +160,10 @@ package final class GenerationLoop {
   private func lane(of model: AdaptedModel) throws -> Lane {
     let adapter = model.predictor.adapter, wanted = Set(model.rungs)
     if let lane = lanes.last(where: { $0.adapter === adapter && wanted.isSubset(of: $0.rungs) }) { return lane }
-    // With what the others of its kind hand out: they need not be made again.
-    let rungs = lanes.filter { $0.adapter === adapter }.reduce(wanted) { $0.union($1.rungs) }
+    // With what the others of its kind hand out, and what will be wanted: it need not be made again.
+    let rungs = lanes.filter { $0.adapter === adapter }.reduce(wanted.union(adapter == nil ? expectedRungs : [])) {
+      $0.union($1.rungs)
+    }
     lanes.removeAll { $0.adapter === adapter && !$0.isBusy }
     let lane = try Lane(
       backbone, rungs: rungs.sorted(), adapter: adapter, tokens: settings.tokens, texts: settings.texts,

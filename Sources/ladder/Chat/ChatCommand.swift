@@ -39,6 +39,7 @@ struct ChatCommand: AsyncParsableCommand {
       and completions. \\n stands for a new line.
       """)
   var plain = false
+  @Flag(help: "Say behind each answer how fast it was, and what of its prompt was read before.") var timings = false
   @Option(help: ArgumentHelp("What the model is told before the first turn.", valueName: "text")) var system: String?
   @OptionGroup var chatArguments: ChatArguments
   @Option(help: ArgumentHelp("Tokens of an answer at most.", valueName: "N")) var maxTokens = 1024
@@ -72,7 +73,7 @@ struct ChatCommand: AsyncParsableCommand {
     for path in adapter { try await chat.load(path) }
     if !plain { try await engine.requireTemplate(of: chat.session.answers) }
     if let system { chat.session.tellSystem(system) }
-    if options.verbose { chat.tellsSpeed = true }
+    chat.tellsSpeed = timings
     try await chat.run()
   }
 }

@@ -93,7 +93,7 @@ struct Talk {
       } else {
         let input = isPlain ? .prompt(text) : GenerationEngine.Input.conversation(Conversation(session.messages))
         let said = try await one(input, session.answers, interrupts) { Terminal.outputPiece($0) }
-        Terminal.output("")
+        if !tellsSpeed { Terminal.output("") }
         session.answer(said)
       }
     } catch {
@@ -107,7 +107,7 @@ struct Talk {
     _ input: GenerationEngine.Input, _ name: String?, _ interrupts: ChatInterrupts,
     _ show: @escaping @Sendable (String) -> Void
   ) async throws -> String {
-    let engine = engine, options = options, tellsSpeed = tellsSpeed
+    let engine = engine, options = options, tellsSpeed = tellsSpeed, compares = compares
     let task = Task {
       var said = ""
       for try await event in engine.generate(input, with: name, options: options) {
@@ -118,9 +118,10 @@ struct Talk {
           show(text)
         case .ended(let generation):
           if tellsSpeed {
+            if !compares { Terminal.output("") }
             Terminal.note(
               String(
-                format: "\n%@: %d tokens at %.1f tok/s; %d of the prompt's %d were held, the first came after %.2f s",
+                format: "%@: %d tokens at %.1f tok/s; %d of the prompt's %d were held, the first came after %.2f s",
                 name ?? "base", generation.tokens, generation.tokensPerSecond, generation.reusedTokens,
                 generation.promptTokens, generation.promptSeconds))
           }
