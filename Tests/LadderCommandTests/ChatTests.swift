@@ -19,7 +19,7 @@ import Testing
   }
 
   private var common: [String] {
-    ["--model", model, "--device", "CPU", "--threads", "1", "--max-tokens", "12", "--temperature", "0"]
+    ["--model", model, "--device", "CPU", "--threads", "1", "--max-tokens", "6", "--temperature", "0"]
   }
 
   private func chat(_ lines: [String], _ more: [String] = []) throws -> Command.Result {
