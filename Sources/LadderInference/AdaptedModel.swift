@@ -10,7 +10,7 @@ package final class AdaptedModel {
   package init(_ predictor: any Predictor) { self.predictor = predictor }
 
   /// The blocks that its correction reads.
-  var rungs: [Int] { hasCorrection ? predictor.rungs : [] }
+  package var rungs: [Int] { hasCorrection ? predictor.rungs : [] }
 
   private var hasCorrection: Bool { predictor.alone == .beside }
 

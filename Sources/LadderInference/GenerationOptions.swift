@@ -8,6 +8,8 @@ public struct GenerationOptions: Sendable {
   public var sampling = SamplingOptions()
   /// Texts that end the generation where they appear; they are no part of it.
   public var stop: [String] = []
+  /// Go on behind the model's own end of a text, up to `maxTokens`: to measure.
+  public var ignoresEnd = false
   /// Read control tokens' names in the prompt as those tokens.
   public var parsesSpecial = false
   /// How many of the likeliest tokens are told with each that is generated; nil tells no probabilities at all.

@@ -53,7 +53,7 @@ final class RunningText {
     }
     generation.decodeSeconds = (now - (firstToken ?? now)).seconds
     last = try sampler.sample(logits)
-    if tokenizer.endsGeneration(last) || prompt.end.tokens.contains(last) {
+    if !prompt.options.ignoresEnd, tokenizer.endsGeneration(last) || prompt.end.tokens.contains(last) {
       generation.ended = true
       return finish()
     }

@@ -12,6 +12,7 @@ struct Bench: AsyncParsableCommand {
 
         ladder bench --model model.gguf --data train.jsonl
         ladder bench --shape qwen2.5-0.5b --lengths 512,1024,2048,4096,8192,16384 --plot memory.svg
+        ladder bench --model model.gguf --texts 16 --ladders 8
         ladder bench --shape qwen2.5-7b --max-length 2048 --loss-rows 512 --rungs 4 --reduction 16 --downsample lowrank:16
       """)
 
@@ -39,6 +40,13 @@ struct Bench: AsyncParsableCommand {
       "Measure only the peak memory, at each of these lengths in a process of its own.", valueName: "T,T,…"))
   var lengths: String?
   @Option(help: ArgumentHelp("Where --lengths draws its plot.", valueName: "file.svg")) var plot: String?
+  @Option(
+    help: ArgumentHelp(
+      "Measure generation instead: so many texts at once, of the model and of --ladders side networks over it.",
+      valueName: "N"))
+  var texts: Int?
+  @Option(help: ArgumentHelp("Side networks over the model, with --texts.", valueName: "N")) var ladders = 8
+  @Option(help: ArgumentHelp("Tokens that prompts begin with alike, with --texts.", valueName: "N")) var shared = 1000
   @Flag(help: "Leave out the second pass, from the activation cache.") var noCache = false
   @Flag(help: "List the operations of a step, and on which device each runs.") var operations = false
   @Flag(help: "Print one JSON object.") var json = false
@@ -69,6 +77,7 @@ struct Bench: AsyncParsableCommand {
     defer { temporary?.remove() }
     if let lengths { return try await memoryCurve(lengths, temporary?.path) }
     let backbone = try options.load(path: temporary?.path, trainsInside: !settings.method.keepsActivations)
+    if let texts { return try await generation(texts, backbone, settings) }
     let benchmark = SpeedBenchmark(backbone, settings, measured)
     let result = try await interruptible { try benchmark.run(samples) { Terminal.progress($0) } }
     Terminal.finishLine()
@@ -77,6 +86,28 @@ struct Bench: AsyncParsableCommand {
     } else {
       show(result)
     }
+  }
+
+  private func generation(_ texts: Int, _ backbone: Backbone, _ settings: TrainingConfiguration) async throws {
+    var measured = GenerationBenchmark.Options()
+    measured.texts = texts
+    measured.ladders = ladders
+    measured.shared = shared
+    measured.generated = max(2, decode)
+    let benchmark = try GenerationBenchmark(backbone, settings, measured)
+    let r = try await interruptible { try benchmark.run { Terminal.progress($0) } }
+    Terminal.finishLine()
+    if json { return Terminal.output(try Terminal.json(r)) }
+    Terminal.output(
+      String(
+        format: "one text %.1f tok/s, the model alone %.1f; %d texts of %d ladders and the model %.1f (%.1f times one)",
+        r.oneTokensPerSecond, r.modelTokensPerSecond, r.texts, r.ladders, r.allTokensPerSecond,
+        r.allTokensPerSecond / r.oneTokensPerSecond))
+    Terminal.output(
+      String(
+        format: "first token of a prompt that begins as another ladder's after %.3f s, cold %.3f (%.2f of it)",
+        r.sharedSeconds, r.coldSeconds, r.sharedSeconds / r.coldSeconds))
+    Terminal.output("peak memory \(Terminal.bytes(r.peakBytes)), of which weights \(Terminal.bytes(r.weightsBytes))")
   }
 
   /// Runs `ladder plan --measure` once for each length.
