@@ -7,7 +7,7 @@ llama_flags=(
   -DCMAKE_INSTALL_LIBDIR=lib
 )
 
-# Of the common library what templates and lines from a terminal need: what the tools alone use takes as long to compile as the rest.
+# Of the common library what templates and lines from a terminal need: the rest takes as long to compile as all of that.
 trim_common() {  # SOURCE
   sed -i.all -E '/^ +(arg|debug|download|hf-cache|imatrix-loader|preset)\.(cpp|h)$/d; /cpp-httplib/d' \
     "$1/common/CMakeLists.txt"

@@ -35,6 +35,7 @@ package final class ForwardPass: TapSource {
 
   /// - Parameters:
   ///   - maxTokens: the longest sample, and the KV cache's size.
+  ///   - texts: the most sequences that are asked for at once.
   ///   - unit: tokens of one call of the engine; more only cost memory.
   ///   - sharedLength: samples of up to this many tokens share a call. A quantised model rounds its activations to 8
   ///     bits, which makes a last-bit difference in attention's sums one of a percent in the logits; a sample that has
@@ -42,14 +43,13 @@ package final class ForwardPass: TapSource {
   ///   - exactAttention: attention in F32 throughout, not in the engine's fused kernel on F16 keys and values, whose
   ///     sums depend on how many tokens a call holds: more memory and time, for stepwise results that agree with whole
   ///     ones.
-  ///   - keepsWindow: keep the keys and values that a sliding window has left behind, so that a sequence can be cut and
-  ///     its beginning given to another.
+  ///   - keepsWindow: keep what a sliding window has left behind: sequences can be cut and shared.
   ///   - adapter: low-rank additions that llama.cpp applies to the model.
   ///   - stopsAtLastTap: end each call there: no final rows are handed out.
   ///   - runsHead: run the model's own head too, at every loss row; final rows are not handed out then. To measure the
   ///     engine by.
   package init(
-    _ backbone: Backbone, rungs: [Int], maxTokens: Int, unit: Int = 512, sharedLength: Int = 96,
+    _ backbone: Backbone, rungs: [Int], maxTokens: Int, texts: Int = 64, unit: Int = 512, sharedLength: Int = 96,
     exactAttention: Bool = false, keepsWindow: Bool = false, adapter: EngineAdapter? = nil,
     stopsAtLastTap: Bool = false, runsHead: Bool = false
   ) throws {
@@ -62,13 +62,14 @@ package final class ForwardPass: TapSource {
     self.maxTokens = maxTokens
     let size = max(unit, maxTokens)
     self.unit = min(unit, size)
-    // Short calls cost an accelerator more than the logits' bytes, which the engine sets aside though none is computed.
+    // Short calls cost an accelerator more than the logits' bytes, which are set aside though none is computed.
     let spared = runsHead ? 1 << 30 : 1 << 29
     let most =
       runsHead || !backbone.engine.isCPU ? max(1, spared / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall
     outputsPerCall = min(self.unit, stopsAtLastTap ? Self.textsWithoutRows : most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
-    maxSequences = backbone.takesOneSequence ? 1 : min(64, outputsPerCall, llama_max_parallel_sequences() / 2)
+    maxSequences =
+      backbone.takesOneSequence ? 1 : max(1, min(texts, 64, outputsPerCall, llama_max_parallel_sequences() / 2))
     let names = try backbone.graphNames()
     if rungs.first == 0, names.embedding == nil {
       throw LadderError(
@@ -85,9 +86,9 @@ package final class ForwardPass: TapSource {
     parameters.n_ubatch = UInt32(self.unit)
     blocksRun = stopsAtLastTap ? rungs.last ?? .max : .max
     owner = try backbone.join(blocks: blocksRun)
-    let window = Int(llama_model_n_swa(owner.model)), isKept = keepsWindow && window > 0
+    let isKept = keepsWindow && llama_model_n_swa(owner.model) > 0
     parameters.n_seq_max = UInt32(isKept ? 2 * maxSequences : maxSequences)
-    parameters.n_outputs_max = UInt32(outputsPerCall)
+    parameters.n_outputs_max = max(UInt32(outputsPerCall), parameters.n_seq_max)
     parameters.n_threads = Int32(backbone.engine.threads)
     parameters.n_threads_batch = Int32(backbone.engine.threads)
     parameters.kv_unified = true
@@ -111,7 +112,7 @@ package final class ForwardPass: TapSource {
         .engine, "no memory for a context of \(maxTokens) tokens (\(Log.takeError())): use a smaller `maxLength`")
     }
     self.context = context
-    memory = SequenceMemory(context, sequences: maxSequences, window: isKept ? window : nil)
+    memory = SequenceMemory(context, sequences: maxSequences, keepsWindow: isKept)
     llama_attach_threadpool(context, backbone.engine.threadpool, backbone.engine.threadpool)
     if let adapter {
       var adapters: [OpaquePointer?] = [adapter.pointer]
@@ -131,7 +132,7 @@ package final class ForwardPass: TapSource {
     owner.leave(blocks: blocksRun)
   }
 
-  /// Runs whole samples, each text as a sequence of its own; what two texts share belongs to both.
+  /// Runs whole samples, each text as a sequence; what two texts share belongs to both.
   /// - Parameters:
   ///   - taps: one BF16 or F32 [width, tokens of all samples] per rung; filled.
   ///   - final: F32 [width, loss rows of all samples]; filled.
@@ -209,14 +210,12 @@ package final class ForwardPass: TapSource {
   /// Forgets every sequence.
   package func clear() { memory.clear() }
 
-  /// Forgets one sequence.
   package func clear(sequence: Int) { _ = memory.cut(sequence, to: 0) }
 
-  /// Forgets what a sequence holds from a token on; false where the model cannot: then it forgot nothing. As `share`
-  /// only where the window is kept.
+  /// Forgets what a sequence holds from a token on; false where the model cannot: then it forgot nothing.
   package func cut(sequence: Int, to tokens: Int) -> Bool { memory.cut(sequence, to: tokens) }
 
-  /// Makes the first tokens of a sequence those of another, which is empty; both then hold them, once.
+  /// Makes a sequence's first tokens those of another, which is empty; both then hold them, once.
   package func share(sequence: Int, with other: Int, tokens: Int) {
     memory.share(sequence, with: other, tokens: tokens)
   }

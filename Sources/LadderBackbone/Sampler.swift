@@ -1,3 +1,4 @@
+import CChat
 import CLlama
 import LadderCompute
 import LadderCore
@@ -36,7 +37,7 @@ public struct SamplingOptions: Sendable, Equatable, Codable {
       if !holds { throw LadderError(.usage, text) }
     }
     try require(temperature >= 0 && temperature <= 100, "`temperature` must be 0 to 100")
-    try require(topK >= 0, "`topK` must be 0 or more")
+    try require((0...1 << 20).contains(topK), "`topK` must be 0 to \(1 << 20)")
     try require(topP > 0 && topP <= 1, "`topP` must be above 0 and at most 1")
     try require(minP >= 0 && minP < 1, "`minP` must be 0 or more and below 1")
     try require(repeatPenalty > 0 && repeatPenalty.isFinite, "`repeatPenalty` must be above 0")
@@ -102,10 +103,9 @@ package final class Sampler {
     if let grammar {
       // The whole vocabulary is held against the grammar only where the choice itself does not fit it.
       if !Self.fits(token, grammar) { token = drawn(logits, grammar) }
-      guard Self.fits(token, grammar) else {
+      guard Self.fits(token, grammar), ladder_sampler_accept(grammar, token) else {
         throw LadderError(.data, "no token of the model fits the grammar at this place")
       }
-      llama_sampler_accept(grammar, token)
     }
     if !isPlain { llama_sampler_accept(chain, token) }
     return token

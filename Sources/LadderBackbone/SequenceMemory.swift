@@ -8,15 +8,15 @@ struct SequenceMemory {
   private let memory: llama_memory_t?
   /// Second sequences are so much further.
   private let sequences: Int
-  /// Tokens of the sliding window, where cells are kept behind it; else nil.
-  private let window: Int?
+  /// Whether cells are kept behind a sliding window.
+  private let keepsWindow: Bool
   /// For each sequence how many of its tokens belong to the second one.
   private var kept: [Int]
 
-  init(_ context: OpaquePointer, sequences: Int, window: Int?) {
+  init(_ context: OpaquePointer, sequences: Int, keepsWindow: Bool) {
     memory = llama_get_memory(context)
     self.sequences = sequences
-    self.window = window
+    self.keepsWindow = keepsWindow
     kept = [Int](repeating: 0, count: sequences)
   }
 
@@ -30,7 +30,7 @@ struct SequenceMemory {
   mutating func cut(_ sequence: Int, to tokens: Int) -> Bool {
     let from = Int32(tokens > 0 ? tokens : -1)
     guard llama_memory_seq_rm(memory, Int32(sequence), from, -1) else { return false }
-    if window != nil { _ = llama_memory_seq_rm(memory, Int32(sequence + sequences), from, -1) }
+    if keepsWindow { _ = llama_memory_seq_rm(memory, Int32(sequence + sequences), from, -1) }
     kept[sequence] = min(kept[sequence], tokens)
     return true
   }
@@ -38,17 +38,12 @@ struct SequenceMemory {
   /// Makes the first tokens of a sequence those of another, which is empty; both then hold them, once.
   mutating func share(_ sequence: Int, with other: Int, tokens: Int) {
     llama_memory_seq_cp(memory, Int32(sequence), Int32(other), 0, Int32(tokens))
-    keep(other, tokens: tokens, sparing: 1)
+    grew(other, to: tokens)
   }
 
-  /// After a sequence has grown. A cell is in no danger before a window's tokens are behind it.
+  /// After a sequence has grown.
   mutating func grew(_ sequence: Int, to tokens: Int) {
-    if let window { keep(sequence, tokens: tokens, sparing: max(1, window / 2)) }
-  }
-
-  /// - Parameter some: how many tokens may be left for later.
-  private mutating func keep(_ sequence: Int, tokens: Int, sparing some: Int) {
-    guard window != nil, tokens - kept[sequence] >= some else { return }
+    guard keepsWindow, tokens > kept[sequence] else { return }
     llama_memory_seq_cp(memory, Int32(sequence), Int32(sequence + sequences), Int32(kept[sequence]), Int32(tokens))
     kept[sequence] = tokens
   }

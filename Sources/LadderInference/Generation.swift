@@ -28,6 +28,9 @@ extension LadderModel {
   private func generate(
     _ tokens: [Int32], _ options: GenerationOptions, _ end: AnswerEnd, _ onText: (String) -> Void
   ) throws -> Generation {
+    guard (1...1 << 24).contains(options.maxTokens) else {
+      throw LadderError(.usage, "`maxTokens` must be 1 to \(1 << 24)")
+    }
     let loop = try GenerationLoop(backbone, .init(tokens: tokens.count + options.maxTokens, texts: 1, reuses: false))
     var result: Result<Generation, LadderError>?
     try withoutActuallyEscaping(onText) { onText in

@@ -20,7 +20,7 @@ public actor GenerationEngine {
     /// Tokens of all texts together that the model holds keys and values for; nil is what it was trained on, 8,192 at
     /// most.
     public var tokens: Int?
-    /// Texts at once; others wait.
+    /// Texts at once, 64 at most; others wait.
     public var texts = 16
 
     public init() {}
@@ -70,7 +70,9 @@ public actor GenerationEngine {
   /// - Throws: `usage` for settings that cannot be.
   public init(_ backbone: Backbone, settings: Settings = Settings()) throws(LadderError) {
     let tokens = settings.tokens ?? min(8192, backbone.contextLength > 0 ? backbone.contextLength : 8192)
-    guard tokens > 0, settings.texts > 0 else { throw LadderError(.usage, "`tokens` and `texts` must be 1 or more") }
+    guard (1...1 << 24).contains(tokens), (1...64).contains(settings.texts) else {
+      throw LadderError(.usage, "`tokens` must be 1 to \(1 << 24), `texts` 1 to 64")
+    }
     self.backbone = backbone
     loop = try LadderError.unify {
       try GenerationLoop(backbone, .init(tokens: tokens, texts: settings.texts, reuses: true))
@@ -97,14 +99,17 @@ public actor GenerationEngine {
       language.use(template ?? manifest.configuration.chat)
       return Loaded(predictor, language, method: manifest.method)
     }
-    loop.expectedRungs.formUnion(loaded.adapted.rungs)
-    models[name] = loaded
+    replace(name, by: loaded)
   }
 
   /// Forgets a run; texts that were begun with it go on.
-  public func unload(_ name: String) {
-    guard let old = models.removeValue(forKey: name) else { return }
-    if let adapter = old.adapted.predictor.adapter { loop.forget(adapter) }
+  public func unload(_ name: String) { replace(name, by: nil) }
+
+  private func replace(_ name: String, by new: Loaded?) {
+    let old = models[name]
+    models[name] = new
+    loop.expectedRungs = Set(models.values.flatMap(\.adapted.rungs))
+    if let old { loop.forget(old.adapted) }
   }
 
   /// - Parameter name: a run's; nil is the model alone.

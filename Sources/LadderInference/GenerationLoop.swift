@@ -61,6 +61,8 @@ package final class GenerationLoop {
   /// Blocks that side networks to come will read: contexts hand them out from the first text on.
   package var expectedRungs: Set<Int> = []
   private var lanes: [Lane] = []
+  /// What no new text will be for.
+  private var forgotten: [EngineAdapter] = []
   private var waiting: [RunningText] = []
   private var running: [RunningText] = []
   private var count = 0
@@ -95,7 +97,7 @@ package final class GenerationLoop {
     waiting.append(
       RunningText(
         count, prompt, model, try Sampler(options.sampling, backbone.tokenizer),
-        room: min(settings.tokens, prompt.tokens.count + options.maxTokens), deliver))
+        room: prompt.tokens.count + min(options.maxTokens, settings.tokens - prompt.tokens.count), deliver))
     return count
   }
 
@@ -115,8 +117,26 @@ package final class GenerationLoop {
     running = []
   }
 
-  /// Forgets what no text uses: texts that a model has begun before go on with it, others do not begin from it.
-  package func forget(_ adapter: EngineAdapter) { lanes.removeAll { $0.adapter === adapter && !$0.isBusy } }
+  /// No new text will be for this model: what is held for it alone goes once its texts have ended.
+  package func forget(_ model: AdaptedModel) {
+    if let adapter = model.predictor.adapter { forgotten.append(adapter) }
+    for lane in lanes { lane.forget(model) }
+    prune()
+  }
+
+  /// Frees contexts that no text will use: those of what is forgotten, and those in whose place a later one is.
+  private func prune() {
+    let used = running + waiting
+    lanes = lanes.enumerated().filter { index, lane in
+      let isForgotten = lane.adapter.map { adapter in forgotten.contains { $0 === adapter } } ?? false
+      let isReplaced = lanes[(index + 1)...].contains { $0.adapter === lane.adapter }
+      let isUsed = lane.isBusy || isForgotten && used.contains { $0.model.predictor.adapter === lane.adapter }
+      return isUsed || !isForgotten && !isReplaced
+    }.map(\.element)
+    forgotten.removeAll { adapter in
+      !lanes.contains { $0.adapter === adapter } && !used.contains { $0.model.predictor.adapter === adapter }
+    }
+  }
 
   /// Goes on with every text.
   /// - Returns: false where there is none.
@@ -127,8 +147,15 @@ package final class GenerationLoop {
     for lane in lanes {
       let texts = running.filter { $0.lane === lane }
       if texts.isEmpty { continue }
-      do { try step(lane, texts) } catch { for text in texts { end(text, .failure(LadderError(any: error))) } }
+      do { try step(lane, texts) } catch {
+        // What the engine holds of them may be ahead of what is known of it.
+        for text in texts {
+          lane.drop(text.slot)
+          end(text, .failure(LadderError(any: error)))
+        }
+      }
     }
+    if lanes.count > 1 { prune() }
     return !running.isEmpty || !waiting.isEmpty
   }
 
@@ -140,7 +167,7 @@ package final class GenerationLoop {
       do {
         let lane = try lane(of: text.model)
         // In their order: a short text does not pass a long one that waits for room.
-        if blocked.contains(ObjectIdentifier(lane)) { continue }
+        if blocked.contains(ObjectIdentifier(lane)) || awaitsBeginning(text, lane) { continue }
         guard lane.hasRoom(for: text.room) else {
           blocked.append(ObjectIdentifier(lane))
           continue
@@ -155,6 +182,20 @@ package final class GenerationLoop {
       } catch { end(text, .failure(LadderError(any: error))) }
     }
   }
+
+  /// Whether a text that is being read begins as this one does: it goes on from there once that is done.
+  private func awaitsBeginning(_ text: RunningText, _ lane: Lane) -> Bool {
+    settings.reuses
+      && running.contains { other in
+        other.lane === lane && other.fed < other.prompt.tokens.count
+          && text.prompt.tokens.prefix(Self.worthAwaiting).elementsEqual(
+            other.prompt.tokens.prefix(Self.worthAwaiting))
+          && text.prompt.tokens.count > Self.worthAwaiting
+      }
+  }
+
+  /// Tokens that texts have to begin with alike for one to wait for the other.
+  private static let worthAwaiting = 64
 
   /// The context in which a model's texts run, made where there is none that hands out what it reads.
   private func lane(of model: AdaptedModel) throws -> Lane {

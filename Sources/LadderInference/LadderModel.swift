@@ -15,7 +15,12 @@ public final class LadderModel: @unchecked Sendable {
   /// - Throws: `missing` or `data` where the run is not whole or was trained on another backbone.
   public init(_ backbone: Backbone, adapter: RunDirectory? = nil) throws(LadderError) {
     self.backbone = backbone
-    predictor = try LadderError.unify { try adapter?.predictor(backbone) ?? BackbonePredictor(backbone) }
+    predictor = try LadderError.unify {
+      guard let adapter else { return BackbonePredictor(backbone) }
+      let predictor = try adapter.predictor(backbone)
+      backbone.language.use(try adapter.manifest().configuration.chat)
+      return predictor
+    }
   }
 
   package init(_ predictor: any Predictor) {

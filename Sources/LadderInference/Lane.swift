@@ -36,7 +36,7 @@ final class Lane {
     exactAttention: Bool
   ) throws {
     forward = try ForwardPass(
-      backbone, rungs: rungs, maxTokens: tokens, exactAttention: exactAttention,
+      backbone, rungs: rungs, maxTokens: tokens, texts: texts, exactAttention: exactAttention,
       keepsWindow: reuses && !backbone.takesOneSequence, adapter: adapter)
     self.adapter = adapter
     self.rungs = rungs
@@ -121,8 +121,17 @@ final class Lane {
     if !reuses { clear(slot) }
   }
 
-  /// Forgets what no text uses.
-  func clearIdle() { for slot in slots.indices where !slots[slot].isBusy { clear(slot) } }
+  /// Forgets what a place holds, of which nothing is certain.
+  func drop(_ slot: Int) { clear(slot) }
+
+  /// Forgets what idle places hold for a model alone.
+  func forget(_ model: AdaptedModel) {
+    for slot in slots.indices where !slots[slot].isBusy && slots[slot].model === model {
+      slots[slot].model = nil
+      slots[slot].state = nil
+      slots[slot].read = 0
+    }
+  }
 
   private func clear(_ slot: Int) {
     forward.clear(sequence: slot)
@@ -185,7 +194,8 @@ final class Lane {
     var first = 0, token = 0
     while first < sorted.count {
       var last = first, tokens = 0
-      while last < sorted.count, groups[order[last]] == groups[order[first]] {
+      let most = try slots[sorted[first].slot].model?.correction()?.textsAtOnce ?? .max
+      while last < sorted.count, groups[order[last]] == groups[order[first]], last - first < most {
         tokens += sorted[last].tokens.count
         last += 1
       }

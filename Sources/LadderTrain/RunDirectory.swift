@@ -129,7 +129,6 @@ public struct RunDirectory: Sendable {
     guard FileManager.default.fileExists(atPath: weights) else {
       throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with `resume`")
     }
-    backbone.language.use(manifest.configuration.chat)
     let folder = (weights as NSString).deletingLastPathComponent
     return try manifest.configuration.method.tuning.predictor(backbone, weights: weights, folder: folder)
   }

@@ -125,6 +125,9 @@ import Testing
       try await text(engine, .conversation(asked), "other", options) == text(engine, .prompt("[hello]"), "own", options)
     )
     #expect(
+      try await text(engine, .conversation(asked), nil, options)
+        == text(engine, .prompt("<user>hello</><assistant>"), nil, options))
+    #expect(
       try await text(engine, .conversation(asked), "own", options)
         == text(engine, .prompt("<user>hello</><assistant>"), "own", options))
   }

@@ -236,8 +236,31 @@ import Testing
     #expect(try model.generate("abc", options: options).text.filter { $0 == "q" }.count < 12)
     options.sampling = SamplingOptions()
     #expect(try model.generate("abc", options: options).text == plain)
+    options.sampling.topK = 3_000_000_000
+    options.temperature = 1
+    #expect(throws: LadderError.self) { try model.generate("abc", options: options) }
+    options.sampling = SamplingOptions()
+    options.maxTokens = .max
+    #expect(throws: LadderError.self) { try model.generate("abc", options: options) }
+    options.maxTokens = 12
     options.sampling.minP = 1
     #expect(throws: LadderError.self) { try model.generate("abc", options: options) }
+  }
+
+  /// Texts that come together read what they begin with alike once.
+  @Test func whatComesTogetherReadsItsBeginningOnce() throws {
+    let backbone = try backbone(.qwen2), model = AdaptedModel(try LadderModel(backbone).predictor), ended = Ended()
+    let loop = try GenerationLoop(backbone, .init(tokens: 2048, texts: 8, reuses: true))
+    for (index, text) in Self.prompts.enumerated() {
+      try loop.add(try prompt(text, backbone, options(4)), to: model, deliver: ended.take(index))
+    }
+    while try loop.step() {}
+    #expect(ended.texts.count == 5 && ended.failures.isEmpty)
+    #expect((1..<5).allSatisfy { ended.reused[$0] ?? 0 >= Self.shared.utf8.count - 1 } && ended.reused[0] == 0)
+    loop.forget(model)
+    try loop.add(try prompt("abc", backbone, options(4)), to: model, deliver: ended.take(9))
+    while try loop.step() {}
+    #expect(ended.texts[9] != nil)
   }
 
   /// Against llama.cpp's own logits.

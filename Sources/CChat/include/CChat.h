@@ -29,6 +29,10 @@ char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *l
 
 void ladder_chat_free_text(char *text);
 
+// llama_sampler_accept; false where the sampler, a grammar's, throws.
+struct llama_sampler;
+bool ladder_sampler_accept(struct llama_sampler *sampler, int32_t token);
+
 // Lines from a terminal, with llama.cpp's own editing and history; a line that ends with a backslash goes on. NULL at the
 // end of the input. What is open has to be closed before the process ends.
 void ladder_line_open(void);

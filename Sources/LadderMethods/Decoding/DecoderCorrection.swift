@@ -8,6 +8,8 @@ package protocol DecoderCorrection: AnyObject {
   /// The state of a text of which nothing was read yet.
   /// - Parameter capacity: tokens.
   func state(capacity: Int) throws -> any DecoderState
+  /// Texts that one call takes.
+  var textsAtOnce: Int { get }
   /// Reads the next tokens of each text, and adds to `final` what belongs to the last of them.
   /// - Parameters:
   ///   - texts: whose tokens are neighbours in `taps`, as are their rows in `final`.

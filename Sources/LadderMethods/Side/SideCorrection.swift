@@ -9,9 +9,17 @@ final class SideCorrection: DecoderCorrection {
 
   init(_ network: SideNetwork) throws {
     self.network = network
-    graph = try Graph(network.engine)
+    graph = try Graph(network.engine, nodes: Self.nodes)
     network.parameters.round(graph)
     try graph.compute()
+  }
+
+  private static let nodes = 16384
+
+  /// Some twenty nodes of each layer for each text, and some sixty for all.
+  var textsAtOnce: Int {
+    let layers = network.geometry.layers
+    return max(1, (Self.nodes - 60 * layers - 256) / (24 * layers))
   }
 
   func state(capacity: Int) throws -> any DecoderState { try SideState(network, graph, capacity: capacity) }

@@ -107,7 +107,7 @@ struct Talk {
     _ input: GenerationEngine.Input, _ name: String?, _ interrupts: ChatInterrupts,
     _ show: @escaping @Sendable (String) -> Void
   ) async throws -> String {
-    let engine = engine, options = options, tellsSpeed = tellsSpeed, compares = compares
+    let engine = engine, options = options, tellsSpeed = tellsSpeed, isAside = compares && session.answers != nil
     let task = Task {
       var said = ""
       for try await event in engine.generate(input, with: name, options: options) {
@@ -118,7 +118,7 @@ struct Talk {
           show(text)
         case .ended(let generation):
           if tellsSpeed {
-            if !compares { Terminal.output("") }
+            if !isAside { Terminal.output("") }
             Terminal.note(
               String(
                 format: "%@: %d tokens at %.1f tok/s; %d of the prompt's %d were held, the first came after %.2f s",
