@@ -121,9 +121,6 @@ package final class Sampler {
     return candidates.withUnsafeMutableBufferPointer { buffer in
       var list = llama_token_data_array(data: buffer.baseAddress, size: buffer.count, selected: -1, sorted: false)
       if let grammar { llama_sampler_apply(grammar, &list) }
-      if isPlain {
-        return list.data[(0..<list.size).max { list.data[$0].logit < list.data[$1].logit } ?? 0].id
-      }
       llama_sampler_apply(chain, &list)
       return list.selected >= 0 ? list.data[Int(list.selected)].id : 0
     }

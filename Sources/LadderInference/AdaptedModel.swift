@@ -10,9 +10,7 @@ package final class AdaptedModel {
   package init(_ predictor: any Predictor) { self.predictor = predictor }
 
   /// The blocks that its correction reads.
-  package var rungs: [Int] { hasCorrection ? predictor.rungs : [] }
-
-  private var hasCorrection: Bool { predictor.alone == .beside }
+  package var rungs: [Int] { predictor.alone == .beside ? predictor.rungs : [] }
 
   /// Made when it is first asked for, and kept.
   func correction() throws -> (any DecoderCorrection)? {

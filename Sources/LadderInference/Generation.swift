@@ -34,6 +34,8 @@ extension LadderModel {
     let loop = try GenerationLoop(backbone, .init(tokens: tokens.count + options.maxTokens, texts: 1, reuses: false))
     var result: Result<Generation, LadderError>?
     try withoutActuallyEscaping(onText) { onText in
+      // Where the task is cancelled the text still holds it.
+      defer { loop.clear() }
       try loop.add(Prompt(tokens, options: options, end: end), to: AdaptedModel(predictor)) { update in
         switch update {
         case .began: break
@@ -42,7 +44,6 @@ extension LadderModel {
         }
       }
       while try loop.step() {}
-      loop.clear()
     }
     guard let result else { throw LadderError(.engine, "the generation did not end") }
     return try result.get()

@@ -150,7 +150,7 @@ package final class GenerationLoop {
       do { try step(lane, texts) } catch {
         // What the engine holds of them may be ahead of what is known of it.
         for text in texts {
-          lane.drop(text.slot)
+          lane.clear(text.slot)
           end(text, .failure(LadderError(any: error)))
         }
       }

@@ -81,6 +81,7 @@ final class Lane {
       // It goes on where that one ended, or takes the place that is due.
       target = source
       common = cut(target, to: common)
+      if slots[target].model !== model { slots[target].forgetModel() }
     } else {
       target = oldest
       let state = source.flatMap { slots[$0].model === model ? slots[$0].state : nil }
@@ -95,10 +96,6 @@ final class Lane {
           slots[target].read = read
         }
       }
-    }
-    if slots[target].model !== model, source != nil, target == source {
-      slots[target].state = nil
-      slots[target].read = 0
     }
     slots[target].model = model
     slots[target].isBusy = true
@@ -121,25 +118,19 @@ final class Lane {
     if !reuses { clear(slot) }
   }
 
-  /// Forgets what a place holds, of which nothing is certain.
-  func drop(_ slot: Int) { clear(slot) }
-
   /// Forgets what idle places hold for a model alone.
   func forget(_ model: AdaptedModel) {
     for slot in slots.indices where !slots[slot].isBusy && slots[slot].model === model {
-      slots[slot].model = nil
-      slots[slot].state = nil
-      slots[slot].read = 0
+      slots[slot].forgetModel()
     }
   }
 
-  private func clear(_ slot: Int) {
+  /// Forgets what a place holds.
+  func clear(_ slot: Int) {
     forward.clear(sequence: slot)
     slots[slot].tokens = []
     slots[slot].taps = []
-    slots[slot].state = nil
-    slots[slot].model = nil
-    slots[slot].read = 0
+    slots[slot].forgetModel()
   }
 
   /// - Returns: the tokens that are left: none where the model cannot forget a part.
@@ -177,9 +168,8 @@ final class Lane {
     }
     let groups = parts.map(group), order = parts.indices.sorted { (groups[$0], $0) < (groups[$1], $1) }
     let sorted = order.map { parts[$0] }
-    makeRoom(for: parts.reduce(0) { $0 + $1.tokens.count })
-
     let count = parts.reduce(0) { $0 + $1.tokens.count }
+    makeRoom(for: count)
     let taps = try rungs.map { _ in try step.make(.bfloat16, [width, count]) }
     let final = try step.make(.float32, [width, parts.count])
     try forward.extend(
@@ -194,13 +184,14 @@ final class Lane {
     var first = 0, token = 0
     while first < sorted.count {
       var last = first, tokens = 0
-      let most = try slots[sorted[first].slot].model?.correction()?.textsAtOnce ?? .max
+      let model = slots[sorted[first].slot].model, correction = try model?.correction()
+      let most = correction?.textsAtOnce ?? .max
       while last < sorted.count, groups[order[last]] == groups[order[first]], last - first < most {
         tokens += sorted[last].tokens.count
         last += 1
       }
       let group = Array(sorted[first..<last])
-      if let model = slots[group[0].slot].model, let correction = try model.correction() {
+      if let model, let correction {
         let texts = try group.map { part in
           DecodedPart(
             try room(part.slot, for: slots[part.slot].tokens.count + part.tokens.count, correction),
@@ -267,7 +258,7 @@ final class Lane {
         }
         return tap
       }
-      let state = try room(slot, for: max(past + count, slots[slot].tokens.count), correction)
+      let state = try room(slot, for: slots[slot].tokens.count, correction)
       try correction.correct(nil, taps: taps, [DecodedPart(state, past: past, tokens: count)], at: (0, 0), pool: step)
       slots[slot].read += count
     }

@@ -11,9 +11,6 @@ package final class NextToken {
     graph = try Graph(backbone.engine, nodes: 64)
   }
 
-  /// Shapes: rows [d, n] → n × V logits, row by row.
-  package func logits(_ rows: Tensor) throws -> [Float] { try computed(rows, nil).read() }
-
   /// Calls `body` with the logits of some of the rows, each V numbers.
   /// - Parameters:
   ///   - rows: [d, n].
@@ -21,19 +18,15 @@ package final class NextToken {
   package func withLogits(
     _ rows: Tensor, of picks: Tensor?, _ body: (_ index: Int, UnsafeBufferPointer<Float>) throws -> Void
   ) throws {
-    let logits = try computed(rows, picks), width = backbone.vocabulary
+    graph.reset()
+    let logits = graph.keep(backbone.head.logits(graph, picks.map { graph.rows(of: rows, $0) } ?? rows))
+    try graph.compute()
+    let width = backbone.vocabulary
     try logits.withHostBytes { bytes in
       let numbers = UnsafeRawBufferPointer(bytes).bindMemory(to: Float.self)
       for index in 0..<logits[1] {
         try body(index, UnsafeBufferPointer(rebasing: numbers[(index * width)..<((index + 1) * width)]))
       }
     }
-  }
-
-  private func computed(_ rows: Tensor, _ picks: Tensor?) throws -> Tensor {
-    graph.reset()
-    let logits = graph.keep(backbone.head.logits(graph, picks.map { graph.rows(of: rows, $0) } ?? rows))
-    try graph.compute()
-    return logits
   }
 }

@@ -67,7 +67,7 @@ final class RunningText {
       if prompt.options.stop.contains(stop) { generation.stop = stop } else { generation.ended = true }
       return finish()
     }
-    if generation.tokens >= prompt.options.maxTokens || prompt.tokens.count + generation.tokens >= room { finish() }
+    if prompt.tokens.count + generation.tokens >= room { finish() }
   }
 
   private func say(_ text: String) {

@@ -16,6 +16,13 @@ struct TextSlot {
   /// When it was last used.
   var turn = 0
 
+  /// Forgets what it holds for its model alone.
+  mutating func forgetModel() {
+    model = nil
+    state = nil
+    read = 0
+  }
+
   /// How many tokens another text begins with alike.
   func common(with other: [Int32]) -> Int {
     var count = 0

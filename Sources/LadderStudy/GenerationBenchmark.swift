@@ -75,7 +75,7 @@ public struct GenerationBenchmark: Sendable {
   }
 
   private func measure(_ report: (String) -> Void) throws -> Result {
-    let models = try [AdaptedModel(BackbonePredictor(backbone))] + (0..<options.ladders).map(ladder)
+    let models = try [AdaptedModel(BackbonePredictor(backbone))] + (0..<options.ladders).map { _ in try ladder() }
     let tokens = (options.texts + 1) * (options.shared + 64 + options.generated)
     let loop = try GenerationLoop(backbone, .init(tokens: tokens, texts: options.texts + 1, reuses: true))
     loop.expectedRungs = Set(models.flatMap(\.rungs))
@@ -114,28 +114,26 @@ public struct GenerationBenchmark: Sendable {
     var settings = GenerationOptions()
     settings.maxTokens = count
     settings.ignoresEnd = true
-    var measured = Measured(tokensPerSecond: 0, first: 0, reused: 0), ended: [Generation] = []
+    var ended: [Generation] = []
     for text in texts {
       try loop.add(Prompt(text.prompt, options: settings, end: AnswerEnd()), to: text.model) { update in
         if case .ended(.success(let generation)) = update { ended.append(generation) }
       }
     }
     let began = ContinuousClock.now
-    var first: ContinuousClock.Instant?
-    while try loop.step() { if first == nil { first = .now } }
+    while try loop.step() {}
     guard ended.count == texts.count, let one = ended.first else {
       throw LadderError(.engine, "a text did not come to its end")
     }
-    measured.first = one.promptSeconds
-    measured.reused = one.reusedTokens
     // What follows the first tokens: prompts are measured apart.
     let tokens = ended.reduce(0) { $0 + $1.tokens - 1 }, slowest = ended.map(\.promptSeconds).max() ?? 0
-    measured.tokensPerSecond = Double(tokens) / max(1e-9, (ContinuousClock.now - began).seconds - slowest)
-    return measured
+    return Measured(
+      tokensPerSecond: Double(tokens) / max(1e-9, (ContinuousClock.now - began).seconds - slowest),
+      first: one.promptSeconds, reused: one.reusedTokens)
   }
 
   /// A side network that adds nothing: its weights are zero.
-  private func ladder(_: Int) throws -> AdaptedModel {
+  private func ladder() throws -> AdaptedModel {
     guard case .ladder(let side) = configuration.method else { throw LadderError(.usage, "no side network") }
     let geometry = try SideGeometry(side, backboneWidth: backbone.width, blocks: backbone.blocks)
     return AdaptedModel(SidePredictor(try SideNetwork(side, geometry, backbone.engine, trainable: false), backbone))

@@ -196,12 +196,14 @@ public struct RecipeSearch: Sendable {
   private func affordable(
     _ parts: Parts, _ filling: CacheFilling, _ report: (Sweep.Event) -> Void
   ) throws -> Double {
+    let missing = try filling.missingTokens()
+    if missing == 0 { return 1 }
     report(.stage("measuring the model's speed"))
     let tokens = settings.budget / 4 * (try filling.speed())
     func all(_ tokens: Int) -> Double {
       Double(tokens) * Double(parts.train.count + parts.judge.count) / Double(parts.train.count)
     }
-    if all(try filling.missingTokens()) <= tokens { return 1 }
+    if all(missing) <= tokens { return 1 }
     let share = min(1, max(tokens / max(1, all(filling.tokens)), 64 / Double(parts.train.count)))
     return share >= 1 ? 1 : max(0.001, (share * 1000).rounded(.down) / 1000)
   }
