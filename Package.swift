@@ -11,6 +11,7 @@ let package = Package(
   products: [
     .library(name: "Ladder", targets: ["Ladder"]),
     .library(name: "LadderStudy", targets: ["LadderStudy"]),
+    .library(name: "LadderServe", targets: ["LadderServe"]),
     .executable(name: "ladder", targets: ["LadderCommand"]),
   ],
   dependencies: [
@@ -18,6 +19,12 @@ let package = Package(
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", exact: "1.5.0"),
     .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     .package(url: "https://github.com/swiftcsv/SwiftCSV", exact: "0.10.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", exact: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
   ],
   targets: [
     // llama.cpp and ggml: `scripts/bootstrap` builds them and writes the pkg-config file.
@@ -47,13 +54,27 @@ let package = Package(
     // Plans, benchmarks and studies, run through jobs: a product of its own.
     .target(name: "LadderStudy", dependencies: ["LadderEval"], swiftSettings: settings),
 
+    // Models and runs over HTTP, in OpenAI's interface, and a page.
+    .target(
+      name: "LadderServe",
+      dependencies: [
+        "LadderInference",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      resources: [.embedInCode("Page"), .embedInCode("OpenAPI")], swiftSettings: settings),
+
     // What `import Ladder` gives: the modules above under one name.
     .target(name: "Ladder", dependencies: ["LadderEval"], swiftSettings: settings),
 
     .executableTarget(
       name: "LadderCommand",
       dependencies: [
-        "Ladder", "LadderStudy", "CChat", "Yams",
+        "Ladder", "LadderStudy", "LadderServe", "CChat", "Yams",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/ladder", swiftSettings: settings),

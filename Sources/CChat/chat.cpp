@@ -1,36 +1,12 @@
-#include "CChat.h"
+#include "templates.h"
 
 #include <llama-common/chat-auto-parser.h>
-#include <llama-common/chat.h>
 #include <llama-common/log.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <ctime>
 #include <mutex>
 
-struct ladder_chat {
-  common_chat_templates_ptr templates;
-  // That for tools, where its dates are written out: what `templates` was made from then has the other alone.
-  common_chat_templates_ptr tool_templates;
-  // As the model has them: the second is empty where there is none for tools.
-  std::string sources[2];
-  // Whether llama.cpp changes the messages for this template before it renders them; the second for the one for tools.
-  bool specialised[2] = {false, false};
-
-  const common_chat_templates *of(bool tools) const { return tools && tool_templates ? tool_templates.get() : templates.get(); }
-};
-
 namespace {
-
-char *copied(const std::string &text) {
-  char *result = static_cast<char *>(std::malloc(text.size() + 1));
-  if (result) {
-    std::memcpy(result, text.data(), text.size());
-    result[text.size()] = 0;
-  }
-  return result;
-}
 
 bool is_specialised(const std::string &source) {
   try {
@@ -97,7 +73,7 @@ ladder_chat *ladder_chat_open(const llama_model *model, const char *source, int6
     auto chat = std::make_unique<ladder_chat>();
     chat->templates = common_chat_templates_init(model, source ? source : "");
     if (!common_chat_templates_was_explicit(chat->templates.get())) {
-      *error = copied("");
+      *error = ladder_copied("");
       return nullptr;
     }
     chat->sources[0] = common_chat_templates_source(chat->templates.get());
@@ -115,7 +91,7 @@ ladder_chat *ladder_chat_open(const llama_model *model, const char *source, int6
     }
     return chat.release();
   } catch (const std::exception &failure) {
-    *error = copied(failure.what());
+    *error = ladder_copied(failure.what());
     return nullptr;
   }
 }
@@ -126,17 +102,22 @@ const char *ladder_chat_source(const ladder_chat *chat, bool tools) {
   return tools && chat->sources[1].empty() ? nullptr : chat->sources[tools ? 1 : 0].c_str();
 }
 
+common_chat_templates_inputs ladder_chat_inputs(const common_json &request) {
+  common_chat_templates_inputs inputs;
+  inputs.messages = common_chat_msgs_parse_oaicompat(request.at("messages"));
+  if (request.contains("tools")) inputs.tools = common_chat_tools_parse_oaicompat(request.at("tools"));
+  if (request.contains("options")) {
+    for (const auto &[name, value] : request.at("options").items()) inputs.chat_template_kwargs[name] = value.dump();
+  }
+  const auto thinking = inputs.chat_template_kwargs.find("enable_thinking");
+  if (thinking != inputs.chat_template_kwargs.end()) inputs.enable_thinking = thinking->second != "false";
+  return inputs;
+}
+
 char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *length, char **error) {
   try {
     const common_json json = common_json::parse(request);
-    common_chat_templates_inputs inputs;
-    inputs.messages = common_chat_msgs_parse_oaicompat(json.at("messages"));
-    if (json.contains("tools")) inputs.tools = common_chat_tools_parse_oaicompat(json.at("tools"));
-    if (json.contains("options")) {
-      for (const auto &[name, value] : json.at("options").items()) inputs.chat_template_kwargs[name] = value.dump();
-    }
-    const auto thinking = inputs.chat_template_kwargs.find("enable_thinking");
-    if (thinking != inputs.chat_template_kwargs.end()) inputs.enable_thinking = thinking->second != "false";
+    common_chat_templates_inputs inputs = ladder_chat_inputs(json);
     inputs.add_generation_prompt = json.at("open").get<bool>();
     // The parser of answers, which llama.cpp would make from each template anew, is not needed to render.
     inputs.force_pure_content = !chat->specialised[inputs.tools.empty() ? 0 : 1];
@@ -145,9 +126,9 @@ char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *l
       restore_return(text, chat->sources[0]);
     }
     *length = text.size();
-    return copied(text);
+    return ladder_copied(text);
   } catch (const std::exception &failure) {
-    *error = copied(failure.what());
+    *error = ladder_copied(failure.what());
     return nullptr;
   }
 }

@@ -7,9 +7,12 @@ struct ChatRequest {
   let json: String
   private let opensAnswer: Bool
 
-  /// - Parameter marked: what is done to each text that somebody wrote.
+  /// - Parameters:
+  ///   - rules: of the answer, where its format is asked for.
+  ///   - marked: what is done to each text that somebody wrote.
   init(
-    _ conversation: Conversation, options: [String: String], opensAnswer: Bool, marked: (String) -> String
+    _ conversation: Conversation, options: [String: String], opensAnswer: Bool, rules: AnswerRules? = nil,
+    choices: Int = 1, marked: (String) -> String
   ) throws {
     self.opensAnswer = opensAnswer
     func text(_ value: String) throws -> String {
@@ -31,7 +34,14 @@ struct ChatRequest {
       return "{\(members.joined(separator: ", "))}"
     }
     var members = ["\"messages\": [\(messages.joined(separator: ", "))]", "\"open\": \(opensAnswer)"]
-    if let tools = conversation.tools { members.append("\"tools\": \(marked(tools))") }
+    if let tools = conversation.tools {
+      members.append("\"tools\": \(marked(try Self.callable(tools, rules?.toolChoice)))")
+    }
+    if let rules {
+      members.append("\"tool_choice\": \(try text(Self.choice(rules.toolChoice)))")
+      members.append("\"parallel\": \(rules.callsInParallel), \"choices\": \(choices)")
+      if let schema = rules.schema { members.append("\"schema\": \(schema)") }
+    }
     let all = options.merging(conversation.templateOptions) { $1 }
     if !all.isEmpty {
       let pairs = try all.sorted { $0.key < $1.key }.map {
@@ -40,6 +50,25 @@ struct ChatRequest {
       members.append("\"options\": {\(pairs.joined(separator: ", "))}")
     }
     json = "{\(members.joined(separator: ", "))}"
+  }
+
+  private static func choice(_ choice: AnswerRules.ToolChoice) -> String {
+    switch choice {
+    case .auto: "auto"
+    case .none: "none"
+    case .required, .function: "required"
+    }
+  }
+
+  /// The tools of a JSON list that may be called.
+  /// - Throws: `usage` where there is none of the name that is asked for.
+  private static func callable(_ tools: String, _ choice: AnswerRules.ToolChoice?) throws -> String {
+    guard case .function(let name) = choice else { return tools }
+    let all = try JSONText(Data(tools.utf8)).elements
+    guard let tool = all.first(where: { $0.object["function"]?.object["name"]?.string == name }) else {
+      throw LadderError(.usage, "no tool is named \(name.shown)")
+    }
+    return "[\(tool.source)]"
   }
 
   /// A template says nothing of what it does not know: what was written has to be in what the model reads.

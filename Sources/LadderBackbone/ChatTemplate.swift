@@ -72,6 +72,13 @@ public final class ChatTemplate: @unchecked Sendable {
     return rendered
   }
 
+  func answerFormat(_ conversation: Conversation, _ rules: AnswerRules, choices: Int) throws -> AnswerFormat {
+    let request = try ChatRequest(conversation, options: options, opensAnswer: true, rules: rules, choices: choices) {
+      $0
+    }
+    return try AnswerFormat(chat, request: request.json)
+  }
+
   /// A template takes any role's name, and a model has learned a few.
   /// - Throws: `data` for a role that is neither one of the usual nor in the template's source.
   private func requireRoles(of conversation: Conversation) throws {
@@ -140,13 +147,13 @@ public final class ChatTemplate: @unchecked Sendable {
 
   // MARK: - Errors
 
-  private static func take(_ error: UnsafeMutablePointer<CChar>?) -> String? {
+  static func take(_ error: UnsafeMutablePointer<CChar>?) -> String? {
     defer { ladder_chat_free_text(error) }
     return error.map { String(cString: $0) }
   }
 
   /// What a template's error says, without the source around the place.
-  private static func line(_ reason: String) -> String {
+  static func line(_ reason: String) -> String {
     let lines = reason.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }
     let said = lines.last { $0.lowercased().hasPrefix("error:") } ?? lines.first ?? "no reason is given"
     return said.count > 300 ? String(said.prefix(300)) + "…" : said

@@ -1,5 +1,6 @@
 import CChat
 import CLlama
+import Foundation
 import LadderCompute
 import LadderCore
 
@@ -28,8 +29,32 @@ public struct SamplingOptions: Sendable, Equatable, Codable {
   public var bias: [Int32: Float] = [:]
   /// What the text has to be, in llama.cpp's GBNF; its first rule is `root`.
   public var grammar: String?
+  /// From where on the grammar holds; nil is from the beginning.
+  package var grammarUse: GrammarUse?
+
+  /// When a grammar begins to hold.
+  package struct GrammarUse: Sendable, Equatable, Codable {
+    /// Whether it waits for one of the patterns or tokens.
+    package var isLazy: Bool
+    package var patterns: [String]
+    package var tokens: [Int32]
+    /// What stands before the text already and belongs to it.
+    package var opening: String
+  }
 
   public init() {}
+
+  /// A JSON schema as a grammar, by llama.cpp.
+  /// - Throws: `usage` for a schema that cannot be read.
+  public static func grammar(jsonSchema: String) throws(LadderError) -> String {
+    var error: UnsafeMutablePointer<CChar>?
+    guard let grammar = ladder_schema_grammar(jsonSchema, &error) else {
+      let reason = ChatTemplate.line(ChatTemplate.take(error) ?? "")
+      throw LadderError(.usage, "the JSON schema cannot be read: \(reason)")
+    }
+    defer { ladder_chat_free_text(grammar) }
+    return String(cString: grammar)
+  }
 
   /// - Throws: `usage` for what cannot be.
   public func validate() throws(LadderError) {
@@ -87,8 +112,33 @@ package final class Sampler {
     }
     if let source = options.grammar {
       Log.clearError()
-      grammar = llama_sampler_init_grammar(tokenizer.vocabulary, source, "root")
+      grammar = Self.grammar(source, options.grammarUse, tokenizer)
       if grammar == nil { throw LadderError(.usage, "the grammar cannot be read: \(Log.takeError())") }
+      try takeOpening(options.grammarUse, tokenizer)
+    }
+  }
+
+  private static func grammar(
+    _ source: String, _ use: SamplingOptions.GrammarUse?, _ tokenizer: Tokenizer
+  ) -> UnsafeMutablePointer<llama_sampler>? {
+    guard let use, use.isLazy else { return llama_sampler_init_grammar(tokenizer.vocabulary, source, "root") }
+    let patterns = use.patterns.map { strdup($0) }
+    defer { for pattern in patterns { free(pattern) } }
+    var pointers = patterns.map { UnsafePointer($0) }
+    return llama_sampler_init_grammar_lazy_patterns(
+      tokenizer.vocabulary, source, "root", &pointers, pointers.count, use.tokens, use.tokens.count)
+  }
+
+  /// What the prompt ends with may be the beginning of what the grammar describes.
+  private func takeOpening(_ use: SamplingOptions.GrammarUse?, _ tokenizer: Tokenizer) throws {
+    guard let grammar, let use, !use.isLazy, !use.opening.isEmpty else { return }
+    for (place, token) in tokenizer.tokens(use.opening, special: true).enumerated() {
+      // Some tokenizers put a space before the first token.
+      let first = tokenizer.bytes(of: token, special: true).first
+      if place == 0, first == UInt8(ascii: " "), !use.opening.hasPrefix(" ") { continue }
+      guard ladder_sampler_accept(grammar, token) else {
+        throw LadderError(.data, "the grammar does not fit what the prompt ends with")
+      }
     }
   }
 

@@ -169,3 +169,11 @@ extension Conversation {
     return value.object.mapValues(\.source)
   }
 }
+
+extension Conversation {
+  /// A conversation as OpenAI's interface has it: `messages`, and beside them `tools` and `chat_template_kwargs`.
+  /// - Throws: `data` for what no template is given.
+  package init(openAI members: [String: JSONText]) throws(LadderError) {
+    self = try LadderError.unify { try ConversationRecord(object: members).conversation("messages") }
+  }
+}

@@ -45,27 +45,15 @@ public actor GenerationEngine {
 
   /// The model.
   public nonisolated let backbone: Backbone
+  /// Tokens of all texts together that it holds keys and values for.
+  public nonisolated let capacity: Int
   private let thread = EngineThread(name: "generation")
   private let loop: GenerationLoop
-  private var models: [String: Loaded]
-  private let base: Loaded
+  private var models: [String: LoadedModel]
+  private let base: LoadedModel
   private var isRunning = false
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
-
-  private struct Loaded {
-    let adapted: AdaptedModel
-    let language: ModelVocabulary
-    let end: AnswerEnd
-    let method: String?
-
-    init(_ predictor: any Predictor, _ language: ModelVocabulary, method: String?) {
-      adapted = AdaptedModel(predictor)
-      self.language = language
-      self.method = method
-      end = AnswerEnd(templateOf: language)
-    }
-  }
 
   /// - Throws: `usage` for settings that cannot be.
   public init(_ backbone: Backbone, settings: Settings = Settings()) throws(LadderError) {
@@ -74,14 +62,19 @@ public actor GenerationEngine {
       throw LadderError(.usage, "`tokens` must be 1 to \(1 << 24), `texts` 1 to 64")
     }
     self.backbone = backbone
+    capacity = tokens
     loop = try LadderError.unify {
       try GenerationLoop(backbone, .init(tokens: tokens, texts: settings.texts, reuses: true))
     }
     models = [:]
-    base = Loaded(BackbonePredictor(backbone), backbone.language, method: nil)
+    base = LoadedModel(BackbonePredictor(backbone), backbone.language, method: nil)
   }
 
   // MARK: - Runs
+
+  /// Whether a run's corrections come beside the model's own rows: it shares passes, and its probabilities can be
+  /// compared with the model's. Nil for an unknown name.
+  package func sharesPasses(_ name: String) -> Bool? { models[name].map { $0.adapted.predictor.adapter == nil } }
 
   /// The names of the runs that are loaded.
   public var names: [String] { models.keys.sorted() }
@@ -97,7 +90,19 @@ public actor GenerationEngine {
       let manifest = try run.manifest(), language = try backbone.language.separate()
       let predictor = try run.predictor(backbone)
       language.use(template ?? manifest.configuration.chat)
-      return Loaded(predictor, language, method: manifest.method)
+      return LoadedModel(predictor, language, method: manifest.method)
+    }
+    replace(name, by: loaded)
+  }
+
+  /// Loads a LoRA adapter of llama.cpp's, a GGUF file, as a run of its own.
+  /// - Throws: `missing`; `data` where it is none of this model.
+  public func load(adapter path: String, as name: String, template: ChatSettings? = nil) throws(LadderError) {
+    let loaded = try LadderError.unify {
+      let language = try backbone.language.separate()
+      if let template { language.use(template) }
+      return LoadedModel(
+        BackbonePredictor(backbone, adapter: try EngineAdapter(path: path, backbone)), language, method: "adapter")
     }
     replace(name, by: loaded)
   }
@@ -105,7 +110,7 @@ public actor GenerationEngine {
   /// Forgets a run; texts that were begun with it go on.
   public func unload(_ name: String) { replace(name, by: nil) }
 
-  private func replace(_ name: String, by new: Loaded?) {
+  private func replace(_ name: String, by new: LoadedModel?) {
     let old = models[name]
     models[name] = new
     loop.expectedRungs = Set(models.values.flatMap(\.adapted.rungs))
@@ -129,12 +134,58 @@ public actor GenerationEngine {
   public nonisolated func generate(
     _ input: Input, with name: String? = nil, options: GenerationOptions = GenerationOptions()
   ) -> AsyncThrowingStream<Event, any Error> {
+    events { engine in
+      try engine.prompt(input, try engine.model(name), options)
+    } of: {
+      try $0.model(name)
+    }
+  }
+
+  /// Continues what was prepared.
+  package nonisolated func generate(
+    _ prepared: PreparedPrompt, with name: String? = nil, options: GenerationOptions = GenerationOptions()
+  ) -> AsyncThrowingStream<Event, any Error> {
+    events { engine in
+      try prepared.prompt(options, engine.backbone.language)
+    } of: {
+      try $0.model(name)
+    }
+  }
+
+  /// Renders a conversation, with what its answers are written and read by.
+  /// - Parameter choices: how many answers are read.
+  /// - Throws: `missing` for an unknown name; `data` where there is no template, or it refuses the conversation;
+  ///   `usage` for rules that cannot be kept.
+  package func prepare(
+    _ conversation: Conversation, rules: AnswerRules, choices: Int = 1, with name: String?
+  ) throws(LadderError) -> PreparedPrompt {
+    try LadderError.unify {
+      let model = try model(name)
+      return PreparedPrompt(
+        tokens: try model.language.prompt(conversation), end: model.end,
+        format: try model.format(conversation, rules, choices: choices))
+    }
+  }
+
+  private func prompt(_ input: Input, _ model: LoadedModel, _ options: GenerationOptions) throws -> Prompt {
+    switch input {
+    case .prompt(let text):
+      Prompt(try backbone.tokens(ofPrompt: text, options), options: options, end: AnswerEnd())
+    case .conversation(let conversation):
+      Prompt(try model.language.prompt(conversation), options: options, end: model.end)
+    }
+  }
+
+  private nonisolated func events(
+    _ prompt: @escaping @Sendable (isolated GenerationEngine) throws -> Prompt,
+    of model: @escaping @Sendable (isolated GenerationEngine) throws -> LoadedModel
+  ) -> AsyncThrowingStream<Event, any Error> {
     AsyncThrowingStream { continuation in
       let ticket = Ticket()
       continuation.onTermination = { reason in
         if case .cancelled = reason { Task { await self.cancel(ticket) } }
       }
-      Task { await self.submit(input, name, options, ticket, continuation) }
+      Task { await self.submit(prompt, model, ticket, continuation) }
     }
   }
 
@@ -145,19 +196,13 @@ public actor GenerationEngine {
   }
 
   private func submit(
-    _ input: Input, _ name: String?, _ options: GenerationOptions, _ ticket: Ticket,
+    _ prompt: @Sendable (isolated GenerationEngine) throws -> Prompt,
+    _ model: @Sendable (isolated GenerationEngine) throws -> LoadedModel, _ ticket: Ticket,
     _ continuation: AsyncThrowingStream<Event, any Error>.Continuation
   ) {
     if ticket.isCancelled { return }
     do {
-      let model = try model(name)
-      let prompt: Prompt =
-        switch input {
-        case .prompt(let text):
-          Prompt(try backbone.tokens(ofPrompt: text, options), options: options, end: AnswerEnd())
-        case .conversation(let conversation):
-          Prompt(try model.language.prompt(conversation), options: options, end: model.end)
-        }
+      let prompt = try prompt(self), model = try model(self)
       ticket.id = try loop.add(prompt, to: model.adapted) { update in
         switch update {
         case .began(let reused): continuation.yield(.began(reused: reused))
@@ -174,7 +219,7 @@ public actor GenerationEngine {
     Task { await run() }
   }
 
-  private func model(_ name: String?) throws -> Loaded {
+  private func model(_ name: String?) throws -> LoadedModel {
     guard let name else { return base }
     guard let model = models[name] else { throw LadderError(.missing, "no run is loaded as \(name.shown)") }
     return model

@@ -8,11 +8,14 @@ package struct Prompt {
   package var tokens: [Int32]
   package var options: GenerationOptions
   package var end: AnswerEnd
+  /// Control tokens that are text.
+  package var preserved: Set<Int32>
 
-  package init(_ tokens: [Int32], options: GenerationOptions, end: AnswerEnd) {
+  package init(_ tokens: [Int32], options: GenerationOptions, end: AnswerEnd, preserved: Set<Int32> = []) {
     self.tokens = tokens
     self.options = options
     self.end = end
+    self.preserved = preserved
   }
 }
 

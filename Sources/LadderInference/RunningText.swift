@@ -58,7 +58,7 @@ final class RunningText {
       return finish()
     }
     generation.tokens += 1
-    let bytes = tokenizer.bytes(of: last)
+    let bytes = tokenizer.bytes(of: last, special: prompt.preserved.contains(last))
     if prompt.options.logProbabilities != nil || comparesWithModel {
       told.append(token(bytes, logits, alone: alone, tokenizer))
     }

@@ -29,6 +29,26 @@ char *ladder_chat_render(const ladder_chat *chat, const char *request, size_t *l
 
 void ladder_chat_free_text(char *text);
 
+// How the answer of a request is written and read, beside what the request holds for rendering: "tool_choice" ("auto",
+// "required", "none"), "parallel" (whether it may call several tools), "schema" (a JSON schema that it follows) and
+// "choices" (how many answers are read). Belongs to one thread at a time.
+typedef struct ladder_answer ladder_answer;
+ladder_answer *ladder_answer_open(const ladder_chat *chat, const char *request, char **error);
+void ladder_answer_close(ladder_answer *answer);
+
+// {"grammar", "isLazy", "triggers": {"patterns", "words", "tokens"}, "preserved", "stops", "opening", "isPlain"}: a lazy
+// grammar holds from a trigger on; preserved control tokens are text of the answer; "opening" is what the prompt ends
+// with that belongs to the answer; a plain answer is nothing but its text.
+const char *ladder_answer_rules(const ladder_answer *answer);
+
+// What an answer says so far, all of its text given: {"deltas": [{"content", "reasoning", "call", "index"}], "content",
+// "reasoning", "calls": [{"id", "name", "arguments"}]}, the deltas since the last call for this choice.
+char *ladder_answer_read(
+    ladder_answer *answer, size_t choice, const char *text, size_t length, bool partial, char **error);
+
+// A JSON schema as a GBNF grammar.
+char *ladder_schema_grammar(const char *schema, char **error);
+
 // llama_sampler_accept; false where the sampler, a grammar's, throws.
 struct llama_sampler;
 bool ladder_sampler_accept(struct llama_sampler *sampler, int32_t token);

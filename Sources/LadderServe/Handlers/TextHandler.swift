@@ -1,0 +1,128 @@
+import Foundation
+import Hummingbird
+import LadderBackbone
+import LadderCore
+import LadderInference
+
+/// Answers chats and completions.
+struct TextHandler: Sendable {
+  let engine: GenerationEngine
+  let catalogue: Catalogue
+  let admission: Admission
+  let limits: ServerSettings.Limits
+  let metrics: GenerationMetrics
+
+  private var vocabulary: Int { engine.backbone.vocabulary }
+
+  func chat(_ request: Request, _: some RequestContext) async throws -> Response {
+    var request = request
+    let asked = try ChatFields(try await fields(&request), limits, tokens: vocabulary)
+    let served = try await resolve(asked.common)
+    let place = try admission.enter(texts: asked.common.choices)
+    let prompt = try await engine.prepare(
+      asked.conversation, rules: asked.rules, choices: asked.common.choices, with: served.name)
+    try check([prompt], asked.common.options)
+    let texts = texts([prompt], asked.common)
+    return try await answer(request, texts, served, place, asked.common) { ChatTranslator(asked.common, prompt) }
+  }
+
+  func complete(_ request: Request, _: some RequestContext) async throws -> Response {
+    var request = request
+    let asked = try CompletionFields(try await fields(&request), limits, tokens: vocabulary)
+    let served = try await resolve(asked.common)
+    let place = try admission.enter(texts: asked.prompts.count * asked.common.choices)
+    let prompts = try asked.prompts.map { prompt in
+      switch prompt {
+      case .text(let text): PreparedPrompt(tokens: try engine.backbone.tokens(ofPrompt: text, asked.common.options))
+      case .tokens(let tokens): PreparedPrompt(tokens: tokens)
+      }
+    }
+    try check(prompts, asked.common.options)
+    let tokens = prompts.reduce(0) { $0 + $1.tokens.count }
+    let prefixes = zip(asked.prompts, prompts).flatMap { asked, prompt in
+      Array(repeating: echo(asked, prompt), count: 1)
+    }
+    let all = prefixes.flatMap { Array(repeating: asked.echoes ? $0 : "", count: asked.common.choices) }
+    return try await answer(request, texts(prompts, asked.common), served, place, asked.common) {
+      CompletionTranslator(asked.common, prefixes: all, promptTokens: tokens)
+    }
+  }
+
+  private func echo(_ asked: CompletionFields.Text, _ prompt: PreparedPrompt) -> String {
+    switch asked {
+    case .text(let text): text
+    case .tokens: engine.backbone.tokenizer.text(prompt.tokens)
+    }
+  }
+
+  // MARK: - Requests
+
+  /// - Throws: `APIError` for a body that is too large, comes too slowly or is no object.
+  private func fields(_ request: inout Request) async throws -> Fields {
+    try Fields(body: try await request.wholeBody(limits))
+  }
+
+  private func resolve(_ common: SamplingFields) async throws -> Catalogue.Served {
+    let served = try await catalogue.resolve(common.model)
+    if common.options.comparesWithModel, !served.sharesPasses {
+      throw APIError.bad(
+        "compare_with_base", "\(common.model.shown) changes the model itself; compare_with_base is for side networks")
+    }
+    return served
+  }
+
+  private func check(_ prompts: [PreparedPrompt], _ options: GenerationOptions) throws {
+    for prompt in prompts {
+      guard !prompt.tokens.isEmpty else { throw APIError.bad("prompt", "the prompt is empty") }
+      guard prompt.tokens.count < engine.capacity else {
+        throw APIError.bad(
+          nil, "the prompt has \(prompt.tokens.count) tokens; there is room for \(engine.capacity - 1)",
+          code: "context_length_exceeded")
+      }
+    }
+    // Read here, so that what is wrong with it has a status of its own.
+    if options.sampling.grammar != nil { _ = try Sampler(options.sampling, engine.backbone.tokenizer) }
+  }
+
+  private func texts(
+    _ prompts: [PreparedPrompt], _ common: SamplingFields
+  ) -> [(prompt: PreparedPrompt, options: GenerationOptions)] {
+    let drawn = UInt32.random(in: 0...UInt32.max)
+    return prompts.enumerated().flatMap { index, prompt in
+      (0..<common.choices).map { choice in
+        (prompt, common.options(choice: index * common.choices + choice, drawn: drawn))
+      }
+    }
+  }
+
+  // MARK: - Answers
+
+  private func answer(
+    _ request: Request, _ texts: [(prompt: PreparedPrompt, options: GenerationOptions)], _ served: Catalogue.Served,
+    _ place: Admission.Place, _ common: SamplingFields, _ translator: @escaping @Sendable () -> some AnswerTranslator
+  ) async throws -> Response {
+    let engine = engine, metrics = metrics, seconds = limits.seconds
+    let begin: @Sendable () -> Choices = { Choices(engine, texts, with: served.name, seconds: seconds) }
+    if common.streams {
+      return EventStream.response(request, model: common.model, metrics, place, begin, translator)
+    }
+    let choices = begin()
+    let data = try await request.body.consumeWithInboundCloseHandler { _ in
+      var translator = translator(), watch = metrics.watch(common.model)
+      for try await (choice, event) in choices.events {
+        _ = try translator.take(event, choice: choice)
+        watch.take(event)
+      }
+      // The client has gone.
+      guard translator.generations.count == texts.count else { throw CancellationError() }
+      return try translator.whole()
+    } onInboundClosed: {
+      choices.cancel()
+    }
+    withExtendedLifetime(place) {}
+    var response = JSON.response(data)
+    // Listening for the client's going has taken the connection's input.
+    response.headers[.connection] = "close"
+    return response
+  }
+}

@@ -1,0 +1,42 @@
+import LadderInference
+
+/// What a request took, in tokens.
+struct Usage: Encodable {
+  struct PromptDetails: Encodable {
+    /// Tokens that an earlier text had in common.
+    let cachedTokens: Int
+    enum CodingKeys: String, CodingKey { case cachedTokens = "cached_tokens" }
+  }
+
+  let promptTokens, completionTokens: Int
+  let promptDetails: PromptDetails
+
+  /// - Parameters:
+  ///   - prompts: tokens of the prompts, each once.
+  ///   - generations: one for each choice.
+  init(prompts: Int, _ generations: [Generation]) {
+    promptTokens = prompts
+    completionTokens = generations.reduce(0) { $0 + $1.tokens }
+    promptDetails = PromptDetails(cachedTokens: min(prompts, generations.map(\.reusedTokens).max() ?? 0))
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case promptTokens = "prompt_tokens"
+    case completionTokens = "completion_tokens"
+    case totalTokens = "total_tokens"
+    case promptDetails = "prompt_tokens_details"
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(promptTokens, forKey: .promptTokens)
+    try container.encode(completionTokens, forKey: .completionTokens)
+    try container.encode(promptTokens + completionTokens, forKey: .totalTokens)
+    try container.encode(promptDetails, forKey: .promptDetails)
+  }
+}
+
+extension Generation {
+  /// OpenAI's word for why the text ended.
+  var finishReason: String { ended || stop != nil ? "stop" : "length" }
+}
