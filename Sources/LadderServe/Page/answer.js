@@ -62,7 +62,8 @@ export class Answer {
       if (isAbort(error)) {
         end = "Stopped. " + this.#summary(run);
       } else {
-        set(this.error, { hidden: false, textContent: error.message });
+        const way = /chat template/.test(error.message) ? ". Choose “Prompt as it stands” above." : "";
+        set(this.error, { hidden: false, textContent: error.message + way });
         end = this.text ? this.#summary(run) : "";
       }
     }

@@ -5,6 +5,8 @@ import { make, number } from "./dom.js";
 import { visible } from "./marks.js";
 import { TokenText } from "./tokens.js";
 
+const MOST = 100; // samples that the server shows
+
 function describe({ id, text, learned, control }) {
   const kind = `${control ? "control token, " : ""}${learned ? "learned" : "not learned"}`;
   return make("div", {}, make("p", {}, make("code", {}, visible(text) || "nothing")),
@@ -38,7 +40,7 @@ export async function showData(panel, name, signal, show = 5) {
   const more = make("button", { type: "button", click: async () => {
     more.disabled = true;
     const seen = data.shown.length;
-    await showData(panel, name, signal, show * 4).catch((error) => more.replaceWith(
+    await showData(panel, name, signal, Math.min(MOST, show * 4)).catch((error) => more.replaceWith(
       make("p.error", {}, error.message)));
     panel.querySelectorAll(".sample h3")[seen]?.setAttribute("tabindex", "-1");
     panel.querySelectorAll(".sample h3")[seen]?.focus();
@@ -51,6 +53,5 @@ export async function showData(panel, name, signal, show = 5) {
     make("p.legend", {}, kind("learned", "learned"), " ", make("span", {}, "read only"), " ",
       kind("control", "<control>"), make("span", {}, "Point at a token for its number.")),
     ...data.shown.map(sample),
-    ...(data.shown.length < Math.min(data.samples, show * 4) && data.shown.length >= show
-      ? [more] : []));
+    ...(data.shown.length >= show && data.samples > show && show < MOST ? [more] : []));
 }

@@ -14,7 +14,8 @@ export function entriesOf(choice) {
     logprob: probabilities.token_logprobs?.[index],
     base_logprob: base[index],
     top_logprobs: Object.entries(probabilities.top_logprobs?.[index] ?? {})
-      .map(([other, logprob]) => ({ token: other, logprob })),
+      .map(([other, logprob]) => ({ token: other, logprob }))
+      .sort((a, b) => b.logprob - a.logprob),
   }));
 }
 

@@ -235,6 +235,7 @@ export class Shown {
   async #manifestOf(run) {
     const read = () => getJSON(`runs/${encodeURIComponent(run.name)}`, this.abort.signal);
     run.manifest ??= (await read()).manifest;
+    if (!run.manifest) throw new Error(`${run.name} has no settings yet.`);
     return run.manifest;
   }
 
