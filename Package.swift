@@ -25,6 +25,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-metrics", exact: "2.13.0"),
     .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0"),
     .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+    .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
   ],
   targets: [
     // llama.cpp and ggml: `scripts/bootstrap` builds them and writes the pkg-config file.
@@ -91,6 +92,11 @@ let package = Package(
     .testTarget(name: "LadderTrainTests", dependencies: ["LadderTrain", "TestModels"], swiftSettings: settings),
     .testTarget(
       name: "LadderInferenceTests", dependencies: ["LadderInference", "TestModels"], swiftSettings: settings),
+    .testTarget(
+      name: "LadderServeTests",
+      dependencies: [
+        "LadderServe", "TestModels", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+      ], swiftSettings: settings),
     .testTarget(name: "LadderEvalTests", dependencies: ["Ladder", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderStudyTests", dependencies: ["LadderStudy", "TestModels"], swiftSettings: settings),
     .testTarget(

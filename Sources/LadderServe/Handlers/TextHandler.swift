@@ -39,12 +39,11 @@ struct TextHandler: Sendable {
     }
     try check(prompts, asked.common.options)
     let tokens = prompts.reduce(0) { $0 + $1.tokens.count }
-    let prefixes = zip(asked.prompts, prompts).flatMap { asked, prompt in
-      Array(repeating: echo(asked, prompt), count: 1)
+    let prefixes = zip(asked.prompts, prompts).flatMap { text, prompt in
+      Array(repeating: asked.echoes ? echo(text, prompt) : "", count: asked.common.choices)
     }
-    let all = prefixes.flatMap { Array(repeating: asked.echoes ? $0 : "", count: asked.common.choices) }
     return try await answer(request, texts(prompts, asked.common), served, place, asked.common) {
-      CompletionTranslator(asked.common, prefixes: all, promptTokens: tokens)
+      CompletionTranslator(asked.common, prefixes: prefixes, promptTokens: tokens)
     }
   }
 
@@ -64,9 +63,9 @@ struct TextHandler: Sendable {
 
   private func resolve(_ common: SamplingFields) async throws -> Catalogue.Served {
     let served = try await catalogue.resolve(common.model)
-    if common.options.comparesWithModel, !served.sharesPasses {
+    if common.options.comparesWithModel, served.name == nil || !served.sharesPasses {
       throw APIError.bad(
-        "compare_with_base", "\(common.model.shown) changes the model itself; compare_with_base is for side networks")
+        "compare_with_base", "compare_with_base is for side networks; \(common.model.shown) is none")
     }
     return served
   }
