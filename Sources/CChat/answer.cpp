@@ -4,6 +4,7 @@
 #include <llama-common/json-schema-to-grammar.h>
 
 #include <random>
+#include <regex>
 
 struct ladder_answer {
   common_chat_params format;
@@ -50,6 +51,18 @@ common_json triggers_of(const common_chat_params &format) {
   return result;
 }
 
+// llama.cpp lets an answer that has to call a tool talk before it does: a small model then never comes to it.
+std::string without_talk(const std::string &grammar) {
+  static const std::regex talk("(^|\n)(root ::= [^\n]*?) until-[0-9]+\\?");
+  return std::regex_replace(grammar, talk, "$1$2");
+}
+
+// It also lets one that may call a single tool call several.
+std::string with_one_call(const std::string &grammar) {
+  static const std::regex calls("(^|\n)(tool-calls ::= \\([^\n]*\\))\\+(?=\n|$)");
+  return std::regex_replace(grammar, calls, "$1$2");
+}
+
 common_json call_of(const common_chat_tool_call &call) {
   common_json result = common_json::object();
   result["id"] = call.id;
@@ -76,7 +89,11 @@ ladder_answer *ladder_answer_open(const ladder_chat *chat, const char *request, 
     if (!answer->format.parser.empty()) answer->parser.parser.load(answer->format.parser);
     answer->readings.resize(std::max(1, json.value("choices", 1)));
     common_json rules = common_json::object();
-    rules["grammar"] = answer->format.grammar;
+    const bool must_call = inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED;
+    std::string grammar = answer->format.grammar;
+    if (must_call) grammar = without_talk(grammar);
+    if (!inputs.parallel_tool_calls) grammar = with_one_call(grammar);
+    rules["grammar"] = grammar;
     rules["isLazy"] = answer->format.grammar_lazy;
     rules["triggers"] = triggers_of(answer->format);
     rules["preserved"] = answer->format.preserved_tokens;

@@ -52,12 +52,16 @@ public final class Backbone: @unchecked Sendable {
       })
   }
 
-  /// - Parameter head: the head's description, where an activation cache has it: only the head and the tokenizer are
-  ///   loaded then, and the blocks when something needs them.
+  /// - Parameters:
+  ///   - head: the head's description, where an activation cache has it: only the head and the tokenizer are loaded
+  ///     then, and the blocks when something needs them.
+  ///   - embeds: take a decoder that was trained to give texts' vectors too.
   package convenience init(
-    path: String, threads: Int? = nil, device: String? = nil, gpuLayers: Int? = nil, head: HeadDescription?
+    path: String, threads: Int? = nil, device: String? = nil, gpuLayers: Int? = nil, head: HeadDescription?,
+    embeds: Bool = false
   ) throws {
-    self.init(try Parts(path: path, threads: threads, device: device, gpuLayers: gpuLayers, head: head))
+    self.init(
+      try Parts(path: path, threads: threads, device: device, gpuLayers: gpuLayers, head: head, embeds: embeds))
   }
 
   private init(_ parts: Parts) {
@@ -155,10 +159,12 @@ public final class Backbone: @unchecked Sendable {
     /// Where the blocks are loaded.
     let names: GraphNames?
 
-    init(path: String, threads: Int?, device: String?, gpuLayers: Int?, head: HeadDescription?) throws {
+    init(path: String, threads: Int?, device: String?, gpuLayers: Int?, head: HeadDescription?, embeds: Bool = false)
+      throws
+    {
       self.gpuLayers = gpuLayers
       file = try GGUFFile(path: path)
-      try file.requireDecoder()
+      try file.requireDecoder(embeds: embeds)
       let fingerprints = Alongside { [file] in try file.fingerprint() }
       engine = try Engine(threads: threads, device: device)
       isWhole = head == nil

@@ -39,7 +39,9 @@ struct ChatRequest {
     }
     if let rules {
       members.append("\"tool_choice\": \(try text(Self.choice(rules.toolChoice)))")
-      members.append("\"parallel\": \(rules.callsInParallel), \"choices\": \(choices)")
+      var isNamed = false
+      if case .function = rules.toolChoice { isNamed = true }
+      members.append("\"parallel\": \(rules.callsInParallel && !isNamed), \"choices\": \(choices)")
       if let schema = rules.schema { members.append("\"schema\": \(schema)") }
     }
     let all = options.merging(conversation.templateOptions) { $1 }

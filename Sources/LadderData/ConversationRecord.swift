@@ -70,7 +70,7 @@ struct ConversationRecord {
     let known: Set = [
       "role", "content", "reasoning_content", "reasoning", "thinking", "tool_calls", "tool_call_id", "name", "weight",
     ]
-    if let other = element.members.first(where: { !known.contains($0.name) && !$0.value.isNull }) {
+    if let other = element.members.first(where: { !known.contains($0.name) && !$0.value.holdsNothing }) {
       throw bad("the key \"\(other.name.shown)\" is not one that a chat template is given; remove it")
     }
     guard let role = try string("role") else { throw bad("a message lacks \"role\"") }

@@ -31,6 +31,8 @@ package struct JSONText {
   package var source: String { String(decoding: bytes, as: UTF8.self) }
 
   package var isNull: Bool { bytes.first == UInt8(ascii: "n") }
+  /// Whether it is null, or a list or an object without anything in it.
+  var holdsNothing: Bool { isNull || (isList && elements.isEmpty) || (isObject && members.isEmpty) }
   package var isString: Bool { bytes.first == UInt8(ascii: "\"") }
   package var isObject: Bool { bytes.first == UInt8(ascii: "{") }
   package var isList: Bool { bytes.first == UInt8(ascii: "[") }

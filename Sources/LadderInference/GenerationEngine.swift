@@ -52,6 +52,7 @@ public actor GenerationEngine {
   private var models: [String: LoadedModel]
   private let base: LoadedModel
   private var isRunning = false
+  private var embedder: TextEmbedder??
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
@@ -72,9 +73,9 @@ public actor GenerationEngine {
 
   // MARK: - Runs
 
-  /// Whether a run's corrections come beside the model's own rows: it shares passes, and its probabilities can be
-  /// compared with the model's. Nil for an unknown name.
-  package func sharesPasses(_ name: String) -> Bool? { models[name].map { $0.adapted.predictor.adapter == nil } }
+  /// What answers under a name; nil for an unknown one.
+  /// - Parameter name: a run's; nil is the model alone.
+  package func loaded(_ name: String?) -> LoadedModel? { name.map { models[$0] } ?? base }
 
   /// The names of the runs that are loaded.
   public var names: [String] { models.keys.sorted() }
@@ -135,34 +136,27 @@ public actor GenerationEngine {
     _ input: Input, with name: String? = nil, options: GenerationOptions = GenerationOptions()
   ) -> AsyncThrowingStream<Event, any Error> {
     events { engine in
-      try engine.prompt(input, try engine.model(name), options)
-    } of: {
-      try $0.model(name)
+      let model = try engine.model(name)
+      return (try engine.prompt(input, model, options), model)
     }
   }
 
-  /// Continues what was prepared.
+  /// Continues what was prepared, with the run that it was prepared for, whatever its name stands for by now.
   package nonisolated func generate(
-    _ prepared: PreparedPrompt, with name: String? = nil, options: GenerationOptions = GenerationOptions()
+    _ prepared: PreparedPrompt, options: GenerationOptions = GenerationOptions()
   ) -> AsyncThrowingStream<Event, any Error> {
-    events { engine in
-      try prepared.prompt(options, engine.backbone.language)
-    } of: {
-      try $0.model(name)
-    }
+    events { engine in (try prepared.prompt(options, engine.backbone.language), prepared.model) }
   }
 
   /// Renders a conversation, with what its answers are written and read by.
   /// - Parameter choices: how many answers are read.
-  /// - Throws: `missing` for an unknown name; `data` where there is no template, or it refuses the conversation;
-  ///   `usage` for rules that cannot be kept.
+  /// - Throws: `data` where there is no template, or it refuses the conversation; `usage` for rules that cannot be kept.
   package func prepare(
-    _ conversation: Conversation, rules: AnswerRules, choices: Int = 1, with name: String?
+    _ conversation: Conversation, rules: AnswerRules, choices: Int = 1, with model: LoadedModel
   ) throws(LadderError) -> PreparedPrompt {
     try LadderError.unify {
-      let model = try model(name)
-      return PreparedPrompt(
-        tokens: try model.language.prompt(conversation), end: model.end,
+      PreparedPrompt(
+        tokens: try model.language.prompt(conversation), model, end: model.end,
         format: try model.format(conversation, rules, choices: choices))
     }
   }
@@ -176,16 +170,30 @@ public actor GenerationEngine {
     }
   }
 
-  private nonisolated func events(
-    _ prompt: @escaping @Sendable (isolated GenerationEngine) throws -> Prompt,
-    of model: @escaping @Sendable (isolated GenerationEngine) throws -> LoadedModel
-  ) -> AsyncThrowingStream<Event, any Error> {
+  /// The vectors of texts by the model alone, each of length 1.
+  /// - Returns: nil for a model that gives none.
+  /// - Throws: `usage` for a text without a token, or with more than fit.
+  package func embed(_ texts: [[Int32]]) throws(LadderError) -> [[Float]]? {
+    try LadderError.unify {
+      if embedder == nil {
+        let length = backbone.contextLength
+        embedder = .some(try TextEmbedder.make(backbone, maxTokens: min(capacity, length > 0 ? length : capacity)))
+      }
+      guard let embedder = embedder ?? nil else { return nil }
+      return try texts.map { try embedder.vector($0) }
+    }
+  }
+
+  /// A text, and what continues it.
+  private typealias Text = @Sendable (isolated GenerationEngine) throws -> (Prompt, LoadedModel)
+
+  private nonisolated func events(_ text: @escaping Text) -> AsyncThrowingStream<Event, any Error> {
     AsyncThrowingStream { continuation in
       let ticket = Ticket()
       continuation.onTermination = { reason in
         if case .cancelled = reason { Task { await self.cancel(ticket) } }
       }
-      Task { await self.submit(prompt, model, ticket, continuation) }
+      Task { await self.submit(text, ticket, continuation) }
     }
   }
 
@@ -196,13 +204,11 @@ public actor GenerationEngine {
   }
 
   private func submit(
-    _ prompt: @Sendable (isolated GenerationEngine) throws -> Prompt,
-    _ model: @Sendable (isolated GenerationEngine) throws -> LoadedModel, _ ticket: Ticket,
-    _ continuation: AsyncThrowingStream<Event, any Error>.Continuation
+    _ text: Text, _ ticket: Ticket, _ continuation: AsyncThrowingStream<Event, any Error>.Continuation
   ) {
     if ticket.isCancelled { return }
     do {
-      let prompt = try prompt(self), model = try model(self)
+      let (prompt, model) = try text(self)
       ticket.id = try loop.add(prompt, to: model.adapted) { update in
         switch update {
         case .began(let reused): continuation.yield(.began(reused: reused))
@@ -213,6 +219,8 @@ public actor GenerationEngine {
         case .ended(.failure(let error)): continuation.finish(throwing: error)
         }
       }
+      // A run that was unloaded meanwhile goes with this text.
+      if model !== base, !models.values.contains(where: { $0 === model }) { loop.forget(model.adapted) }
     } catch { return continuation.finish(throwing: LadderError(any: error)) }
     guard !isRunning else { return }
     isRunning = true

@@ -3,7 +3,9 @@ import LadderData
 import LadderMethods
 
 /// What an engine answers with under a name: the model alone, or a run.
-struct LoadedModel {
+///
+/// Its engine alone looks inside.
+package final class LoadedModel: @unchecked Sendable {
   let adapted: AdaptedModel
   let language: ModelVocabulary
   let end: AnswerEnd
@@ -11,8 +13,13 @@ struct LoadedModel {
   /// Whether answers are nothing but their text, where there are no tools and no schema; nil where there is no template.
   private let isPlain: Bool?
 
+  /// Whether its corrections come beside the model's own rows: it shares passes with others, and its probabilities can
+  /// be compared with the model's.
+  package let sharesPasses: Bool
+
   init(_ predictor: any Predictor, _ language: ModelVocabulary, method: String?) {
     adapted = AdaptedModel(predictor)
+    sharesPasses = predictor.adapter == nil
     self.language = language
     self.method = method
     end = AnswerEnd(templateOf: language)

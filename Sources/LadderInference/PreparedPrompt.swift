@@ -3,18 +3,22 @@ import LadderBackbone
 /// A text that can be continued as often as one likes.
 package struct PreparedPrompt: Sendable {
   package var tokens: [Int32]
+  let model: LoadedModel
   let end: AnswerEnd
   /// How answers are read; nil where they are nothing but their text.
   package let format: AnswerFormat?
 
-  init(tokens: [Int32], end: AnswerEnd, format: AnswerFormat?) {
+  init(tokens: [Int32], _ model: LoadedModel, end: AnswerEnd, format: AnswerFormat?) {
     self.tokens = tokens
+    self.model = model
     self.end = end
     self.format = format
   }
 
   /// Tokens as they stand.
-  package init(tokens: [Int32]) { self.init(tokens: tokens, end: AnswerEnd(), format: nil) }
+  package init(tokens: [Int32], _ model: LoadedModel) {
+    self.init(tokens: tokens, model, end: AnswerEnd(), format: nil)
+  }
 
   func prompt(_ options: GenerationOptions, _ language: ModelVocabulary) throws -> Prompt {
     guard let format else { return Prompt(tokens, options: options, end: end) }

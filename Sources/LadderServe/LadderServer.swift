@@ -145,6 +145,7 @@ public struct LadderServer: Sendable {
     let texts = TextHandler(
       engine: engine, catalogue: catalogue, admission: admission, limits: settings.limits,
       metrics: GenerationMetrics(factory: registry))
+    let embeddings = EmbeddingHandler(engine: engine, catalogue: catalogue, limits: settings.limits)
     let models = ModelHandler(engine: engine, catalogue: catalogue, settings: settings)
     let registry = registry
     return [
@@ -158,6 +159,7 @@ public struct LadderServer: Sendable {
       .get("/v1/models/:model") { try await models.model($0, $1) },
       .post("/v1/chat/completions") { try await texts.chat($0, $1) },
       .post("/v1/completions") { try await texts.complete($0, $1) },
+      .post("/v1/embeddings") { try await embeddings.embed($0, $1) },
       .post("/v1/load_lora_adapter") { try await models.load($0, $1) },
       .post("/v1/unload_lora_adapter") { try await models.unload($0, $1) },
     ]

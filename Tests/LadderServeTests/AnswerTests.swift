@@ -153,4 +153,25 @@ import Testing
     #expect(["yes", "no"].contains(grammar["choices.0.text"] as? String), "\(grammar.text)")
     #expect(try await server.complete("tiny", #", "grammar": "root ::= ("}"#).status == 400)
   }
+
+  // MARK: - Embeddings
+
+  @Test func embeddingsWhereTheModelGivesThem() async throws {
+    let server = try await TestServer(TemporaryFolder(), pooling: 3)
+    let tokens = server.backbone.tokenizer.tokens("a few words", beginning: true)
+    func embed(_ more: String = "") async throws -> TestServer.Answer {
+      try await server.post("/v1/embeddings", #"{"model": "tiny", "input": ["a few words", "b"]\#(more)}"#)
+    }
+    let answer = try await embed()
+    let vector = try #require(answer["data.0.embedding"] as? [Double], "\(answer.text)")
+    #expect(vector.count == server.backbone.width && abs(vector.reduce(0) { $0 + $1 * $1 } - 1) < 1e-4)
+    let same = try await server.post("/v1/embeddings", #"{"model": "tiny", "input": [\#(tokens)]}"#)
+    #expect(same["data.0.embedding"] as? [Double] == vector)
+    let packed = try await embed(#", "encoding_format": "base64""#)
+    let bytes = try #require((packed["data.0.embedding"] as? String).flatMap { Data(base64Encoded: $0) })
+    let first = bytes.withUnsafeBytes { Float(bitPattern: UInt32(littleEndian: $0.loadUnaligned(as: UInt32.self))) }
+    #expect(abs(Double(first) - vector[0]) < 1e-6 && bytes.count == 4 * vector.count)
+    #expect(try await server.complete().status == 200)
+    #expect(try await embed(#", "dimensions": 8"#).status == 400)
+  }
 }

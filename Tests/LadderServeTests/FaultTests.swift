@@ -22,7 +22,7 @@ import Testing
       if let code { #expect(self.error(answer) == code) }
     }
     let chat = "/v1/chat/completions", text = "/v1/completions"
-    for body in ["", "{", "[]", "null", "\u{FF}", #"{"model": "tiny",}"#] {
+    for body in ["", "{", "[]", "null", "\u{FF}"] {
       try await status(chat, body, 400, "invalid_json")
     }
     let messages = #""messages": [{"role": "user", "content": "a"}]"#

@@ -30,14 +30,16 @@ final class TestServer: Sendable {
     """
 
   init(
-    _ folder: TemporaryFolder, hasTemplate: Bool = true, _ change: (inout ServerSettings) -> Void = { _ in }
+    _ folder: TemporaryFolder, hasTemplate: Bool = true, pooling: Int? = nil,
+    _ change: (inout ServerSettings) -> Void = { _ in }
   ) async throws {
     self.folder = folder
     backbone = try Backbone(
       path: try folder.model("tiny.gguf") { model in
         model.type = GGML_TYPE_F32
+        model.pooling = pooling
         if hasTemplate { model.chatTemplate = Self.template }
-      }, threads: 2, device: "CPU")
+      }, threads: 2, device: "CPU", head: nil, embeds: true)
     var settings = ServerSettings()
     settings.port = 0
     settings.generation.tokens = 4096

@@ -32,6 +32,8 @@ package struct TinyModel {
   package var spacePrefix = false
   /// Whether the vocabulary says that each text ends with the token that ends one.
   package var addsEnd = false
+  /// How a text's rows become one vector: 1 mean, 2 the first's, 3 the last's.
+  package var pooling: Int?
   /// More of the metadata.
   package var texts: [String: String] = [:]
 
@@ -45,6 +47,7 @@ package struct TinyModel {
     gguf_set_val_str(file, "general.name", "tiny-\(a)")
     gguf_set_val_u32(file, "\(a).block_count", UInt32(blocks))
     gguf_set_val_u32(file, "\(a).context_length", 4096)
+    if let pooling { gguf_set_val_u32(file, "\(a).pooling_type", UInt32(pooling)) }
     gguf_set_val_u32(file, "\(a).embedding_length", UInt32(width))
     gguf_set_val_u32(file, "\(a).feed_forward_length", UInt32(feedForward))
     gguf_set_val_u32(file, "\(a).attention.head_count", UInt32(truncatingIfNeeded: headerHeads ?? heads))

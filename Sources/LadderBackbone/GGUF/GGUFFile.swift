@@ -119,7 +119,7 @@ package struct GGUFFile: Sendable {
   }()
 
   /// Says why this file cannot be a backbone, before llama.cpp loads it.
-  package func requireDecoder() throws {
+  package func requireDecoder(embeds: Bool = false) throws {
     let type = string("general.type") ?? "model"
     if type != "model" {
       throw LadderError(.data, "\(path) is a GGUF of type \(type), not a model; pass the base model itself")
@@ -127,7 +127,8 @@ package struct GGUFFile: Sendable {
     if let what = Self.undecodable[architecture] {
       throw LadderError(.data, "\(path) is \(what) (\(architecture)); Ladder needs a decoder-only language model")
     }
-    if flag("\(architecture).attention.causal") == false || metadata["\(architecture).pooling_type"] != nil {
+    let pools = metadata["\(architecture).pooling_type"] != nil
+    if flag("\(architecture).attention.causal") == false || pools && !embeds {
       throw LadderError(
         .data, "\(path) is an encoder or embedding model (\(architecture)); Ladder needs a decoder-only language model")
     }

@@ -11,11 +11,9 @@ struct Choices: Sendable {
 
   /// - Parameters:
   ///   - texts: what is to be continued, one for each choice.
-  ///   - name: a run's; nil is the base model.
   ///   - seconds: after which the stream throws `APIError.overTime`.
   init(
-    _ engine: GenerationEngine, _ texts: [(prompt: PreparedPrompt, options: GenerationOptions)], with name: String?,
-    seconds: Double
+    _ engine: GenerationEngine, _ texts: [(prompt: PreparedPrompt, options: GenerationOptions)], seconds: Double
   ) {
     let (events, continuation) = Events.makeStream()
     producer = Task {
@@ -23,7 +21,7 @@ struct Choices: Sendable {
         try await withThrowingTaskGroup(of: Bool.self) { group in
           for (choice, text) in texts.enumerated() {
             group.addTask {
-              for try await event in engine.generate(text.prompt, with: name, options: text.options) {
+              for try await event in engine.generate(text.prompt, options: text.options) {
                 continuation.yield((choice, event))
               }
               try Task.checkCancellation()

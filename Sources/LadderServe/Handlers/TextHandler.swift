@@ -17,40 +17,30 @@ struct TextHandler: Sendable {
   func chat(_ request: Request, _: some RequestContext) async throws -> Response {
     var request = request
     let asked = try ChatFields(try await fields(&request), limits, tokens: vocabulary)
-    let served = try await resolve(asked.common)
+    let model = try await resolve(asked.common)
     let place = try admission.enter(texts: asked.common.choices)
     let prompt = try await engine.prepare(
-      asked.conversation, rules: asked.rules, choices: asked.common.choices, with: served.name)
+      asked.conversation, rules: asked.rules, choices: asked.common.choices, with: model)
     try check([prompt], asked.common.options)
     let texts = texts([prompt], asked.common)
-    return try await answer(request, texts, served, place, asked.common) { ChatTranslator(asked.common, prompt) }
+    return try await answer(request, texts, place, asked.common) { ChatTranslator(asked.common, prompt) }
   }
 
   func complete(_ request: Request, _: some RequestContext) async throws -> Response {
     var request = request
     let asked = try CompletionFields(try await fields(&request), limits, tokens: vocabulary)
-    let served = try await resolve(asked.common)
+    let model = try await resolve(asked.common)
     let place = try admission.enter(texts: asked.prompts.count * asked.common.choices)
-    let prompts = try asked.prompts.map { prompt in
-      switch prompt {
-      case .text(let text): PreparedPrompt(tokens: try engine.backbone.tokens(ofPrompt: text, asked.common.options))
-      case .tokens(let tokens): PreparedPrompt(tokens: tokens)
-      }
+    let prompts = try asked.prompts.map { text in
+      PreparedPrompt(tokens: try text.tokens(engine.backbone, asked.common.options), model)
     }
     try check(prompts, asked.common.options)
     let tokens = prompts.reduce(0) { $0 + $1.tokens.count }
-    let prefixes = zip(asked.prompts, prompts).flatMap { text, prompt in
-      Array(repeating: asked.echoes ? echo(text, prompt) : "", count: asked.common.choices)
+    let prefixes = asked.prompts.flatMap { text in
+      Array(repeating: asked.echoes ? text.text(engine.backbone) : "", count: asked.common.choices)
     }
-    return try await answer(request, texts(prompts, asked.common), served, place, asked.common) {
+    return try await answer(request, texts(prompts, asked.common), place, asked.common) {
       CompletionTranslator(asked.common, prefixes: prefixes, promptTokens: tokens)
-    }
-  }
-
-  private func echo(_ asked: CompletionFields.Text, _ prompt: PreparedPrompt) -> String {
-    switch asked {
-    case .text(let text): text
-    case .tokens: engine.backbone.tokenizer.text(prompt.tokens)
     }
   }
 
@@ -61,13 +51,13 @@ struct TextHandler: Sendable {
     try Fields(body: try await request.wholeBody(limits))
   }
 
-  private func resolve(_ common: SamplingFields) async throws -> Catalogue.Served {
-    let served = try await catalogue.resolve(common.model)
-    if common.options.comparesWithModel, served.name == nil || !served.sharesPasses {
+  private func resolve(_ common: SamplingFields) async throws -> LoadedModel {
+    let model = try await catalogue.resolve(common.model)
+    if common.options.comparesWithModel, common.model == catalogue.base || !model.sharesPasses {
       throw APIError.bad(
         "compare_with_base", "compare_with_base is for side networks; \(common.model.shown) is none")
     }
-    return served
+    return model
   }
 
   private func check(_ prompts: [PreparedPrompt], _ options: GenerationOptions) throws {
@@ -97,26 +87,33 @@ struct TextHandler: Sendable {
   // MARK: - Answers
 
   private func answer(
-    _ request: Request, _ texts: [(prompt: PreparedPrompt, options: GenerationOptions)], _ served: Catalogue.Served,
-    _ place: Admission.Place, _ common: SamplingFields, _ translator: @escaping @Sendable () -> some AnswerTranslator
+    _ request: Request, _ texts: [(prompt: PreparedPrompt, options: GenerationOptions)], _ place: Admission.Place,
+    _ common: SamplingFields, _ translator: @escaping @Sendable () -> some AnswerTranslator
   ) async throws -> Response {
     let engine = engine, metrics = metrics, seconds = limits.seconds
-    let begin: @Sendable () -> Choices = { Choices(engine, texts, with: served.name, seconds: seconds) }
+    let begin: @Sendable () -> Choices = { Choices(engine, texts, seconds: seconds) }
     if common.streams {
       return EventStream.response(request, model: common.model, metrics, place, begin, translator)
     }
     let choices = begin()
-    let data = try await request.body.consumeWithInboundCloseHandler { _ in
-      var translator = translator(), watch = metrics.watch(common.model)
-      for try await (choice, event) in choices.events {
-        _ = try translator.take(event, choice: choice)
-        watch.take(event)
+    let data: Data
+    do {
+      data = try await request.body.consumeWithInboundCloseHandler { _ in
+        var translator = translator(), watch = metrics.watch(common.model)
+        for try await (choice, event) in choices.events {
+          _ = try translator.take(event, choice: choice)
+          watch.take(event)
+        }
+        // The client has gone.
+        guard translator.generations.count == texts.count else { throw CancellationError() }
+        return try translator.whole()
+      } onInboundClosed: {
+        choices.cancel()
       }
-      // The client has gone.
-      guard translator.generations.count == texts.count else { throw CancellationError() }
-      return try translator.whole()
-    } onInboundClosed: {
-      choices.cancel()
+    } catch {
+      var error = APIError(any: error)
+      error.closes = true
+      throw error
     }
     withExtendedLifetime(place) {}
     var response = JSON.response(data)

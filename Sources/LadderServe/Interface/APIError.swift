@@ -12,6 +12,8 @@ struct APIError: Error {
   var code: String?
   /// Seconds after which to try again.
   var retryAfter: Int?
+  /// Whether the connection can carry no other request.
+  var closes = false
   /// Methods that a path takes.
   var allowed: [String] = []
 
@@ -97,6 +99,7 @@ struct APIError: Error {
     var response = JSON.response(json, status: status)
     if let retryAfter { response.headers[.retryAfter] = String(retryAfter) }
     if !allowed.isEmpty { response.headers[.allow] = allowed.joined(separator: ", ") }
+    if closes { response.headers[.connection] = "close" }
     if status == .unauthorized { response.headers[.wwwAuthenticate] = "Bearer" }
     return response
   }

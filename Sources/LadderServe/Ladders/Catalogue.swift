@@ -28,14 +28,6 @@ actor Catalogue {
     case request
   }
 
-  /// What a request's model is.
-  struct Served: Sendable {
-    /// For the engine; nil is the base model.
-    let name: String?
-    /// Whether its probabilities can be compared with the base model's.
-    let sharesPasses: Bool
-  }
-
   nonisolated let base: String
   nonisolated let began = Int(Date().timeIntervalSince1970)
   private let engine: GenerationEngine
@@ -59,15 +51,15 @@ actor Catalogue {
   // MARK: - Names
 
   /// - Throws: `APIError` for a name that nothing has, or whose run cannot be loaded.
-  func resolve(_ name: String) async throws -> Served {
-    if name == base { return Served(name: nil, sharesPasses: true) }
+  func resolve(_ name: String) async throws -> LoadedModel {
+    if name == base, let model = await engine.loaded(nil) { return model }
     await look(at: name)
-    guard entries[name] != nil, let sharesPasses = await engine.sharesPasses(name) else {
+    guard entries[name] != nil, let model = await engine.loaded(name) else {
       guard let failure = failed[name] else { throw APIError.unknownModel(name) }
       throw APIError(
         .notFound, "\(name.shown) cannot be served: \(failure.reason)", field: "model", code: "model_not_found")
     }
-    return Served(name: name, sharesPasses: sharesPasses)
+    return model
   }
 
   /// All that is served beside the base model, by name.

@@ -1,5 +1,6 @@
 import Hummingbird
 import LadderCore
+import NIOHTTP1
 
 /// Tells errors in OpenAI's form, and which methods a path takes.
 struct ErrorForm<Context: RequestContext>: RouterMiddleware {
@@ -8,15 +9,20 @@ struct ErrorForm<Context: RequestContext>: RouterMiddleware {
   func handle(
     _ request: Request, context: Context, next: (Request, Context) async throws -> Response
   ) async throws -> Response {
-    do { return try await next(request, context) } catch {
+    do { return try await next(request, context) } catch let error as HTTPParserError {
+      // No request at all: the connection answers that itself.
+      throw error
+    } catch {
       var error = APIError(any: error)
-      if error.status == .notFound, error.code == "not_found", let methods = paths.methods(of: request.uri.path) {
+      if context.endpointPath == "NotFound", let methods = paths.methods(of: request.uri.path) {
         error = APIError(
           .methodNotAllowed, "\(request.method.rawValue.shown) is none of this path's methods",
           code: "method_not_allowed")
         error.allowed = methods
       }
-      if error.status.code >= 500 { context.logger.error("\(request.uri.path.shown): \(error.message)") }
+      if error.status.code >= 500, error.code != "cancelled" {
+        context.logger.error("\(request.uri.path.shown): \(error.message)")
+      }
       return error.response
     }
   }

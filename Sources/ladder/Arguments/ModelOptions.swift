@@ -49,7 +49,10 @@ struct ModelOptions: ParsableArguments {
   ///     needed.
   ///   - trainsInside: for QLoRA, which holds the blocks in a form that it can go back through: llama.cpp does not load
   ///     them too.
-  func load(path: String? = nil, cache: String? = nil, trainsInside: Bool = false) throws -> Backbone {
+  ///   - embeds: take a decoder that was trained to give texts' vectors too.
+  func load(
+    path: String? = nil, cache: String? = nil, trainsInside: Bool = false, embeds: Bool = false
+  ) throws -> Backbone {
     if verbose { EngineLog.show { Terminal.note($0) } }
     guard let model = path ?? model else { throw LadderError(.usage, "no --model: name the GGUF file of the backbone") }
     if let threads, threads < 1 { throw LadderError(.usage, "--threads must be 1 or more") }
@@ -62,6 +65,6 @@ struct ModelOptions: ParsableArguments {
         path: model, threads: threads, device: device, head: try HeadDescription(of: GGUFFile(path: model)))
     }
     let head = try cache.flatMap { try CacheFolder.head(in: $0, of: GGUFFile(path: model)) }
-    return try Backbone(path: model, threads: threads, device: device, gpuLayers: gpuLayers, head: head)
+    return try Backbone(path: model, threads: threads, device: device, gpuLayers: gpuLayers, head: head, embeds: embeds)
   }
 }
