@@ -78,6 +78,9 @@ public struct SamplingOptions: Sendable, Equatable, Codable {
 package final class Sampler {
   private let chain: UnsafeMutablePointer<llama_sampler>
   private var grammar: UnsafeMutablePointer<llama_sampler>?
+  /// Keeps the likeliest tokens, as many as the chain keeps.
+  private let likeliest: UnsafeMutablePointer<llama_sampler>
+  private let hasBias: Bool
   /// Whether nothing but the largest logit counts.
   private let isPlain: Bool
   private var candidates: [llama_token_data] = []
@@ -86,6 +89,8 @@ package final class Sampler {
   package init(_ options: SamplingOptions, _ tokenizer: Tokenizer) throws {
     try options.validate()
     chain = llama_sampler_chain_init(llama_sampler_chain_default_params())
+    likeliest = llama_sampler_init_top_k(Int32(max(1000, options.topK)))
+    hasBias = !options.bias.isEmpty
     isPlain = options.temperature <= 0 && options.bias.isEmpty && !options.penalises
     if !options.bias.isEmpty {
       let bias = options.bias.sorted { $0.key < $1.key }.map { llama_logit_bias(token: $0.key, bias: $0.value) }
@@ -144,6 +149,7 @@ package final class Sampler {
 
   deinit {
     llama_sampler_free(chain)
+    llama_sampler_free(likeliest)
     if let grammar { llama_sampler_free(grammar) }
   }
 
@@ -165,15 +171,39 @@ package final class Sampler {
     if candidates.count != logits.count {
       candidates = [llama_token_data](repeating: llama_token_data(), count: logits.count)
     }
-    for (token, logit) in logits.enumerated() {
-      candidates[token] = llama_token_data(id: Int32(token), logit: logit, p: 0)
+    func fill() {
+      for (token, logit) in logits.enumerated() {
+        candidates[token] = llama_token_data(id: Int32(token), logit: logit, p: 0)
+      }
     }
+    fill()
+    if let grammar, let token = drawnAmongLikeliest(grammar) { return token }
+    if grammar != nil { fill() }
     return candidates.withUnsafeMutableBufferPointer { buffer in
       var list = llama_token_data_array(data: buffer.baseAddress, size: buffer.count, selected: -1, sorted: false)
       if let grammar { llama_sampler_apply(grammar, &list) }
-      llama_sampler_apply(chain, &list)
-      return list.selected >= 0 ? list.data[Int(list.selected)].id : 0
+      return choice(&list)
     }
+  }
+
+  /// To hold a large vocabulary against a grammar takes longer than several steps; one of the likeliest tokens mostly
+  /// fits. Nil where none does, or where bias may lift another.
+  private func drawnAmongLikeliest(_ grammar: UnsafeMutablePointer<llama_sampler>) -> Int32? {
+    guard !hasBias else { return nil }
+    return candidates.withUnsafeMutableBufferPointer { buffer in
+      var list = llama_token_data_array(data: buffer.baseAddress, size: buffer.count, selected: -1, sorted: false)
+      llama_sampler_apply(likeliest, &list)
+      llama_sampler_apply(grammar, &list)
+      // By the grammar they are no longer in order.
+      list.sorted = false
+      guard (0..<list.size).contains(where: { list.data[$0].logit > -.infinity }) else { return nil }
+      return choice(&list)
+    }
+  }
+
+  private func choice(_ list: inout llama_token_data_array) -> Int32 {
+    llama_sampler_apply(chain, &list)
+    return list.selected >= 0 ? list.data[Int(list.selected)].id : 0
   }
 
   private static func fits(_ token: Int32, _ grammar: UnsafeMutablePointer<llama_sampler>) -> Bool {

@@ -72,7 +72,9 @@ public struct LadderServer: Sendable {
     let host = settings.host
     let application = Application(
       router: router(),
-      server: .http1(configuration: .init(idleTimeout: .seconds(Int64(settings.limits.idleSeconds)))),
+      server: .http1(
+        configuration: .init(
+          additionalChannelHandlers: [ContinueHandler()], idleTimeout: .seconds(Int64(settings.limits.idleSeconds)))),
       configuration: ApplicationConfiguration(
         address: .hostname(settings.host, port: settings.port), serverName: "ladder",
         availableConnectionsDelegate: .maximum(settings.limits.connections, logger: logger)),
