@@ -11,6 +11,7 @@ let package = Package(
   products: [
     .library(name: "Ladder", targets: ["Ladder"]),
     .library(name: "LadderStudy", targets: ["LadderStudy"]),
+    .library(name: "LadderHub", targets: ["LadderHub"]),
     .executable(name: "ladder", targets: ["LadderCommand"]),
   ],
   dependencies: [
@@ -18,6 +19,7 @@ let package = Package(
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", exact: "1.5.0"),
     .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     .package(url: "https://github.com/swiftcsv/SwiftCSV", exact: "0.10.0"),
+    .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
   ],
   targets: [
     // llama.cpp and ggml: `scripts/bootstrap` builds them and writes the pkg-config file.
@@ -33,6 +35,11 @@ let package = Package(
     .target(name: "LadderCore", swiftSettings: settings),
     // Samples, and samples as tokens; it knows no model.
     .target(name: "LadderData", dependencies: ["LadderCore", "SwiftCSV"], swiftSettings: settings),
+    // Models and data sets from the hub, in its cache's layout.
+    .target(
+      name: "LadderHub",
+      dependencies: ["LadderData", .product(name: "AsyncHTTPClient", package: "async-http-client")],
+      swiftSettings: settings),
     .target(name: "LadderCompute", dependencies: ["LadderCore", "CLlama", "CKernels"], swiftSettings: settings),
     .target(
       name: "LadderBackbone", dependencies: ["LadderCompute", "LadderData", "CChat", "CKernels"],
@@ -53,15 +60,18 @@ let package = Package(
     .executableTarget(
       name: "LadderCommand",
       dependencies: [
-        "Ladder", "LadderStudy", "CChat", "Yams",
+        "Ladder", "LadderStudy", "LadderHub", "CChat", "Yams",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/ladder", swiftSettings: settings),
 
-    .target(name: "TestModels", dependencies: ["LadderStudy"], path: "Tests/TestModels", swiftSettings: settings),
+    .target(
+      name: "TestModels", dependencies: ["LadderStudy"], path: "Tests/TestModels", exclude: ["fake_hub.py"],
+      swiftSettings: settings),
     // What works with each of llama.cpp's architectures: `make models` writes it to docs/models.md.
     .executableTarget(
       name: "model-table", dependencies: ["TestModels"], path: "Tests/ModelTable", swiftSettings: settings),
+    .testTarget(name: "LadderHubTests", dependencies: ["LadderHub", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderComputeTests", dependencies: ["LadderCompute"], swiftSettings: settings),
     .testTarget(name: "LadderBackboneTests", dependencies: ["LadderBackbone", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderSideTests", dependencies: ["LadderMethods", "TestModels"], swiftSettings: settings),

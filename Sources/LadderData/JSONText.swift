@@ -5,11 +5,11 @@ import LadderCore
 /// numbers, which Foundation's dictionaries lose.
 ///
 /// The text has been read by `JSONSerialization` before; this only finds where things begin and end.
-struct JSONText {
+package struct JSONText {
   let bytes: ArraySlice<UInt8>
 
   /// - Throws: `data` where the text is not JSON, or holds what no text can: half of a surrogate pair.
-  init(_ data: Data) throws(LadderError) {
+  package init(_ data: Data) throws(LadderError) {
     do {
       _ = try JSONSerialization.jsonObject(with: data, options: .fragmentsAllowed)
     } catch {
@@ -21,30 +21,43 @@ struct JSONText {
   }
 
   private init(trimming bytes: ArraySlice<UInt8>) {
-    func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D }
-    let start = bytes.firstIndex { !isSpace($0) } ?? bytes.endIndex
-    let end = bytes.lastIndex { !isSpace($0) }.map { $0 + 1 } ?? start
+    let start = bytes.firstIndex { !Self.isSpace($0) } ?? bytes.endIndex
+    let end = bytes.lastIndex { !Self.isSpace($0) }.map { $0 + 1 } ?? start
     self.bytes = bytes[start..<max(start, end)]
   }
 
-  /// As it stands in the file.
-  var source: String { String(decoding: bytes, as: UTF8.self) }
+  private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D }
 
-  var isNull: Bool { bytes.first == UInt8(ascii: "n") }
+  /// Without spaces and line ends between its parts: one line.
+  package var compact: [UInt8] {
+    var result: [UInt8] = [], index = bytes.startIndex
+    result.reserveCapacity(bytes.count)
+    while index < bytes.endIndex {
+      let end = Self.end(ofStringAt: index, in: bytes) ?? index + 1
+      if end > index + 1 || !Self.isSpace(bytes[index]) { result.append(contentsOf: bytes[index..<end]) }
+      index = end
+    }
+    return result
+  }
+
+  /// As it stands in the file.
+  package var source: String { String(decoding: bytes, as: UTF8.self) }
+
+  package var isNull: Bool { bytes.first == UInt8(ascii: "n") }
   var isString: Bool { bytes.first == UInt8(ascii: "\"") }
-  var isObject: Bool { bytes.first == UInt8(ascii: "{") }
-  var isList: Bool { bytes.first == UInt8(ascii: "[") }
+  package var isObject: Bool { bytes.first == UInt8(ascii: "{") }
+  package var isList: Bool { bytes.first == UInt8(ascii: "[") }
   var isNumber: Bool { bytes.first.map { $0 == UInt8(ascii: "-") || (0x30...0x39).contains($0) } ?? false }
 
   /// The text of a string; nil for another kind of value.
-  var string: String? {
+  package var string: String? {
     guard isString else { return nil }
     if !bytes.contains(UInt8(ascii: "\\")) { return String(decoding: bytes.dropFirst().dropLast(), as: UTF8.self) }
     return try? JSONDecoder().decode(String.self, from: Data(bytes))
   }
 
   /// An object's members in their order, the last of those of one name; none for another kind of value.
-  var members: [(name: String, value: JSONText)] {
+  package var members: [(name: String, value: JSONText)] {
     guard isObject else { return [] }
     var result: [(name: String, value: JSONText)] = []
     for part in parts() {
@@ -59,10 +72,10 @@ struct JSONText {
   }
 
   /// An object's members by their names; none for another kind of value.
-  var object: [String: JSONText] { Dictionary(uniqueKeysWithValues: members.map { ($0.name, $0.value) }) }
+  package var object: [String: JSONText] { Dictionary(uniqueKeysWithValues: members.map { ($0.name, $0.value) }) }
 
   /// A list's elements; none for another kind of value.
-  var elements: [JSONText] { isList ? parts().map { JSONText(trimming: $0) } : [] }
+  package var elements: [JSONText] { isList ? parts().map { JSONText(trimming: $0) } : [] }
 
   /// What stands between the commas of an object or a list.
   private func parts() -> [ArraySlice<UInt8>] {
