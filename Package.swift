@@ -11,7 +11,7 @@ let package = Package(
   products: [
     .library(name: "Ladder", targets: ["Ladder"]),
     .library(name: "LadderStudy", targets: ["LadderStudy"]),
-    .library(name: "LadderHub", targets: ["LadderHub"]),
+    .library(name: "LadderHub", targets: ["LadderHub", "LadderDistil"]),
     .executable(name: "ladder", targets: ["LadderCommand"]),
   ],
   dependencies: [
@@ -51,6 +51,9 @@ let package = Package(
     .target(name: "LadderInference", dependencies: ["LadderTrain"], swiftSettings: settings),
     .target(name: "LadderEval", dependencies: ["LadderInference"], swiftSettings: settings),
 
+    // Data sets of a larger model's answers.
+    .target(name: "LadderDistil", dependencies: ["LadderEval", "LadderHub"], swiftSettings: settings),
+
     // Plans, benchmarks and studies, run through jobs: a product of its own.
     .target(name: "LadderStudy", dependencies: ["LadderEval"], swiftSettings: settings),
 
@@ -60,7 +63,7 @@ let package = Package(
     .executableTarget(
       name: "LadderCommand",
       dependencies: [
-        "Ladder", "LadderStudy", "LadderHub", "CChat", "Yams",
+        "Ladder", "LadderStudy", "LadderHub", "LadderDistil", "CChat", "Yams",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/ladder", swiftSettings: settings),

@@ -1,3 +1,4 @@
+import Foundation
 import LadderCore
 
 /// Reads conversations out of a sample's object: OpenAI's messages, and ShareGPT's turns.
@@ -167,5 +168,13 @@ extension Conversation {
   package static func templateOptions(json: String) -> [String: String]? {
     guard let value = try? JSONText(.init(json.utf8)), value.isObject else { return nil }
     return value.object.mapValues(\.source)
+  }
+}
+
+extension Conversation {
+  /// The `messages` of an object, with the tools and the template's options beside them.
+  /// - Throws: `data`.
+  package init(messagesOf json: Data) throws {
+    self = try ConversationRecord(object: JSONText(json).object).conversation("messages")
   }
 }

@@ -27,7 +27,7 @@ struct LadderCommand: AsyncParsableCommand {
       Train.self, SweepCommand.self, Evaluate.self, Generate.self, ChatCommand.self, DataCommand.self, Inspect.self,
       PlanCommand.self,
       Bench.self,
-      Pull.self, Export.self,
+      Pull.self, Export.self, Distil.self,
       StudyCommand.self,
     ])
 
