@@ -20,6 +20,7 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     .package(url: "https://github.com/swiftcsv/SwiftCSV", exact: "0.10.0"),
     .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
   ],
   targets: [
     // llama.cpp and ggml: `scripts/bootstrap` builds them and writes the pkg-config file.
@@ -38,7 +39,10 @@ let package = Package(
     // Models and data sets from the hub, in its cache's layout.
     .target(
       name: "LadderHub",
-      dependencies: ["LadderData", .product(name: "AsyncHTTPClient", package: "async-http-client")],
+      dependencies: [
+        "LadderData", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ],
       swiftSettings: settings),
     .target(name: "LadderCompute", dependencies: ["LadderCore", "CLlama", "CKernels"], swiftSettings: settings),
     .target(

@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Foundation
 import LadderCore
 import NIOCore
+import NIOPosix
 
 /// Requests over HTTP, through the environment's proxy, and again after what passes.
 package struct HTTPTransport: Sendable {
@@ -132,10 +133,14 @@ package struct HTTPTransport: Sendable {
   }
 
   static func reason(_ error: any Error) -> String {
+    if let error = error as? NIOConnectionError {
+      if let first = error.connectionErrors.first?.error { return "\(first)".oneLine.shown }
+      return "its name is not known; is there a network?"
+    }
     switch error as? HTTPClientError {
-    case .connectTimeout?, .readTimeout?, .deadlineExceeded?: "it does not answer"
-    case .remoteConnectionClosed?: "it closed the connection"
-    default: "\(error)".oneLine.shown
+    case .connectTimeout?, .readTimeout?, .deadlineExceeded?: return "it does not answer"
+    case .remoteConnectionClosed?: return "it closed the connection"
+    default: return "\(error)".oneLine.shown
     }
   }
 

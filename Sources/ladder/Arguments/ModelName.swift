@@ -31,7 +31,8 @@ enum HubView {
 
   private static func line(_ progress: HubProgress) -> String {
     func amount(_ count: Int) -> String {
-      progress.countsRows ? Terminal.count(count) : Terminal.bytes(count)
+      if progress.countsRows { return String(count) }
+      return count < 10_000_000 ? String(format: "%.1f MB", Double(count) / 1e6) : Terminal.bytes(count)
     }
     let name = (progress.name as NSString).lastPathComponent.shown
     var text = "\(name)  \(amount(progress.done))"
