@@ -37,9 +37,12 @@ struct BlobDownload {
   /// - Returns: the checksum of what came.
   private func fetch(_ partial: PartialFile) async throws -> String {
     if partial.count > file.size { try partial.truncate(to: 0) }
-    var sum = file.newChecksum
+    var sum = file.newChecksum, checked = 0
+    let check = ProgressMeter("\(file.path), what is there", from: 0, of: partial.count, report: client.report)
     try partial.read {
       sum.update($0)
+      checked += $0.count
+      check.show(checked)
       try Cancellation.check()
     }
     let meter = ProgressMeter(file.path, from: partial.count, of: file.size, report: client.report)

@@ -26,7 +26,8 @@ struct Export: AsyncParsableCommand {
   var type: String?
   @Option(
     help: ArgumentHelp(
-      "With --merge: samples whose loss is compared, with the adapter applied and with it merged.", valueName: "file"),
+      "With --model: samples that the run never saw; their loss without and with the run goes into the card, and with "
+        + "--merge the merged model's is told.", valueName: "file"),
     completion: .file(extensions: ["jsonl", "json", "csv", "tsv"]))
   var data: String?
   @Option(
@@ -38,8 +39,9 @@ struct Export: AsyncParsableCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
-    guard merge || (type == nil && data == nil) else {
-      throw LadderError(.usage, "--type and --data go with --merge")
+    guard merge || type == nil else { throw LadderError(.usage, "--type goes with --merge") }
+    guard data == nil || options.model != nil else {
+      throw LadderError(.usage, "--data needs --model: the GGUF that the run belongs to")
     }
     if merge, options.model == nil {
       throw LadderError(.usage, "--merge needs --model: the GGUF that the run belongs to")
@@ -52,7 +54,18 @@ struct Export: AsyncParsableCommand {
     export.license = license
     export.merges = merge
     export.type = type
-    let run = RunDirectory(folder), final = export, out = out
+    let run = RunDirectory(folder), out = out
+    try export.check(run, model: model, to: out)
+    var report = Report(path: out)
+    if let samples, let data {
+      let alone = try await loss(samples, model, nil), tuned = try await loss(samples, model, run)
+      report.adapterLoss = tuned
+      let name = URL(fileURLWithPath: data).lastPathComponent
+      export.figures.append(
+        "loss on \(samples.count) samples of \(name): "
+          + String(format: "%.4f with this, %.4f the model alone", tuned, alone))
+    }
+    let final = export
     let threads = options.threads ?? ProcessInfo.processInfo.activeProcessorCount
     let result = try await interruptible {
       try final.write(run, model: model, to: out, threads: threads) { done, total in
@@ -61,13 +74,13 @@ struct Export: AsyncParsableCommand {
     }
     Terminal.finishLine()
     for note in result.notes { Terminal.note(note) }
-    var report = Report(path: result.path, merged: result.merged)
+    report.merged = result.merged
     if let samples, let merged = result.merged {
-      report.adapterLoss = try await loss(samples, model, run)
       report.mergedLoss = try await loss(samples, merged, nil)
       let words = "loss on \(samples.count) samples: %.4f with the adapter applied, %.4f merged"
       Terminal.note(String(format: words, report.adapterLoss ?? 0, report.mergedLoss ?? 0))
     }
+    report.path = result.path
     Terminal.output(json ? try Terminal.json(report) : result.merged ?? result.path)
   }
 

@@ -85,6 +85,7 @@ import Testing
     #expect(abs((result.json["merged_loss"] as? Double ?? 0) - own) < 1e-3)
     #expect(abs((result.json["adapter_loss"] as? Double ?? 0) - applied) < 1e-3)
     let card = try text("merged/README.md")
+    #expect(card.contains("loss on 12 samples of train.jsonl"))
     #expect(card.contains("license: apache-2.0") && card.contains("llama-cli -m merged-Q8_0.gguf"))
     let configuration = try text("merged/adapter_config.json")
     #expect(!card.contains(folder.path) && !configuration.contains(folder.path))
@@ -96,7 +97,7 @@ import Testing
     #expect(try evaluate(model, folder.file("merged")) == applied)
     // A model in several files is one then.
     let parts = try SplitModelFiles.write(model, [10, 29], to: folder.file("split"))
-    #expect(try export(run, "from-split", ["--merge", "--model", parts[1]]).status == 0)
+    #expect(try export(run, "from-split/", ["--merge", "--model", parts[1]]).status == 0)
     #expect(try evaluate(folder.file("from-split/from-split-Q8_0.gguf")) == own)
   }
 
@@ -108,6 +109,7 @@ import Testing
     }
     for (arguments, status, words) in [
       ([run, "--merge"], 64, "--model"), ([run, "--type", "F16"], 64, "--merge"),
+      ([run, "--data", data], 64, "--model"),
       ([run, "--merge", "--model", other], 65, "weights differ"), ([run, "--base-model", "here"], 64, "--base-model"),
       ([run, "--merge", "--model", model, "--type", "Q99"], 64, "--type"), ([folder.file("none")], 66, "none"),
       ([run, "--merge", "--model", model, "--type", "Q4_K"], 64, "Q8_0"), ([run, "--name", "a/b"], 64, "--name"),

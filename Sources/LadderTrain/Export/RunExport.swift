@@ -44,17 +44,11 @@ public struct RunExport: Sendable {
     _ run: RunDirectory, model: String?, to out: String, threads: Int = 1, progress: (Int, Int) -> Void = { _, _ in }
   ) throws(LadderError) -> Result {
     try LadderError.unify {
-      let contents = (try? FileManager.default.contentsOfDirectory(atPath: out)) ?? []
-      guard contents.isEmpty, !isFile(out) else {
-        throw LadderError(.usage, "\(out) is there already; name a new folder as `out`")
-      }
-      let parts = try RunParts(run)
-      let file = try model.map { try GGUFFile(path: $0) }
-      if let file { try parts.require(file) }
+      let out = Self.folder(out), prepared = try Prepared(self, run, model, out)
       let temporary = "\(out).\(getpid()).tmp"
       try DurableFile.makeFolder(temporary)
       do {
-        let result = try write(parts, file, temporary, out, threads, progress)
+        let result = try write(prepared, temporary, out, threads, progress)
         DurableFile.syncFolder(temporary)
         rmdir(out)
         try DurableFile.move(temporary, to: out)
@@ -66,58 +60,93 @@ public struct RunExport: Sendable {
     }
   }
 
+  /// What `write` would refuse, before anything that takes long.
+  /// - Throws: as `write`.
+  public func check(_ run: RunDirectory, model: String?, to out: String) throws(LadderError) {
+    try LadderError.unify { _ = try Prepared(self, run, model, Self.folder(out)) }
+  }
+
+  /// Without slashes at its end.
+  private static func folder(_ path: String) -> String {
+    let end = path.lastIndex { $0 != "/" }
+    return end.map { String(path[...$0]) } ?? path
+  }
+
   /// Paths as the names of their files.
   static func fileNames(_ paths: String) -> String {
     paths.components(separatedBy: ", ").map { ($0 as NSString).lastPathComponent }.joined(separator: ", ")
   }
 
-  private func isFile(_ path: String) -> Bool {
-    var isFolder: ObjCBool = false
-    return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
-  }
-
   private func write(
-    _ parts: RunParts, _ file: GGUFFile?, _ folder: String, _ out: String, _ threads: Int,
-    _ progress: (Int, Int) -> Void
+    _ prepared: Prepared, _ folder: String, _ out: String, _ threads: Int, _ progress: (Int, Int) -> Void
   ) throws -> Result {
     var result = Result(path: out, merged: nil, notes: [])
-    let title = name ?? ((out as NSString).standardizingPath as NSString).lastPathComponent
-    guard title.allSatisfy({ $0 != "/" && !$0.isNewline }), !title.isEmpty else {
-      throw LadderError(.usage, "`name` is a file's name: without / and line ends")
-    }
-    let base = try baseModel ?? parts.baseModel ?? file.flatMap(BaseModelName.hub)
-    if let baseModel, BaseModelName.hubName(baseModel) != baseModel {
-      throw LadderError(.usage, "`baseModel` \(baseModel.shown): write the hub's name, as owner/name")
-    }
+    let parts = prepared.parts, base = prepared.base
     for (name, contents) in try parts.files(baseModel: base) { try DurableFile.write("\(folder)/\(name)", [contents]) }
     for name in parts.copied {
       try DurableFile.write("\(folder)/\(name)", [try DurableFile.read(FileSet.current(name, in: parts.run.path))])
     }
-    if merges {
-      guard parts.isLoRA else {
-        throw LadderError(
-          .usage,
-          "a \(parts.manifest.method) run is a network beside the model, which no model's weights can hold; "
-            + "`merge` takes runs of `method` qlora")
-      }
-      guard let file else { throw LadderError(.usage, "`merge` needs the `model` that the run was trained on") }
-      let adapter = try GGUFFile(path: FileSet.current(AdapterFiles.gguf, in: parts.run.path))
-      let merged = "\(title)-\(type?.uppercased() ?? file.quantisation).gguf"
-      try MergedModel(file, adapter: adapter, type: type).write(
-        "\(folder)/\(merged)", threads: threads, progress: progress)
-      result.merged = "\(out)/\(merged)"
+    if let (name, model) = prepared.merged {
+      try model.write("\(folder)/\(name)", threads: threads, progress: progress)
+      result.merged = "\(out)/\(name)"
     }
     if !parts.manifest.finished { result.notes.append("the run has not ended: these are its weights so far") }
     if base == nil {
       result.notes.append("the base model's name at the hub is not known; set `baseModel`, for the card and for PEFT")
     }
     let card = ModelCard(
-      title: title, manifest: parts.manifest, metrics: try parts.metrics(), baseModel: base,
-      license: license ?? file?.string("general.license"),
-      merged: result.merged.map { ($0 as NSString).lastPathComponent },
+      title: prepared.title, manifest: parts.manifest, metrics: try parts.metrics(), baseModel: base,
+      license: license ?? prepared.file?.string("general.license"),
+      merged: prepared.merged?.name,
       figures: figures)
     try DurableFile.write("\(folder)/README.md", [Data(try card.text().utf8)])
     return result
+  }
+}
+
+/// What an export is made of, all of it checked.
+private struct Prepared {
+  let parts: RunParts
+  let title: String
+  let base: String?
+  let file: GGUFFile?
+  /// The merged file's name, and what makes it.
+  let merged: (name: String, model: MergedModel)?
+
+  init(_ export: RunExport, _ run: RunDirectory, _ model: String?, _ out: String) throws {
+    var isFolder: ObjCBool = false
+    let isThere = FileManager.default.fileExists(atPath: out, isDirectory: &isFolder)
+    let contents = (try? FileManager.default.contentsOfDirectory(atPath: out)) ?? []
+    guard !isThere || (isFolder.boolValue && contents.isEmpty) else {
+      throw LadderError(.usage, "\(out) is there already; name a new folder as `out`")
+    }
+    parts = try RunParts(run)
+    file = try model.map { try GGUFFile(path: $0) }
+    if let file { try parts.require(file) }
+    title = export.name ?? ((out as NSString).standardizingPath as NSString).lastPathComponent
+    guard title.allSatisfy({ $0 != "/" && !$0.isNewline }), !title.isEmpty else {
+      throw LadderError(.usage, "`name` is a file's name: without / and line ends")
+    }
+    if let name = export.baseModel, BaseModelName.hubName(name) != name {
+      throw LadderError(.usage, "`baseModel` \(name.shown): write the hub's name, as owner/name")
+    }
+    base = try export.baseModel ?? parts.baseModel ?? file.flatMap(BaseModelName.hub)
+    guard export.merges else {
+      merged = nil
+      return
+    }
+    guard parts.isLoRA else {
+      throw LadderError(
+        .usage,
+        "a \(parts.manifest.method) run is a network beside the model, which no model's weights can hold; "
+          + "`merge` takes runs of `method` qlora")
+    }
+    guard let file else { throw LadderError(.usage, "`merge` needs the `model` that the run was trained on") }
+    let adapter = try GGUFFile(path: FileSet.current(AdapterFiles.gguf, in: run.path))
+    merged = (
+      "\(title)-\(export.type?.uppercased() ?? file.quantisation).gguf",
+      try MergedModel(file, adapter: adapter, type: export.type)
+    )
   }
 }
 
