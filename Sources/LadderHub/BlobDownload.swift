@@ -38,7 +38,8 @@ struct BlobDownload {
   private func fetch(_ partial: PartialFile) async throws -> String {
     if partial.count > file.size { try partial.truncate(to: 0) }
     var sum = file.newChecksum, checked = 0
-    let check = ProgressMeter("\(file.path), what is there", from: 0, of: partial.count, report: client.report)
+    let check = ProgressMeter(
+      "\(file.path), what is there", from: 0, of: partial.count, isQuiet: true, report: client.report)
     try partial.read {
       sum.update($0)
       checked += $0.count

@@ -134,9 +134,10 @@ package struct HTTPTransport: Sendable {
 
   static func reason(_ error: any Error) -> String {
     if let error = error as? NIOConnectionError {
-      if let first = error.connectionErrors.first?.error { return "\(first)".oneLine.shown }
+      if let first = error.connectionErrors.first?.error { return reason(first) }
       return "its name is not known; is there a network?"
     }
+    if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
     switch error as? HTTPClientError {
     case .connectTimeout?, .readTimeout?, .deadlineExceeded?: return "it does not answer"
     case .remoteConnectionClosed?: return "it closed the connection"

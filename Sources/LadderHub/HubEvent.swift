@@ -18,7 +18,7 @@ public struct HubProgress: Sendable {
   public var total: Int?
   /// Whether rows are counted.
   public var countsRows: Bool
-  /// In a second, since this transfer began.
+  /// In a second, since this transfer began; 0 in its first moments.
   public var speed: Double
 
   /// Seconds that are left.
@@ -35,11 +35,13 @@ final class ProgressMeter {
   private let countsRows: Bool
   private let first: Int
   private let report: @Sendable (HubEvent) -> Void
+  private let isQuiet: Bool
   private let start = ContinuousClock.now
-  private var last = ContinuousClock.now - .seconds(1)
+  private var last: ContinuousClock.Instant
 
+  /// - Parameter isQuiet: what takes no longer than a second is not shown at all.
   init(
-    _ name: String, from first: Int, of total: Int?, countsRows: Bool = false,
+    _ name: String, from first: Int, of total: Int?, countsRows: Bool = false, isQuiet: Bool = false,
     report: @escaping @Sendable (HubEvent) -> Void
   ) {
     self.name = name
@@ -47,13 +49,16 @@ final class ProgressMeter {
     self.countsRows = countsRows
     self.first = first
     self.report = report
+    last = start + .seconds(isQuiet ? 1 : -1)
+    self.isQuiet = isQuiet
   }
 
   func show(_ done: Int) {
     let now = ContinuousClock.now
-    guard now - last >= .milliseconds(200) || done == total else { return }
+    guard now - last >= .milliseconds(200) || (done == total && !isQuiet) else { return }
     last = now
-    let speed = Double(done - first) / max(1e-3, (now - start).seconds)
+    let seconds = (now - start).seconds,
+      speed = seconds < 0.5 && done != total ? 0 : Double(done - first) / max(1e-3, seconds)
     report(.progress(HubProgress(name: name, done: done, total: total, countsRows: countsRows, speed: speed)))
   }
 }

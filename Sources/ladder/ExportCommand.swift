@@ -22,7 +22,8 @@ struct Export: AsyncParsableCommand {
     false
   @Option(
     help: ArgumentHelp(
-      "With --merge: what the changed matrices become, Q8_0 or F16 say (default: what each is).", valueName: "type"))
+      "With --merge: what the changed matrices become (default: what each is; a small change is nearer in Q8_0 or F16 "
+        + "than in 4 bits).", valueName: "type"))
   var type: String?
   @Option(
     help: ArgumentHelp(
