@@ -14,7 +14,7 @@ STATIC := --static-swift-stdlib
 endif
 LADDER := .build/release/ladder
 
-.PHONY: help bootstrap build demo test models check-memory test-accelerator dist check-templates check-peft docs lint format bench study clean
+.PHONY: help bootstrap build demo test models check-memory test-accelerator dist check-templates check-peft check-hub docs lint format bench study clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,6 +69,10 @@ check-peft:  ## PEFT computes with QLoRA's files what Ladder does, and learns th
 	$(MAKE) --no-print-directory build
 	scripts/check-peft-adapter $(LADDER)
 	scripts/check-training --ladder $(LADDER) $(if $(DATA),--train $(DATA)/gsm8k.train.jsonl --dev $(DATA)/gsm8k.dev.jsonl)
+
+check-hub:  ## Ladder and huggingface_hub find each other's files in one cache
+	$(MAKE) --no-print-directory build
+	scripts/check-hub $(LADDER)
 
 models: .deps/llama.mk  ## try a tiny model of each of llama.cpp's architectures and write docs/models.md (minutes)
 	swift build -c release --product model-table $(STATIC) $(LINK)

@@ -12,6 +12,7 @@ let package = Package(
     .library(name: "Ladder", targets: ["Ladder"]),
     .library(name: "LadderStudy", targets: ["LadderStudy"]),
     .library(name: "LadderServe", targets: ["LadderServe"]),
+    .library(name: "LadderHub", targets: ["LadderHub", "LadderDistil"]),
     .executable(name: "ladder", targets: ["LadderCommand"]),
   ],
   dependencies: [
@@ -42,6 +43,14 @@ let package = Package(
     .target(name: "LadderCore", swiftSettings: settings),
     // Samples, and samples as tokens; it knows no model.
     .target(name: "LadderData", dependencies: ["LadderCore", "SwiftCSV"], swiftSettings: settings),
+    // Models and data sets from the hub, in its cache's layout.
+    .target(
+      name: "LadderHub",
+      dependencies: [
+        "LadderData", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ],
+      swiftSettings: settings),
     .target(name: "LadderCompute", dependencies: ["LadderCore", "CLlama", "CKernels"], swiftSettings: settings),
     .target(
       name: "LadderBackbone", dependencies: ["LadderCompute", "LadderData", "CChat", "CKernels"],
@@ -52,6 +61,9 @@ let package = Package(
     // Text from a model and what was trained on it: one loop that commands, library and server share.
     .target(name: "LadderInference", dependencies: ["LadderTrain"], swiftSettings: settings),
     .target(name: "LadderEval", dependencies: ["LadderInference"], swiftSettings: settings),
+
+    // Data sets of a larger model's answers.
+    .target(name: "LadderDistil", dependencies: ["LadderEval", "LadderHub"], swiftSettings: settings),
 
     // Plans, benchmarks and studies, run through jobs: a product of its own.
     .target(name: "LadderStudy", dependencies: ["LadderEval"], swiftSettings: settings),
@@ -77,15 +89,18 @@ let package = Package(
     .executableTarget(
       name: "LadderCommand",
       dependencies: [
-        "Ladder", "LadderStudy", "LadderServe", "CChat", "Yams",
+        "Ladder", "LadderStudy", "LadderServe", "LadderHub", "LadderDistil", "CChat", "Yams",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/ladder", swiftSettings: settings),
 
-    .target(name: "TestModels", dependencies: ["LadderStudy"], path: "Tests/TestModels", swiftSettings: settings),
+    .target(
+      name: "TestModels", dependencies: ["LadderStudy"], path: "Tests/TestModels", exclude: ["fake_hub.py"],
+      swiftSettings: settings),
     // What works with each of llama.cpp's architectures: `make models` writes it to docs/models.md.
     .executableTarget(
       name: "model-table", dependencies: ["TestModels"], path: "Tests/ModelTable", swiftSettings: settings),
+    .testTarget(name: "LadderHubTests", dependencies: ["LadderHub", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderComputeTests", dependencies: ["LadderCompute"], swiftSettings: settings),
     .testTarget(name: "LadderBackboneTests", dependencies: ["LadderBackbone", "TestModels"], swiftSettings: settings),
     .testTarget(name: "LadderSideTests", dependencies: ["LadderMethods", "TestModels"], swiftSettings: settings),

@@ -1,3 +1,4 @@
+import Foundation
 import LadderCore
 
 /// Reads conversations out of a sample's object: OpenAI's messages, and ShareGPT's turns.
@@ -176,4 +177,7 @@ extension Conversation {
   package init(openAI members: [String: JSONText]) throws(LadderError) {
     self = try LadderError.unify { try ConversationRecord(object: members).conversation("messages") }
   }
+
+  /// The same of a whole object.
+  package init(messagesOf json: Data) throws(LadderError) { try self.init(openAI: try JSONText(json).object) }
 }

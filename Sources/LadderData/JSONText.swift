@@ -21,10 +21,23 @@ package struct JSONText {
   }
 
   private init(trimming bytes: ArraySlice<UInt8>) {
-    func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D }
-    let start = bytes.firstIndex { !isSpace($0) } ?? bytes.endIndex
-    let end = bytes.lastIndex { !isSpace($0) }.map { $0 + 1 } ?? start
+    let start = bytes.firstIndex { !Self.isSpace($0) } ?? bytes.endIndex
+    let end = bytes.lastIndex { !Self.isSpace($0) }.map { $0 + 1 } ?? start
     self.bytes = bytes[start..<max(start, end)]
+  }
+
+  private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D }
+
+  /// Without spaces and line ends between its parts: one line.
+  package var compact: [UInt8] {
+    var result: [UInt8] = [], index = bytes.startIndex
+    result.reserveCapacity(bytes.count)
+    while index < bytes.endIndex {
+      let end = Self.end(ofStringAt: index, in: bytes) ?? index + 1
+      if end > index + 1 || !Self.isSpace(bytes[index]) { result.append(contentsOf: bytes[index..<end]) }
+      index = end
+    }
+    return result
   }
 
   /// As it stands in the file.

@@ -76,7 +76,7 @@ struct Bench: AsyncParsableCommand {
     let temporary = try shape.map { try TemporaryModel($0, quantisation, blocks: shapeBlocks) }
     defer { temporary?.remove() }
     if let lengths { return try await memoryCurve(lengths, temporary?.path) }
-    let backbone = try options.load(path: temporary?.path, trainsInside: !settings.method.keepsActivations)
+    let backbone = try await options.load(path: temporary?.path, trainsInside: !settings.method.keepsActivations)
     if let texts { return try await generation(texts, backbone, settings) }
     let benchmark = SpeedBenchmark(backbone, settings, measured)
     let result = try await interruptible { try benchmark.run(samples) { Terminal.progress($0) } }
@@ -116,7 +116,7 @@ struct Bench: AsyncParsableCommand {
     guard lengths.count >= 2, lengths.allSatisfy({ $0 >= 2 }) else {
       throw LadderError(.usage, "--lengths \(text): write two or more lengths, as in 512,1024,2048")
     }
-    guard let model = temporary ?? options.model else {
+    guard let model = try await ModelName.path(temporary ?? options.model) else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
     }
     let jobs = lengths.map { length in

@@ -12,7 +12,8 @@ struct DataCommand: AsyncParsableCommand {
       tokenizer and chat template are loaded. What training would refuse is refused here too.
       """)
 
-  @Option(help: ArgumentHelp("The model.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"]))
+  @Option(
+    help: ArgumentHelp("The model, as for train.", valueName: "file.gguf"), completion: .file(extensions: ["gguf"]))
   var model: String
   @Option(
     help: ArgumentHelp("Samples; several times for several files, each with a share as for train.", valueName: "file"),
@@ -38,6 +39,7 @@ struct DataCommand: AsyncParsableCommand {
     guard !data.isEmpty else { throw LadderError(.usage, "no --data: name a file of samples") }
     let sources = try data.map { try DataSource($0) }
     let samples = try Sample.load(sources, seed: seed), name = data.joined(separator: ", ")
+    let model = try await ModelName.path(model) as String
     let report = try await interruptible { [self] in
       let vocabulary = try ModelVocabulary(path: model)
       try chat.apply(to: vocabulary)

@@ -71,7 +71,7 @@ struct Evaluate: AsyncParsableCommand {
     if let adapter, let preference = try adapter.manifest().configuration.preference {
       settings.preference = preference
     }
-    let backbone = try options.load(cache: cache)
+    let backbone = try await options.load(cache: cache)
     for note in [try adapter?.note(), try settings.cache?.note(on: backbone)] {
       if let note { Terminal.note(note) }
     }

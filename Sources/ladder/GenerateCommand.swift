@@ -35,7 +35,7 @@ struct Generate: AsyncParsableCommand {
     let adapter = adapter.map { RunDirectory($0) }
     if let adapter { _ = try adapter.manifest() }
     let text = prompt == "-" ? try Self.standardInput() : Self.unescaped(prompt)
-    let backbone = try options.load()
+    let backbone = try await options.load()
     if let note = try adapter?.note() { Terminal.note(note) }
     let final = settings, chatArguments = chatArguments, chat = chat
     let result = try await interruptible {

@@ -2,25 +2,29 @@ import ArgumentParser
 import Foundation
 import Ladder
 
-struct Inspect: ParsableCommand {
+struct Inspect: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show what is in a GGUF file, a run or an activation cache, without loading a model.")
 
   @Argument(
-    help: ArgumentHelp("A GGUF file, a run's folder or a cache's.", valueName: "file|run|cache"), completion: .file())
+    help: ArgumentHelp(
+      "A GGUF file, one at the hub (hf:OWNER/REPO), a run's folder or a cache's.", valueName: "file|run|cache"),
+    completion: .file())
   var path: String?
   @Flag(help: "List every tensor.") var tensors = false
   @Flag(help: "Show the whole chat template, not only how it renders a conversation.") var template = false
   @Flag(help: "List the devices that this build can run on.") var devices = false
 
-  func run() throws {
+  func run() async throws {
     if devices {
       for device in Device.all {
         Terminal.output("\(device.name)\t\(device.description)\t\(Terminal.bytes(device.memory))")
       }
       if path == nil { return }
     }
-    guard let path else { throw LadderError(.usage, "name a GGUF file or a run's folder, or pass --devices") }
+    guard let path = try await ModelName.path(path) else {
+      throw LadderError(.usage, "name a GGUF file or a run's folder, or pass --devices")
+    }
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
       throw LadderError(.missing, "no file or run at \(path)")

@@ -28,6 +28,7 @@ struct LadderCommand: AsyncParsableCommand {
       DataCommand.self, Inspect.self,
       PlanCommand.self,
       Bench.self,
+      Pull.self, Export.self, Distil.self,
       StudyCommand.self,
     ])
 

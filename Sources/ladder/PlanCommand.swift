@@ -46,7 +46,7 @@ struct PlanCommand: AsyncParsableCommand {
 
     let temporary = try shape.map { try TemporaryModel($0, "Q4_0", headerOnly: !measure) }
     defer { temporary?.remove() }
-    guard let path = temporary?.path ?? options.model else {
+    guard let path = try await ModelName.path(temporary?.path ?? options.model) else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
     }
     if measure { return try await measureSteps(path, own, planned) }
@@ -73,7 +73,7 @@ struct PlanCommand: AsyncParsableCommand {
     measured.steps = 2
     measured.sequences = sequences
     let benchmark = SpeedBenchmark(
-      try options.load(path: path, trainsInside: !own.method.keepsActivations), settings, measured)
+      try await options.load(path: path, trainsInside: !own.method.keepsActivations), settings, measured)
     let result = try await interruptible { try benchmark.twoSteps { Terminal.progress($0) } }
     Terminal.finishLine()
     if json { return Terminal.output(try Terminal.json(result)) }

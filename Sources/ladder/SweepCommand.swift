@@ -69,7 +69,7 @@ struct SweepCommand: AsyncParsableCommand {
     options.verbose = asked.verbose ?? false
     options.machine = asked.run.machine
     let base = asked.run.training, keeps = try base.configuration().method.keepsActivations
-    let backbone = try options.load(cache: keeps ? cacheOptions.directory : nil, trainsInside: !keeps)
+    let backbone = try await options.load(cache: keeps ? cacheOptions.directory : nil, trainsInside: !keeps)
     let search = try RecipeSearch(
       backbone, budget: budget.seconds, base: base, space: space, metric: metric, train: sources, judge: held,
       cache: cacheOptions, folder: out)

@@ -65,7 +65,8 @@ struct Train: AsyncParsableCommand {
     options.model = asked.model
     options.verbose = asked.verbose ?? false
     options.machine = asked.run.machine
-    let backbone = try options.load(cache: cacheOptions?.directory, trainsInside: !settings.method.keepsActivations)
+    let backbone = try await options.load(
+      cache: cacheOptions?.directory, trainsInside: !settings.method.keepsActivations)
     Terminal.note(
       "\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), "
         + "\(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"

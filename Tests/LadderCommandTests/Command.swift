@@ -23,11 +23,16 @@ struct Command {
   }()
 
   /// Starts the command without waiting for it; its output goes to files in `folder`.
-  /// - Parameter input: what stands on its standard input.
-  static func start(_ arguments: [String], input: Data? = nil, in folder: TemporaryFolder) throws -> Running {
+  /// - Parameters:
+  ///   - input: what stands on its standard input.
+  ///   - environment: variables besides this process's own.
+  static func start(
+    _ arguments: [String], input: Data? = nil, environment: [String: String] = [:], in folder: TemporaryFolder
+  ) throws -> Running {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     let id = UUID().uuidString
     let paths = (folder.file("\(id).out"), folder.file("\(id).err"))
     for path in [paths.0, paths.1] { _ = FileManager.default.createFile(atPath: path, contents: nil) }
@@ -66,8 +71,10 @@ struct Command {
     }
   }
 
-  static func run(_ arguments: [String], input: Data? = nil, in folder: TemporaryFolder) throws -> Result {
-    try start(arguments, input: input, in: folder).wait()
+  static func run(
+    _ arguments: [String], input: Data? = nil, environment: [String: String] = [:], in folder: TemporaryFolder
+  ) throws -> Result {
+    try start(arguments, input: input, environment: environment, in: folder).wait()
   }
 }
 

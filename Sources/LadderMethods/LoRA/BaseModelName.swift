@@ -6,6 +6,11 @@ package enum BaseModelName {
   /// The hub's name of the Hugging Face model that a GGUF was made from, as its metadata have it; else the GGUF's own
   /// absolute path.
   package static func of(_ file: GGUFFile) -> String {
+    hub(file) ?? URL(fileURLWithPath: file.path).standardizedFileURL.path
+  }
+
+  /// The hub's name alone; nil where the metadata have none.
+  package static func hub(_ file: GGUFFile) -> String? {
     let own = [
       "general.source.repo_url", "general.source.url", "general.source.huggingface.repository", "general.repo_url",
       "general.url",
@@ -14,7 +19,7 @@ package enum BaseModelName {
       // A repository of GGUFs has no weights that PEFT can read.
       if let name = file.string(key).flatMap(hubName), !name.lowercased().hasSuffix("gguf") { return name }
     }
-    return base(file) ?? URL(fileURLWithPath: file.path).standardizedFileURL.path
+    return base(file)
   }
 
   /// The one model that the metadata name as this one's base, unless this one was fine-tuned from it.
@@ -29,7 +34,7 @@ package enum BaseModelName {
   }
 
   /// `owner/name` of `https://huggingface.co/owner/name/…`, or of the same alone; nil for another site's address.
-  static func hubName(_ text: String) -> String? {
+  package static func hubName(_ text: String) -> String? {
     var rest = Substring(text.trimmingCharacters(in: .whitespaces))
     for scheme in ["https://", "http://"] where rest.hasPrefix(scheme) {
       rest = rest.dropFirst(scheme.count)

@@ -6,7 +6,8 @@ import LadderStudy
 /// What every command that loads a model takes.
 struct ModelOptions: ParsableArguments {
   @Option(
-    help: ArgumentHelp("The backbone: a decoder-only GGUF.", valueName: "file.gguf"),
+    help: ArgumentHelp(
+      "The backbone: a decoder-only GGUF, or one at the hub as hf:OWNER/REPO[:QUANT].", valueName: "file.gguf"),
     completion: .file(extensions: ["gguf"]))
   var model: String?
 
@@ -52,11 +53,12 @@ struct ModelOptions: ParsableArguments {
   ///   - embeds: take a decoder that was trained to give texts' vectors too.
   func load(
     path: String? = nil, cache: String? = nil, trainsInside: Bool = false, embeds: Bool = false
-  ) throws -> Backbone {
+  ) async throws -> Backbone {
     if verbose { EngineLog.show { Terminal.note($0) } }
-    guard let model = path ?? model else { throw LadderError(.usage, "no --model: name the GGUF file of the backbone") }
+    guard let name = path ?? model else { throw LadderError(.usage, "no --model: name the GGUF file of the backbone") }
     if let threads, threads < 1 { throw LadderError(.usage, "--threads must be 1 or more") }
     if let gpuLayers, gpuLayers < 0 { throw LadderError(.usage, "--gpu-layers must be 0 or more") }
+    let model = try await ModelName.path(name)
     if trainsInside {
       if gpuLayers != nil {
         throw LadderError(.usage, "--gpu-layers is for side networks: with QLoRA every block is on the --device")

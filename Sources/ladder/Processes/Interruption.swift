@@ -7,9 +7,9 @@ import Ladder
 ///
 /// - Parameter saves: whether what is stopped keeps its state.
 func interruptible<Result: Sendable>(
-  saves: Bool = false, _ work: @escaping @Sendable () throws -> Result
+  saves: Bool = false, _ work: @escaping @Sendable () async throws -> Result
 ) async throws -> Result {
-  let task = Task.detached { try work() }
+  let task = Task.detached { try await work() }
   let sources = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU].compactMap { number -> (any DispatchSourceSignal)? in
     var before = sigaction()
     sigaction(number, nil, &before)

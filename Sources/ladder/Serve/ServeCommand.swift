@@ -104,7 +104,7 @@ struct ServeCommand: AsyncParsableCommand {
 
   func run() async throws {
     let settings = try settings(), logger = TerminalLog.logger(verbose: options.verbose)
-    let backbone = try options.load(embeds: true)
+    let backbone = try await options.load(embeds: true)
     if let template = settings.template { backbone.language.use(template) }
     let server = LadderServer(
       settings, engine: try GenerationEngine(backbone, settings: settings.generation),

@@ -44,7 +44,7 @@ struct StudyAccuracy: AsyncParsableCommand {
   func run() async throws {
     var configuration = try file.configuration()
     if let cache { configuration.cache = cache }
-    let study = try AccuracyStudy(configuration, folder: file.out, model: file.model)
+    let study = try AccuracyStudy(configuration, folder: file.out, model: try await file.modelPath(configuration))
     let table = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     if json { return Terminal.output(try Terminal.json(table)) }

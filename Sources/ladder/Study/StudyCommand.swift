@@ -18,6 +18,11 @@ struct StudyFileArguments: ParsableArguments {
     help: ArgumentHelp("The backbone, instead of the file's.", valueName: "file.gguf"),
     completion: .file(extensions: ["gguf"])) var model: String?
 
+  /// The backbone's file.
+  func modelPath(_ configuration: StudyConfiguration) async throws -> String? {
+    try await ModelName.path(model ?? configuration.model)
+  }
+
   func configuration() throws -> StudyConfiguration {
     try ConfigurationFile.read(StudyConfiguration.self, path: config)
   }

@@ -50,7 +50,7 @@ struct StudyDepth: AsyncParsableCommand {
     options.modulus = modulus
     options.run.training.method.rungs = rungs
     options.run.machine.device = device
-    let study = try DepthStudy(options, folder: out, model: model)
+    let study = try DepthStudy(options, folder: out, model: try await ModelName.path(model))
     let rows = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     Terminal.output(json ? "{\"rows\":\(try Terminal.json(rows))}" : DepthStudy.markdown(rows))

@@ -20,7 +20,7 @@ struct StudyFrontier: AsyncParsableCommand {
 
   func run() async throws {
     let configuration = try file.configuration()
-    let study = try FrontierStudy(configuration, folder: file.out, model: file.model)
+    let study = try FrontierStudy(configuration, folder: file.out, model: try await file.modelPath(configuration))
     let points = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     Terminal.output(json ? try Terminal.json(points) : FrontierStudy.markdown(points))

@@ -51,7 +51,7 @@ struct StudyMemory: AsyncParsableCommand {
     study.side = method.options
     let temporary = try shape.map { try TemporaryModel($0, "Q4_0", blocks: shapeBlocks) }
     defer { temporary?.remove() }
-    guard let path = temporary?.path ?? options.model else {
+    guard let path = try await ModelName.path(temporary?.path ?? options.model) else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
     }
     let memory = try MemoryStudy(model: path, study)

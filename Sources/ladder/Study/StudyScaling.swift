@@ -54,7 +54,7 @@ struct StudyScaling: AsyncParsableCommand {
     options.cache = cache
     options.machine.threads = threads
     options.machine.device = device
-    let study = try ScalingStudy(model: model, folder: out, options)
+    let study = try ScalingStudy(model: try await ModelName.path(model), folder: out, options)
     let findings = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
     Terminal.output(json ? try Terminal.json(findings) : ScalingStudy.markdown(findings))

@@ -1,0 +1,93 @@
+import LadderBackbone
+import LadderCore
+import LadderData
+import LadderInference
+import LadderTrain
+
+/// A model that answers prompts.
+public protocol Teacher: Sendable {
+  /// What it is, so that a data set is gone on with by the same one alone.
+  var name: String { get }
+
+  /// - Parameter options: with the seed of this draw.
+  /// - Throws: `Refusal` for a prompt that it does not take; any other error ends the whole.
+  func answer(_ prompt: DistilPrompt, options: GenerationOptions) async throws -> TeacherAnswer
+}
+
+/// What a teacher wrote.
+public struct TeacherAnswer: Sendable, Codable {
+  /// The text.
+  public var text: String
+  /// Whether it ended it, and was not cut at the most tokens.
+  public var isWhole: Bool
+
+  /// An answer.
+  public init(text: String, isWhole: Bool) {
+    self.text = text
+    self.isWhole = isWhole
+  }
+}
+
+/// A prompt that a teacher does not take: one that is too long, say.
+public struct Refusal: Error, Sendable {
+  /// Why.
+  public var reason: String
+
+  /// A refusal.
+  public init(_ reason: String) { self.reason = reason }
+}
+
+/// A model in a GGUF file, many prompts at once.
+public struct ModelTeacher: Teacher {
+  private let engine: GenerationEngine
+  private let run: String?
+  /// The model's fingerprint, and the run's.
+  public let name: String
+
+  /// - Parameters:
+  ///   - run: what was trained on the model, where that answers.
+  ///   - texts: at once.
+  ///   - prompts: all that will be asked, so that room is set aside for the longest.
+  /// - Throws: as `GenerationEngine`; `data` where messages are asked and the model has no chat template.
+  public static func load(
+    _ backbone: Backbone, run: RunDirectory? = nil, texts: Int, prompts: [DistilPrompt], options: GenerationOptions
+  ) async throws(LadderError) -> ModelTeacher {
+    let longest = try LadderError.unify {
+      try prompts.map { prompt -> Int in
+        switch prompt.form {
+        case .text(let text): try backbone.tokens(ofPrompt: text, options).count
+        case .messages(_, let conversation): (try? backbone.prompt(conversation).count) ?? 0
+        }
+      }.max() ?? 0
+    }
+    var settings = GenerationEngine.Settings()
+    settings.texts = texts
+    settings.tokens = min(1 << 24, texts * (longest + options.maxTokens + 8))
+    let engine = try GenerationEngine(backbone, settings: settings)
+    if let run { try await engine.load(run, as: run.path) }
+    if prompts.contains(where: { if case .messages = $0.form { true } else { false } }) {
+      try await engine.requireTemplate(of: run?.path)
+    }
+    return ModelTeacher(engine: engine, run: run?.path, name: backbone.fingerprint + (run.map { " " + $0.path } ?? ""))
+  }
+
+  /// Answers as the model or the run does.
+  public func answer(_ prompt: DistilPrompt, options: GenerationOptions) async throws -> TeacherAnswer {
+    let input: GenerationEngine.Input =
+      switch prompt.form {
+      case .text(let text): .prompt(text)
+      case .messages(_, let conversation): .conversation(conversation)
+      }
+    do {
+      for try await event in engine.generate(input, with: run, options: options) {
+        if case .ended(let generation) = event {
+          return TeacherAnswer(text: generation.text, isWhole: generation.ended || generation.stop != nil)
+        }
+      }
+    } catch let error as LadderError where [.usage, .data].contains(error.kind) {
+      throw Refusal(error.message)
+    }
+    try Cancellation.check()
+    throw LadderError(.engine, "\(prompt.place): the answer did not end")
+  }
+}
