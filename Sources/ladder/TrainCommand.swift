@@ -7,8 +7,8 @@ struct Train: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Train a side network on a frozen model, or low-rank matrices inside it.",
     discussion: """
-      Every option can stand in a YAML file given by --config, by its long name (`learning-rate: 5e-4`); the command
-      line wins.
+      Every option but --page can stand in a YAML file given by --config, by its long name (`learning-rate: 5e-4`); the
+      command line wins.
 
       The run's folder holds ladder.json, ladder.safetensors (the best state by --valid, else the last), metrics.jsonl
       and the last checkpoint. With --method qlora it also holds the adapter for llama.cpp (adapter.gguf) and for PEFT
@@ -45,6 +45,9 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Size at which the cache stores no more, e.g. 20GB.", valueName: "size"))
   var cacheLimit: ByteCount?
 
+  @Flag(help: "Show the run's curves on a page while it trains, as ladder serve does.") var page = false
+  @Option(help: ArgumentHelp("Where that page is; 0 takes a free port.", valueName: "N")) var pagePort = 8080
+
   @OptionGroup var training: TrainingArguments
 
   /// What the command line gives.
@@ -72,6 +75,8 @@ struct Train: AsyncParsableCommand {
         + "\(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"
     )
     let resume = asked.resume ?? false
+    let shown = page ? try await RunPage(RunDirectory(out), port: pagePort, language: backbone.language) : nil
+    defer { shown?.close() }
     let last = try await interruptible(saves: true) {
       try Trainer(backbone, settings, cache: cacheOptions).train(
         samples, name: Self.name(sources), validation: validation, validationName: held.map(Self.name),

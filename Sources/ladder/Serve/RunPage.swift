@@ -1,0 +1,30 @@
+import Foundation
+import Ladder
+import LadderServe
+
+/// A page of one run while it trains.
+struct RunPage {
+  private let task: Task<Void, any Error>
+
+  /// - Parameter port: 0 takes a free one.
+  /// - Throws: `usage` where the port is taken.
+  init(_ run: RunDirectory, port: Int, language: ModelVocabulary) async throws {
+    guard (0...65535).contains(port) else { throw LadderError(.usage, "--page-port must be 0 to 65535") }
+    var settings = ServerSettings()
+    settings.port = port
+    let server = LadderServer(
+      settings, engine: nil, runs: [run.path], dataView: SampleViews(language).view,
+      logger: TerminalLog.logger(verbose: false))
+    let (addresses, found) = AsyncStream<String>.makeStream()
+    task = Task {
+      defer { found.finish() }
+      try await server.run(handlesSignals: false) { found.yield($0) }
+    }
+    var iterator = addresses.makeAsyncIterator()
+    // Without an address the task has failed, and says how.
+    guard let address = await iterator.next() else { return try await task.value }
+    Terminal.note("the run's page is \(address)/#runs while it trains")
+  }
+
+  func close() { task.cancel() }
+}
