@@ -4,7 +4,6 @@
 #include <llama-common/json-schema-to-grammar.h>
 
 #include <random>
-#include <regex>
 
 struct ladder_answer {
   common_chat_params format;
@@ -51,16 +50,35 @@ common_json triggers_of(const common_chat_params &format) {
   return result;
 }
 
+// Where a rule's line begins and ends.
+bool find_rule(const std::string &grammar, const std::string &name, size_t &begin, size_t &end) {
+  const std::string head = name + " ::= ";
+  begin = grammar.compare(0, head.size(), head) == 0 ? 0 : grammar.find("\n" + head);
+  if (begin == std::string::npos) return false;
+  if (grammar[begin] == '\n') begin++;
+  end = grammar.find('\n', begin);
+  if (end == std::string::npos) end = grammar.size();
+  return true;
+}
+
 // llama.cpp lets an answer that has to call a tool talk before it does: a small model then never comes to it.
-std::string without_talk(const std::string &grammar) {
-  static const std::regex talk("(^|\n)(root ::= [^\n]*?) until-[0-9]+\\?");
-  return std::regex_replace(grammar, talk, "$1$2");
+std::string without_talk(std::string grammar) {
+  size_t begin, end;
+  if (!find_rule(grammar, "root", begin, end)) return grammar;
+  const size_t talk = grammar.find(" until-", begin);
+  if (talk >= end) return grammar;
+  const size_t close = grammar.find_first_not_of("0123456789", talk + 7);
+  if (close < end && grammar[close] == '?') grammar.erase(talk, close + 1 - talk);
+  return grammar;
 }
 
 // It also lets one that may call a single tool call several.
-std::string with_one_call(const std::string &grammar) {
-  static const std::regex calls("(^|\n)(tool-calls ::= \\([^\n]*\\))\\+(?=\n|$)");
-  return std::regex_replace(grammar, calls, "$1$2");
+std::string with_one_call(std::string grammar) {
+  size_t begin, end;
+  if (find_rule(grammar, "tool-calls", begin, end) && end - begin > 2 && grammar.compare(end - 2, 2, ")+") == 0) {
+    grammar.erase(end - 1, 1);
+  }
+  return grammar;
 }
 
 common_json call_of(const common_chat_tool_call &call) {

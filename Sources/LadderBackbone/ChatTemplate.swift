@@ -103,10 +103,9 @@ public final class ChatTemplate: @unchecked Sendable {
       conversation.messages.flatMap { message in
         [message.content, message.reasoning ?? "", message.name ?? ""] + message.toolCalls.map(\.arguments)
       } + [conversation.tools ?? ""]
-    for code in UInt32(0xF8FF) - 0x1000...0xF8FF {
-      guard let scalar = Unicode.Scalar(code) else { continue }
-      if texts.allSatisfy({ !$0.unicodeScalars.contains(scalar) }) { return scalar }
-    }
+    let range = UInt32(0xF8FF) - 0x1000...0xF8FF
+    let used = Set(texts.flatMap { $0.unicodeScalars.lazy.map(\.value).filter(range.contains) })
+    if let code = range.first(where: { !used.contains($0) }), let scalar = Unicode.Scalar(code) { return scalar }
     return "\u{F8FF}"
   }
 
@@ -118,7 +117,9 @@ public final class ChatTemplate: @unchecked Sendable {
     var result = String.UnicodeScalarView(), rest = Substring(text).unicodeScalars
     while let first = rest.first {
       result.append(first)
-      if let name = controlNames.first(where: { rest.starts(with: $0.unicodeScalars) }) {
+      if Self.firstByte(of: first).map(firstBytes.contains) ?? false,
+        let name = controlNames.first(where: { rest.starts(with: $0.unicodeScalars) })
+      {
         result.append(mark)
         result.append(contentsOf: name.unicodeScalars.dropFirst())
         rest = rest.dropFirst(name.unicodeScalars.count)
@@ -128,6 +129,8 @@ public final class ChatTemplate: @unchecked Sendable {
     }
     return String(result)
   }
+
+  private static func firstByte(of scalar: Unicode.Scalar) -> UInt8? { UTF8.encode(scalar)?.first }
 
   private static func unmarked(_ bytes: UnsafeRawBufferPointer, _ mark: Unicode.Scalar) -> RenderedText {
     let pattern = Array(String(Character(mark)).utf8)

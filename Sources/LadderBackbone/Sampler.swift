@@ -101,7 +101,7 @@ package final class Sampler {
       llama_sampler_chain_add(
         chain,
         llama_sampler_init_penalties(
-          Int32(tokenizer.count), Int32(options.penaltyWindow < 0 ? 1 << 20 : options.penaltyWindow),
+          Int32(tokenizer.count), Int32(options.penaltyWindow < 0 ? 1 << 16 : options.penaltyWindow),
           options.repeatPenalty,
           options.frequencyPenalty, options.presencePenalty))
     }

@@ -28,6 +28,23 @@ package struct JSONText {
 
   private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D }
 
+  /// How deep lists and objects lie in one another, and the bytes of the longest string.
+  package var extent: (depth: Int, longestString: Int) {
+    var depth = 0, deepest = 0, longest = 0, index = bytes.startIndex
+    while index < bytes.endIndex {
+      if let end = Self.end(ofStringAt: index, in: bytes) {
+        longest = max(longest, end - index - 2)
+        index = end
+        continue
+      }
+      if bytes[index] == UInt8(ascii: "{") || bytes[index] == UInt8(ascii: "[") { depth += 1 }
+      if bytes[index] == UInt8(ascii: "}") || bytes[index] == UInt8(ascii: "]") { depth -= 1 }
+      deepest = max(deepest, depth)
+      index += 1
+    }
+    return (deepest, longest)
+  }
+
   /// Without spaces and line ends between its parts: one line.
   package var compact: [UInt8] {
     var result: [UInt8] = [], index = bytes.startIndex
@@ -61,14 +78,19 @@ package struct JSONText {
   /// An object's members in their order, the last of those of one name; none for another kind of value.
   package var members: [(name: String, value: JSONText)] {
     guard isObject else { return [] }
-    var result: [(name: String, value: JSONText)] = []
+    var result: [(name: String, value: JSONText)] = [], places: [String: Int] = [:]
     for part in parts() {
       guard let colon = Self.end(ofStringAt: part.startIndex, in: part),
         let name = JSONText(trimming: part[part.startIndex..<colon]).string,
         let separator = part[colon...].firstIndex(of: UInt8(ascii: ":"))
       else { continue }
-      result.removeAll { $0.name == name }
-      result.append((name, JSONText(trimming: part[(separator + 1)...])))
+      let value = JSONText(trimming: part[(separator + 1)...])
+      if let place = places[name] {
+        result[place].value = value
+      } else {
+        places[name] = result.count
+        result.append((name, value))
+      }
     }
     return result
   }

@@ -35,9 +35,12 @@ final class AnswerLog: @unchecked Sendable {
     let data = try DurableFile.read(path)
     // A line that a kill cut short is asked again.
     let whole = data.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 - data.startIndex } ?? 0
-    guard ftruncate(descriptor, off_t(whole)) == 0 else { throw Self.failure(path) }
     let lines = data.prefix(whole).split(separator: UInt8(ascii: "\n"))
     guard let first = lines.first else {
+      guard data.isEmpty || data.starts(with: Data("{".utf8)) && data.count < 1 << 16 else {
+        throw LadderError(.usage, "\(path) is no earlier try of this; remove it, or name another file as `out`")
+      }
+      guard ftruncate(descriptor, 0) == 0 else { throw Self.failure(path) }
       try append(header)
       return
     }
@@ -48,6 +51,7 @@ final class AnswerLog: @unchecked Sendable {
       throw LadderError(
         .usage, "\(path) holds answers that were made with \(difference); remove it to begin anew, or go on as then")
     }
+    guard ftruncate(descriptor, off_t(whole)) == 0 else { throw Self.failure(path) }
     for line in lines.dropFirst() {
       guard let entry = try? JSONDecoder().decode(Entry.self, from: Data(line)) else { continue }
       entries[[entry.prompt, entry.draw]] = entry

@@ -10,8 +10,11 @@ struct DatasetPart: Codable, Equatable {
 
   /// A file's name for it.
   var fileName: String {
-    let name = dataset.split(separator: "/").last ?? ""
-    return configuration == "default" ? "\(name).\(split).jsonl" : "\(name)-\(configuration).\(split).jsonl"
+    func plain(_ text: some StringProtocol) -> String {
+      String(text.map { $0.isLetter || $0.isNumber || "-_.".contains($0) ? $0 : "_" })
+    }
+    let name = plain(dataset.split(separator: "/").last ?? ""), split = plain(split)
+    return configuration == "default" ? "\(name).\(split).jsonl" : "\(name)-\(plain(configuration)).\(split).jsonl"
   }
 
   /// The parts that there are, and which of them a name means.

@@ -47,6 +47,13 @@ struct DatasetPull {
     if !folder.isEmpty { try DurableFile.makeFolder(folder) }
     let file = try PartialFile(path + ".part")
     guard file.lock() else { throw LadderError(.usage, "another process fetches \(path); wait for it") }
+    let earlier = (try? DurableFile.read(path + ".part.json")).flatMap {
+      try? JSONDecoder().decode(State.self, from: $0)
+    }
+    if file.count > 0, earlier?.part != part {
+      throw LadderError(
+        .usage, "\(path).part holds something else; remove it, or name another file as `out`")
+    }
     var tries = 0
     while true {
       do { return try await fetch(part, into: file, path) } catch is Changed {
@@ -66,6 +73,8 @@ struct DatasetPull {
   private func fetch(_ part: DatasetPart, into file: PartialFile, _ path: String) async throws -> DatasetRows {
     let statePath = path + ".part.json"
     var done = try wholeLines(file), length = Self.pageRows
+    // Fewer are wanted now.
+    if let limit, done > limit { throw Changed() }
     let earlier = (try? DurableFile.read(statePath)).flatMap { try? JSONDecoder().decode(State.self, from: $0) }
     if done > 0, earlier?.part != part { throw Changed() }
     if done > 0 { client.report(.note("going on behind row \(done)")) }

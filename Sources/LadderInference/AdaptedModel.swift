@@ -5,6 +5,8 @@ import LadderMethods
 /// it holds.
 package final class AdaptedModel {
   package let predictor: any Predictor
+  /// Whether no new text will be for it.
+  var isForgotten = false
   private var made: (any DecoderCorrection)?
 
   package init(_ predictor: any Predictor) { self.predictor = predictor }

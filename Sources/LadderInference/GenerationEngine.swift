@@ -170,17 +170,16 @@ public actor GenerationEngine {
     }
   }
 
-  /// The vectors of texts by the model alone, each of length 1.
+  /// A text's vector by the model alone, of length 1.
   /// - Returns: nil for a model that gives none.
   /// - Throws: `usage` for a text without a token, or with more than fit.
-  package func embed(_ texts: [[Int32]]) throws(LadderError) -> [[Float]]? {
+  package func embed(_ tokens: [Int32]) throws(LadderError) -> [Float]? {
     try LadderError.unify {
       if embedder == nil {
-        let length = backbone.contextLength
-        embedder = .some(try TextEmbedder.make(backbone, maxTokens: min(capacity, length > 0 ? length : capacity)))
+        let length = backbone.contextLength > 0 ? backbone.contextLength : capacity
+        embedder = .some(try TextEmbedder.make(backbone, maxTokens: min(capacity, length, 2048)))
       }
-      guard let embedder = embedder ?? nil else { return nil }
-      return try texts.map { try embedder.vector($0) }
+      return try (embedder ?? nil)?.vector(tokens)
     }
   }
 

@@ -122,6 +122,7 @@ package final class GenerationLoop {
 
   /// No new text will be for this model: what is held for it alone goes once its texts have ended.
   package func forget(_ model: AdaptedModel) {
+    model.isForgotten = true
     if let adapter = model.predictor.adapter { forgotten.append(adapter) }
     for lane in lanes { lane.forget(model) }
     prune()
@@ -158,7 +159,7 @@ package final class GenerationLoop {
         }
       }
     }
-    if lanes.count > 1 { prune() }
+    if lanes.count > 1 || !forgotten.isEmpty { prune() }
     return !running.isEmpty || !waiting.isEmpty
   }
 

@@ -115,6 +115,7 @@ final class Lane {
     slots[slot].isBusy = false
     slots[slot].reserved = 0
     slots[slot].turn = turn
+    if slots[slot].model?.isForgotten ?? false { slots[slot].forgetModel() }
     if !reuses { clear(slot) }
   }
 

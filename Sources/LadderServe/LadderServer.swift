@@ -92,10 +92,10 @@ public struct LadderServer: Sendable {
 
   // MARK: - Paths
 
-  private typealias Handler = @Sendable (Request, BasicRequestContext) async throws -> Response
+  private typealias Handler = @Sendable (Request, ServerContext) async throws -> Response
 
-  private func router() -> Router<BasicRequestContext> {
-    let all = routes(), router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
+  private func router() -> Router<ServerContext> {
+    let all = routes(), router = Router(context: ServerContext.self, options: .autoGenerateHeadEndpoints)
     var paths = PathTable()
     for route in all { paths.add(route.method.rawValue, route.path) }
     router.add(middleware: RequestRecord(factory: registry))
@@ -103,6 +103,7 @@ public struct LadderServer: Sendable {
       router.add(middleware: CORSMiddleware(allowOrigin: origin == "*" ? .all : .custom(origin)))
     }
     router.add(middleware: ErrorForm(paths: paths))
+    router.add(middleware: HostCheck(settings))
     router.add(middleware: KeyCheck(settings.key))
     for route in all { router.on(RouterPath(route.path), method: route.method, use: route.handler) }
     return router
@@ -147,7 +148,8 @@ public struct LadderServer: Sendable {
     let texts = TextHandler(
       engine: engine, catalogue: catalogue, admission: admission, limits: settings.limits,
       metrics: GenerationMetrics(factory: registry))
-    let embeddings = EmbeddingHandler(engine: engine, catalogue: catalogue, limits: settings.limits)
+    let embeddings = EmbeddingHandler(
+      engine: engine, catalogue: catalogue, admission: admission, limits: settings.limits)
     let models = ModelHandler(engine: engine, catalogue: catalogue, settings: settings)
     let registry = registry
     return [

@@ -32,6 +32,8 @@ public struct ServerSettings: Sendable {
   public var folder: String?
   /// Runs' folders and GGUF adapters that are served beside those, by their names.
   public var adapters: [String] = []
+  /// Names beside localhost that requests may come under where the server listens for this machine alone: a proxy's.
+  public var hosts: [String] = []
   /// The key that requests have to carry; nil takes any request.
   public var key: String?
   /// Whether requests may load and unload runs.

@@ -84,6 +84,35 @@ import Testing
     #expect(answer.headers["access-control-allow-origin"] == "http://a.b")
   }
 
+  @Test func aForeignNameIsNotAnswered() async throws {
+    let server = try await TestServer(TemporaryFolder()) { $0.hosts = ["ladder.example.org"] }
+    func status(_ host: String) async throws -> Int {
+      try await server.send("GET", "/v1/models", headers: [("Host", host)]).status
+    }
+    #expect(try await status("evil.example") == 403)
+    for host in ["localhost", "127.0.0.1:1", "[::1]:80", "ladder.example.org"] {
+      #expect(try await status(host) == 200)
+    }
+    let foreign = try await server.post(
+      "/v1/completions", #"{"model": "tiny", "prompt": "a"}"#, headers: [("Origin", "http://evil.example")])
+    #expect(foreign.status == 403)
+  }
+
+  @Test func whatWouldOverflowAStackIsRefused() async throws {
+    let server = try await TestServer(TemporaryFolder())
+    func status(_ more: String) async throws -> Int { try await server.chat("tiny", more).status }
+    let deep = String(repeating: "(", count: 50_000), name = String(repeating: ".", count: 200_000)
+    #expect(try await status(#", "grammar": "root ::= \#(deep)""#) == 400)
+    let chain = (0..<20_000).map { "a\($0) ::= a\($0 + 1)" }.joined(separator: "\\n")
+    #expect(try await status(#", "grammar": "root ::= a0\n\#(chain)""#) == 400)
+    let schema = #"{"type": "object", "properties": {"\#(name)": {"type": "string"}}}"#
+    #expect(try await status(#", "json_schema": "# + schema) == 400)
+    #expect(try await status(#", "response_format": {"type": "json_object", "schema": "# + schema + "}") == 400)
+    let nested = String(repeating: #"{"items": "#, count: 300) + "{}" + String(repeating: "}", count: 300)
+    #expect(try await status(#", "json_schema": "# + nested) == 400)
+    #expect(try await server.complete().status == 200)
+  }
+
   private static let endless =
     #"{"model": "tiny", "prompt": "a", "max_tokens": 3000, "ignore_eos": true, "stream": true}"#
 

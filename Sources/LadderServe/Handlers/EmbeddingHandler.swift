@@ -8,6 +8,7 @@ import LadderInference
 struct EmbeddingHandler: Sendable {
   let engine: GenerationEngine
   let catalogue: Catalogue
+  let admission: Admission
   let limits: ServerSettings.Limits
 
   /// Texts of one request at most.
@@ -67,8 +68,16 @@ struct EmbeddingHandler: Sendable {
       throw APIError.bad("input", "input may hold \(Self.mostTexts) texts at most")
     }
     let tokens = try texts.map { try $0.tokens(engine.backbone) }
-    guard let vectors = try await engine.embed(tokens) else {
-      throw APIError.bad("model", "\(model.shown) gives no embeddings: it was trained to continue texts")
+    let place = try admission.enter(texts: 1), end = ContinuousClock.now + .seconds(limits.seconds)
+    defer { withExtendedLifetime(place) {} }
+    var vectors: [[Float]] = []
+    for text in tokens {
+      if ContinuousClock.now > end { throw APIError.overTime(limits.seconds) }
+      // One by one: texts that are written go on between them.
+      guard let vector = try await engine.embed(text) else {
+        throw APIError.bad("model", "\(model.shown) gives no embeddings: it was trained to continue texts")
+      }
+      vectors.append(vector)
     }
     let data = vectors.enumerated().map { index, vector in
       Embedding(index: index, embedding: isBase64 ? .base64(Self.base64(vector)) : .numbers(vector))

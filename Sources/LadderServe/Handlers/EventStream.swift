@@ -1,12 +1,16 @@
 import Foundation
 import Hummingbird
 import LadderCore
+import NIOCore
 
 /// Answers as server-sent events.
 enum EventStream {
-  /// - Parameter place: held until the stream has ended.
+  /// - Parameters:
+  ///   - seconds: after which the connection is closed, whether its client reads or not.
+  ///   - place: held until the stream has ended.
   static func response(
-    _ request: Request, model: String, _ metrics: GenerationMetrics, _ place: Admission.Place,
+    _ request: Request, _ channel: any Channel, seconds: Double, model: String, _ metrics: GenerationMetrics,
+    _ place: Admission.Place,
     _ begin: @escaping @Sendable () -> Choices, _ translator: @escaping @Sendable () -> some AnswerTranslator
   ) -> Response {
     let headers: HTTPFields = [
@@ -16,7 +20,14 @@ enum EventStream {
       status: .ok, headers: headers,
       body: .init { writer in
         let choices = begin()
-        defer { withExtendedLifetime(place) { choices.cancel() } }
+        let limit = Task {
+          try await Task.sleep(for: .seconds(seconds + 5))
+          try await channel.close()
+        }
+        defer {
+          limit.cancel()
+          withExtendedLifetime(place) { choices.cancel() }
+        }
         try await request.body.consumeWithInboundCloseHandler { _ in
           var translator = translator(), watch = metrics.watch(model)
           do {

@@ -14,19 +14,22 @@ struct TextHandler: Sendable {
 
   private var vocabulary: Int { engine.backbone.vocabulary }
 
-  func chat(_ request: Request, _: some RequestContext) async throws -> Response {
+  func chat(_ request: Request, _ context: ServerContext) async throws -> Response {
     var request = request
     let asked = try ChatFields(try await fields(&request), limits, tokens: vocabulary)
     let model = try await resolve(asked.common)
+    // What cannot fit is not rendered first.
+    let bytes = asked.conversation.messages.reduce(0) { $0 + $1.content.utf8.count }
+    if bytes > Self.bytesOfAToken * engine.capacity { throw tooLong("\(bytes) bytes") }
     let place = try admission.enter(texts: asked.common.choices)
     let prompt = try await engine.prepare(
       asked.conversation, rules: asked.rules, choices: asked.common.choices, with: model)
     try check([prompt], asked.common.options)
     let texts = texts([prompt], asked.common)
-    return try await answer(request, texts, place, asked.common) { ChatTranslator(asked.common, prompt) }
+    return try await answer(request, context, texts, place, asked.common) { ChatTranslator(asked.common, prompt) }
   }
 
-  func complete(_ request: Request, _: some RequestContext) async throws -> Response {
+  func complete(_ request: Request, _ context: ServerContext) async throws -> Response {
     var request = request
     let asked = try CompletionFields(try await fields(&request), limits, tokens: vocabulary)
     let model = try await resolve(asked.common)
@@ -39,7 +42,7 @@ struct TextHandler: Sendable {
     let prefixes = asked.prompts.flatMap { text in
       Array(repeating: asked.echoes ? text.text(engine.backbone) : "", count: asked.common.choices)
     }
-    return try await answer(request, texts(prompts, asked.common), place, asked.common) {
+    return try await answer(request, context, texts(prompts, asked.common), place, asked.common) {
       CompletionTranslator(asked.common, prefixes: prefixes, promptTokens: tokens)
     }
   }
@@ -60,13 +63,19 @@ struct TextHandler: Sendable {
     return model
   }
 
+  /// More than tokens have on average.
+  private static let bytesOfAToken = 64
+
+  private func tooLong(_ length: String) -> APIError {
+    APIError.bad(
+      nil, "the prompt has \(length); there is room for \(engine.capacity - 1) tokens", code: "context_length_exceeded")
+  }
+
   private func check(_ prompts: [PreparedPrompt], _ options: GenerationOptions) throws {
     for prompt in prompts {
       guard !prompt.tokens.isEmpty else { throw APIError.bad("prompt", "the prompt is empty") }
       guard prompt.tokens.count < engine.capacity else {
-        throw APIError.bad(
-          nil, "the prompt has \(prompt.tokens.count) tokens; there is room for \(engine.capacity - 1)",
-          code: "context_length_exceeded")
+        throw tooLong("\(prompt.tokens.count) tokens")
       }
     }
     // Read here, so that what is wrong with it has a status of its own.
@@ -87,13 +96,15 @@ struct TextHandler: Sendable {
   // MARK: - Answers
 
   private func answer(
-    _ request: Request, _ texts: [(prompt: PreparedPrompt, options: GenerationOptions)], _ place: Admission.Place,
+    _ request: Request, _ context: ServerContext, _ texts: [(prompt: PreparedPrompt, options: GenerationOptions)],
+    _ place: Admission.Place,
     _ common: SamplingFields, _ translator: @escaping @Sendable () -> some AnswerTranslator
   ) async throws -> Response {
     let engine = engine, metrics = metrics, seconds = limits.seconds
     let begin: @Sendable () -> Choices = { Choices(engine, texts, seconds: seconds) }
     if common.streams {
-      return EventStream.response(request, model: common.model, metrics, place, begin, translator)
+      return EventStream.response(
+        request, context.channel, seconds: limits.seconds, model: common.model, metrics, place, begin, translator)
     }
     let choices = begin()
     let data: Data

@@ -19,6 +19,7 @@ struct ChatFields {
     guard let messages = fields["messages"], messages.isList, !messages.elements.isEmpty else {
       throw APIError.bad("messages", "messages must be a list of at least one message")
     }
+    if let tools = fields["tools"] { try GrammarLimits.check(tools, "tools") }
     do {
       conversation = try Conversation(openAI: fields.members)
     } catch {
@@ -84,6 +85,7 @@ struct ChatFields {
   private static func checked(_ schema: JSONText?) throws -> String? {
     guard let schema else { return nil }
     guard schema.isObject else { throw APIError.bad("response_format", "the schema must be an object") }
+    try GrammarLimits.check(schema, "response_format")
     do { _ = try SamplingOptions.grammar(jsonSchema: schema.source) } catch {
       throw APIError.bad("response_format", error.message)
     }

@@ -57,9 +57,11 @@ struct SamplingFields {
       try fields.number("repeat_penalty", 0.01...10) ?? fields.number("repetition_penalty", 0.01...10) ?? 1)
     if sampling.frequencyPenalty != 0 || sampling.presencePenalty != 0 { sampling.penaltyWindow = -1 }
     sampling.grammar = try fields.text("grammar")
+    if let grammar = sampling.grammar { try GrammarLimits.check(grammar) }
     if let schema = fields["json_schema"] {
       if sampling.grammar != nil { throw APIError.bad("json_schema", "json_schema and grammar exclude each other") }
       guard schema.isObject else { throw APIError.bad("json_schema", "json_schema must be an object") }
+      try GrammarLimits.check(schema, "json_schema")
       sampling.grammar = try SamplingOptions.grammar(jsonSchema: schema.source)
     }
     if let bias = try fields.object("logit_bias") {

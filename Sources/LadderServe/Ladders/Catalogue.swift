@@ -127,7 +127,10 @@ actor Catalogue {
 
   /// The same for one name.
   private func look(at name: String) async {
-    guard let folder, !name.isEmpty, !name.contains("/"), !name.hasPrefix(".") else { return }
+    // A name that the folder's own list would not give.
+    guard let folder, !name.isEmpty, !name.contains("/"), !name.hasPrefix("."), !name.hasSuffix(".tmp"),
+      !name.hasSuffix(".gguf"), name.unicodeScalars.allSatisfy({ $0.value >= 0x20 })
+    else { return }
     if let entry = entries[name] { guard entry.origin == .folder else { return } }
     if needsLook(name, folder) == nil { return }
     let before = lastLoad

@@ -37,7 +37,8 @@ struct RunHandler: Sendable {
   func metrics(_ request: Request, _ context: some RequestContext) async throws -> Response {
     let (_, run) = try asked(context)
     let after = try Self.number("after", request, 0...Int.max) ?? 0
-    guard let data = try? Data(contentsOf: URL(fileURLWithPath: run.metricsPath), options: .mappedIfSafe) else {
+    // Read, not mapped: the training may cut it short meanwhile.
+    guard let data = try? DurableFile.read(run.metricsPath) else {
       return JSON.response(Data("{\"next\":0,\"restarted\":false,\"steps\":[]}".utf8))
     }
     // Before the place a line ends, unless the file is another one by now.

@@ -12,8 +12,9 @@ struct RunPage {
     guard (0...65535).contains(port) else { throw LadderError(.usage, "--page-port must be 0 to 65535") }
     var settings = ServerSettings()
     settings.port = port
+    let views = SampleViews(language)
     let server = LadderServer(
-      settings, engine: nil, runs: [run.path], dataView: SampleViews(language).view,
+      settings, engine: nil, runs: [run.path], dataView: { try await views.view($0, $1) },
       logger: TerminalLog.logger(verbose: false))
     let (addresses, found) = AsyncStream<String>.makeStream()
     task = Task {
@@ -22,7 +23,10 @@ struct RunPage {
     }
     var iterator = addresses.makeAsyncIterator()
     // Without an address the task has failed, and says how.
-    guard let address = await iterator.next() else { return try await task.value }
+    guard let address = await iterator.next() else {
+      try await task.value
+      throw LadderError(.engine, "the page could not be served")
+    }
     Terminal.note("the run's page is \(address)/#runs while it trains")
   }
 

@@ -3,8 +3,10 @@ import Ladder
 import LadderStudy
 
 /// A run's training samples as its model reads them, for the page.
-struct SampleViews: Sendable {
+actor SampleViews {
   private let language: ModelVocabulary
+  /// The last one: a page asks for it again and again.
+  private var last: (run: String, show: Int, began: Double?, json: Data)?
 
   init(_ language: ModelVocabulary) { self.language = language }
 
@@ -33,8 +35,16 @@ struct SampleViews: Sendable {
   }
 
   /// As JSON.
-  func view(_ run: RunDirectory, _ show: Int) async throws -> Data {
-    let manifest = try run.manifest(), settings = manifest.configuration
+  func view(_ run: RunDirectory, _ show: Int) throws -> Data {
+    let manifest = try run.manifest()
+    if let last, last.run == run.path, last.show == show, last.began == manifest.began { return last.json }
+    let json = try read(manifest, show)
+    last = (run.path, show, manifest.began, json)
+    return json
+  }
+
+  private func read(_ manifest: RunDirectory.Manifest, _ show: Int) throws -> Data {
+    let settings = manifest.configuration
     guard let name = manifest.identity?.name else {
       throw LadderError(.missing, "the run does not say what it was trained on")
     }

@@ -30,6 +30,11 @@ struct ServeCommand: AsyncParsableCommand {
   var adapter: [String] = []
   @Option(help: ArgumentHelp("The address to listen at; 0.0.0.0 is every one.", valueName: "address"))
   var host = "127.0.0.1"
+  @Option(
+    help: ArgumentHelp(
+      "A name that requests may come under beside localhost, behind a proxy. Several times for several.",
+      valueName: "name"))
+  var allowedHost: [String] = []
   @Option(help: ArgumentHelp("The port; 0 takes a free one.", valueName: "N")) var port = 8080
   @Option(help: ArgumentHelp("The model's name for requests (default: its file's).", valueName: "name"))
   var alias: String?
@@ -76,6 +81,7 @@ struct ServeCommand: AsyncParsableCommand {
     settings.modelName = alias
     settings.folder = ladders
     settings.adapters = adapter
+    settings.hosts = allowedHost
     settings.key = try apiKeyFile.map(Self.key)
     settings.allowsLoading = allowLoading
     settings.origin = cors
@@ -106,9 +112,10 @@ struct ServeCommand: AsyncParsableCommand {
     let settings = try settings(), logger = TerminalLog.logger(verbose: options.verbose)
     let backbone = try await options.load(embeds: true)
     if let template = settings.template { backbone.language.use(template) }
+    let views = SampleViews(backbone.language)
     let server = LadderServer(
       settings, engine: try GenerationEngine(backbone, settings: settings.generation),
-      dataView: SampleViews(backbone.language).view, logger: logger)
+      dataView: { try await views.view($0, $1) }, logger: logger)
     let second = SecondSignal()
     defer { second.cancel() }
     try await server.run { address in
