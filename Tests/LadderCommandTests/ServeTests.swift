@@ -56,7 +56,7 @@ import Testing
     server.process.terminate()
     let (status, object) = try await answer
     #expect(status == 200 && (object["usage"] as? [String: Any])?["completion_tokens"] as? Int == 400)
-    let result = try server.wait()
+    let result = server.wait()
     #expect(result.status == 0, "\(result.errors)")
   }
 
@@ -78,7 +78,7 @@ import Testing
       #expect(result.status == status && result.lastError.contains(text), "\(result.errors)")
     }
     server.process.terminate()
-    #expect(try server.wait().status == 0)
+    #expect(server.wait().status == 0)
   }
 
   @Test func aPageShowsTheRunThatTrains() async throws {
@@ -91,7 +91,7 @@ import Testing
         "--page", "--page-port", "0", "--rungs", "1,3", "--reduction", "2", "--head-size", "16",
       ], in: folder)
     let told = try await line(training.errorPath, with: "page is http://")
-    let address = try #require(told.split(separator: " ").first { $0.hasPrefix("http://") }).replacing(
+    let address = try #require(told.components(separatedBy: " ").first { $0.hasPrefix("http://") }).replacing(
       "/#runs", with: "")
     var steps = 0
     for _ in 0..<200 where steps == 0 {
@@ -104,6 +104,6 @@ import Testing
     #expect(((list["runs"] as? [[String: Any]])?.first?["state"] as? String) == "training")
     #expect((try await ask(address, "/v1/models").1["data"] as? [Any])?.isEmpty ?? false)
     training.process.interrupt()
-    #expect(try training.wait().status == 130)
+    #expect(training.wait().status == 130)
   }
 }
