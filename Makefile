@@ -74,6 +74,11 @@ check-hub:  ## Ladder and huggingface_hub find each other's files in one cache
 	$(MAKE) --no-print-directory build
 	scripts/check-hub $(LADDER)
 
+check-serve:  ## the server from outside: the openai client, fuzzing, the page in Chromium, ten minutes of bad clients (half an hour)
+	scripts/bootstrap
+	$(MAKE) --no-print-directory build
+	scripts/check-serve $(LADDER)
+
 models: .deps/llama.mk  ## try a tiny model of each of llama.cpp's architectures and write docs/models.md (minutes)
 	swift build -c release --product model-table $(STATIC) $(LINK)
 	.build/release/model-table docs/models.md
