@@ -56,7 +56,7 @@ struct DatasetPull {
     }
     var tries = 0
     while true {
-      do { return try await fetch(part, into: file, path) } catch is Changed {
+      do { return try await fetch(part, into: file, path, earlier?.revision) } catch is Changed {
         tries += 1
         guard tries < 3 else {
           throw LadderError(.data, "\(dataset) changes while it is fetched; try it again later")
@@ -70,15 +70,16 @@ struct DatasetPull {
   /// The data set is not what the rows so far come from.
   private struct Changed: Error {}
 
-  private func fetch(_ part: DatasetPart, into file: PartialFile, _ path: String) async throws -> DatasetRows {
+  /// - Parameter earlier: the revision that the rows so far come from.
+  private func fetch(
+    _ part: DatasetPart, into file: PartialFile, _ path: String, _ earlier: String?
+  ) async throws -> DatasetRows {
     let statePath = path + ".part.json"
     var done = try wholeLines(file), length = Self.pageRows
     // Fewer are wanted now.
     if let limit, done > limit { throw Changed() }
-    let earlier = (try? DurableFile.read(statePath)).flatMap { try? JSONDecoder().decode(State.self, from: $0) }
-    if done > 0, earlier?.part != part { throw Changed() }
     if done > 0 { client.report(.note("going on behind row \(done)")) }
-    var revision = done > 0 ? earlier?.revision : nil
+    var revision = done > 0 ? earlier : nil
     var columns: RowColumns?, meter: ProgressMeter?, isPartial = false
     while done < limit ?? .max {
       let page: DatasetPage

@@ -40,9 +40,8 @@ public struct LadderServer: Sendable {
     self.dataView = dataView
     self.logger = logger
     catalogue = engine.map { engine in
-      let file = (engine.backbone.path as NSString).lastPathComponent
-      return Catalogue(
-        engine, base: settings.modelName ?? (file.hasSuffix(".gguf") ? String(file.dropLast(5)) : file),
+      Catalogue(
+        engine, base: settings.modelName ?? Catalogue.name(of: engine.backbone.path),
         folder: settings.folder, template: settings.template, logger: logger)
     }
   }
@@ -63,10 +62,25 @@ public struct LadderServer: Sendable {
     } catch { throw LadderError(any: error) }
   }
 
+  /// Serves in a task, which is cancelled to end it.
+  /// - Returns: the address, once requests are taken.
+  /// - Throws: as `run`.
+  public func start() async throws -> (address: String, task: Task<Void, any Error>) {
+    let (addresses, found) = AsyncStream<String>.makeStream()
+    let task = Task {
+      defer { found.finish() }
+      try await run(handlesSignals: false) { found.yield($0) }
+    }
+    var iterator = addresses.makeAsyncIterator()
+    if let address = await iterator.next() { return (address, task) }
+    // Without an address the task has failed, and says how.
+    try await task.value
+    throw LadderError(.engine, "the server ended before it took requests")
+  }
+
   private func serve(_ handlesSignals: Bool, _ listening: @escaping @Sendable (String) async -> Void) async throws {
     for path in settings.adapters {
-      let file = ((path as NSString).standardizingPath as NSString).lastPathComponent
-      try await catalogue?.load(path, as: file.hasSuffix(".gguf") ? String(file.dropLast(5)) : file, .settings)
+      try await catalogue?.load(path, as: Catalogue.name(of: path), .settings)
     }
     await catalogue?.lookAtAll()
     let host = settings.host

@@ -37,11 +37,7 @@ struct Distil: AsyncParsableCommand {
   @Flag(help: "Keep answers that were cut at --max-tokens too.") var keepCut = false
   @Option(help: ArgumentHelp("Answers at once (default 8).", valueName: "N")) var parallel = 8
   @Option(help: ArgumentHelp("Tokens of an answer at most.", valueName: "N")) var maxTokens = 1024
-  @Option(
-    help: ArgumentHelp(
-      "End where this text appears, and leave it out; \\n stands for a new line. Several times for several texts.",
-      valueName: "text"))
-  var stop: [String] = []
+  @OptionGroup var stops: StopArguments
   @OptionGroup var sampling: SamplingArguments
   @Flag(help: "Print one JSON object.") var json = false
 
@@ -60,8 +56,7 @@ struct Distil: AsyncParsableCommand {
     work.keepsCut = keepCut
     work.options.maxTokens = maxTokens
     work.options.sampling = try sampling.options(chats: false)
-    work.options.stop = stop.map { $0.replacingOccurrences(of: "\\n", with: "\n") }
-    if work.options.stop.contains("") { throw LadderError(.usage, "--stop is empty; write the text to stop at") }
+    work.options.stop = try stops.texts()
     let asked = try DistilPrompt.load(prompts, chats: chat)
     if right, !asked.contains(where: { $0.answer != nil }) {
       throw LadderError(.usage, "--right: no prompt in \(prompts) has an \"answer\"")

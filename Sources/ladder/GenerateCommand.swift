@@ -16,11 +16,7 @@ struct Generate: AsyncParsableCommand {
   @Flag(help: "Put the prompt into the model's chat template, as the user's turn.") var chat = false
   @OptionGroup var chatArguments: ChatArguments
   @Option(help: ArgumentHelp("Tokens to generate at most.", valueName: "N")) var maxTokens = 256
-  @Option(
-    help: ArgumentHelp(
-      "End where this text appears, and leave it out; \\n stands for a new line. Several times for several texts.",
-      valueName: "text"))
-  var stop: [String] = []
+  @OptionGroup var stops: StopArguments
   @OptionGroup var sampling: SamplingArguments
 
   func run() async throws {
@@ -30,11 +26,10 @@ struct Generate: AsyncParsableCommand {
     var settings = GenerationOptions()
     settings.maxTokens = maxTokens
     settings.sampling = try sampling.options(chats: false)
-    settings.stop = stop.map(Self.unescaped)
-    if settings.stop.contains("") { throw LadderError(.usage, "--stop is empty; write the text to stop at") }
+    settings.stop = try stops.texts()
     let adapter = adapter.map { RunDirectory($0) }
     if let adapter { _ = try adapter.manifest() }
-    let text = prompt == "-" ? try Self.standardInput() : Self.unescaped(prompt)
+    let text = prompt == "-" ? try Self.standardInput() : StopArguments.unescaped(prompt)
     let backbone = try await options.load()
     if let note = try adapter?.note() { Terminal.note(note) }
     let final = settings, chatArguments = chatArguments, chat = chat
@@ -53,8 +48,6 @@ struct Generate: AsyncParsableCommand {
         result.promptTokens,
         Double(result.promptTokens) / max(1e-9, result.promptSeconds)))
   }
-
-  private static func unescaped(_ text: String) -> String { text.replacingOccurrences(of: "\\n", with: "\n") }
 
   /// - Throws: `usage` where nothing comes; `data` for what is no text in UTF-8.
   private static func standardInput() throws -> String {

@@ -45,18 +45,7 @@ final class TestServer: Sendable {
     settings.generation.tokens = 4096
     change(&settings)
     engine = try GenerationEngine(backbone, settings: settings.generation)
-    let server = LadderServer(settings, engine: engine)
-    let (addresses, found) = AsyncStream<String>.makeStream()
-    task = Task {
-      defer { found.finish() }
-      try await server.run(handlesSignals: false) { found.yield($0) }
-    }
-    var iterator = addresses.makeAsyncIterator()
-    guard let address = await iterator.next() else {
-      try await task.value
-      throw LadderError(.engine, "the server did not listen")
-    }
-    self.address = address
+    (address, task) = try await LadderServer(settings, engine: engine).start()
   }
 
   deinit { task.cancel() }

@@ -35,15 +35,10 @@ struct EmbeddingHandler: Sendable {
 
   private struct Answer: Encodable {
     struct Usage: Encodable {
-      let promptTokens: Int
+      let promptTokens, totalTokens: Int
       enum CodingKeys: String, CodingKey {
         case promptTokens = "prompt_tokens"
         case totalTokens = "total_tokens"
-      }
-      func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode(promptTokens, forKey: .promptTokens)
-        try container.encode(promptTokens, forKey: .totalTokens)
       }
     }
     let object = "list"
@@ -83,7 +78,7 @@ struct EmbeddingHandler: Sendable {
       Embedding(index: index, embedding: isBase64 ? .base64(Self.base64(vector)) : .numbers(vector))
     }
     let count = tokens.reduce(0) { $0 + $1.count }
-    return try JSON.response(Answer(model: model, data: data, usage: .init(promptTokens: count)))
+    return try JSON.response(Answer(model: model, data: data, usage: .init(promptTokens: count, totalTokens: count)))
   }
 
   private func isBase64(_ fields: Fields) throws -> Bool {

@@ -14,25 +14,15 @@ struct ModelHandler: Sendable {
     let object = "model"
     let created: Int
     let ownedBy = "ladder"
-    let parent, root, method: String?
+    @OrNull var parent: String?
+    let root: String
+    @OrNull var method: String?
     let contextLength: Int
 
     enum CodingKeys: String, CodingKey {
       case id, object, created, parent, root, method
       case ownedBy = "owned_by"
       case contextLength = "context_length"
-    }
-
-    func encode(to encoder: any Encoder) throws {
-      var container = encoder.container(keyedBy: CodingKeys.self)
-      try container.encode(id, forKey: .id)
-      try container.encode(object, forKey: .object)
-      try container.encode(created, forKey: .created)
-      try container.encode(ownedBy, forKey: .ownedBy)
-      try container.encode(parent, forKey: .parent)
-      try container.encode(root, forKey: .root)
-      try container.encode(method, forKey: .method)
-      try container.encode(contextLength, forKey: .contextLength)
     }
   }
 

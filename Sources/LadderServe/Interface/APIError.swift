@@ -75,18 +75,8 @@ struct APIError: Error {
   private struct Form: Encodable {
     struct Content: Encodable {
       let message, type: String
-      let param, code: String?
-
-      enum CodingKeys: CodingKey { case message, type, param, code }
-
-      /// What is not there stands as null.
-      func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode(message, forKey: .message)
-        try container.encode(type, forKey: .type)
-        try container.encode(param, forKey: .param)
-        try container.encode(code, forKey: .code)
-      }
+      @OrNull var param: String?
+      @OrNull var code: String?
     }
     let error: Content
   }

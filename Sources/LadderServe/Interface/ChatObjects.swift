@@ -30,7 +30,9 @@ struct CallObject: Encodable {
 
 /// An answer's message.
 struct MessageObject: Encodable {
-  var content: String?
+  let role = "assistant"
+  @OrNull var content: String?
+  @OrNull var refusal: String? = nil
   var reasoning: String?
   var calls: [CallObject]?
 
@@ -38,15 +40,6 @@ struct MessageObject: Encodable {
     case role, content, refusal
     case reasoning = "reasoning_content"
     case calls = "tool_calls"
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode("assistant", forKey: .role)
-    try container.encode(content, forKey: .content)
-    try container.encodeNil(forKey: .refusal)
-    try container.encodeIfPresent(reasoning, forKey: .reasoning)
-    try container.encodeIfPresent(calls, forKey: .calls)
   }
 }
 
@@ -69,22 +62,13 @@ struct ChatChoice: Encodable {
   let index: Int
   var message: MessageObject?
   var delta: DeltaObject?
-  var probabilities: TokenProbabilities?
-  var finishReason: String?
+  @OrNull var probabilities: TokenProbabilities? = nil
+  @OrNull var finishReason: String? = nil
 
   enum CodingKeys: String, CodingKey {
     case index, message, delta
     case probabilities = "logprobs"
     case finishReason = "finish_reason"
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(index, forKey: .index)
-    try container.encodeIfPresent(message, forKey: .message)
-    try container.encodeIfPresent(delta, forKey: .delta)
-    try container.encode(probabilities, forKey: .probabilities)
-    try container.encode(finishReason, forKey: .finishReason)
   }
 }
 
@@ -92,21 +76,13 @@ struct ChatChoice: Encodable {
 struct CompletionChoice: Encodable {
   let index: Int
   let text: String
-  var probabilities: CompletionProbabilities?
-  var finishReason: String?
+  @OrNull var probabilities: CompletionProbabilities? = nil
+  @OrNull var finishReason: String? = nil
 
   enum CodingKeys: String, CodingKey {
     case index, text
     case probabilities = "logprobs"
     case finishReason = "finish_reason"
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(index, forKey: .index)
-    try container.encode(text, forKey: .text)
-    try container.encode(probabilities, forKey: .probabilities)
-    try container.encode(finishReason, forKey: .finishReason)
   }
 }
 

@@ -1,6 +1,22 @@
 import Foundation
 import Hummingbird
 
+/// A value that stands as null where there is none, and is not left out.
+@propertyWrapper
+struct OrNull<Value: Encodable>: Encodable {
+  var wrappedValue: Value?
+
+  // The compiler's own has a default, by which properties would be left out of their types' initialisers.
+  init(wrappedValue value: Value?) { wrappedValue = value }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(wrappedValue)
+  }
+}
+
+extension OrNull: Sendable where Value: Sendable {}
+
 /// JSON as the server writes it.
 enum JSON {
   static func data(_ value: some Encodable) throws -> Data {

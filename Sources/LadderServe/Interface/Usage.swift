@@ -8,7 +8,7 @@ struct Usage: Encodable {
     enum CodingKeys: String, CodingKey { case cachedTokens = "cached_tokens" }
   }
 
-  let promptTokens, completionTokens: Int
+  let promptTokens, completionTokens, totalTokens: Int
   let promptDetails: PromptDetails
 
   /// - Parameters:
@@ -17,6 +17,7 @@ struct Usage: Encodable {
   init(prompts: Int, _ generations: [Generation]) {
     promptTokens = prompts
     completionTokens = generations.reduce(0) { $0 + $1.tokens }
+    totalTokens = promptTokens + completionTokens
     promptDetails = PromptDetails(cachedTokens: min(prompts, generations.map(\.reusedTokens).max() ?? 0))
   }
 
@@ -25,14 +26,6 @@ struct Usage: Encodable {
     case completionTokens = "completion_tokens"
     case totalTokens = "total_tokens"
     case promptDetails = "prompt_tokens_details"
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(promptTokens, forKey: .promptTokens)
-    try container.encode(completionTokens, forKey: .completionTokens)
-    try container.encode(promptTokens + completionTokens, forKey: .totalTokens)
-    try container.encode(promptDetails, forKey: .promptDetails)
   }
 }
 

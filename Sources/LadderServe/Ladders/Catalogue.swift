@@ -183,7 +183,9 @@ actor Catalogue {
         && FileStamp.weights(of: path).contains { FileManager.default.fileExists(atPath: $0) }
   }
 
-  private static func name(of file: String) -> String {
-    file.hasSuffix(".gguf") ? String(file.dropLast(5)) : file
+  /// Of a run's folder, or of a GGUF file.
+  static func name(of path: String) -> String {
+    let file = ((path as NSString).standardizingPath as NSString).lastPathComponent
+    return file.hasSuffix(".gguf") ? String(file.dropLast(5)) : file
   }
 }

@@ -122,7 +122,7 @@ private struct Prepared {
     }
     parts = try RunParts(run)
     file = try model.map { try GGUFFile(path: $0) }
-    if let file { try parts.require(file) }
+    if let file { try parts.manifest.backbone.require(file, try file.fingerprint(), run: run.path) }
     title = export.name ?? ((out as NSString).standardizingPath as NSString).lastPathComponent
     guard title.allSatisfy({ $0 != "/" && !$0.isNewline }), !title.isEmpty else {
       throw LadderError(.usage, "`name` is a file's name: without / and line ends")
@@ -216,17 +216,5 @@ private struct RunParts {
 
   func metrics() throws -> [TrainingStep] {
     FileManager.default.fileExists(atPath: run.metricsPath) ? try run.metrics() : []
-  }
-
-  /// - Throws: `data` where the run was trained on another model.
-  func require(_ file: GGUFFile) throws {
-    let wanted = manifest.backbone.fingerprint, found = try file.fingerprint()
-    let own = ModelFingerprint.isEarlier(wanted) ? try file.earlierFingerprint() : found.text
-    if own == wanted { return }
-    let difference = manifest.backbone.parts.map { ": \(found.difference(from: $0))" } ?? ""
-    throw LadderError(
-      .data,
-      "\(run.path) was trained on \(manifest.backbone.name) (fingerprint \(wanted)), and \(file.path) has fingerprint "
-        + "\(own)\(difference); pass the model that it was trained on")
   }
 }

@@ -16,17 +16,8 @@ struct RunPage {
     let server = LadderServer(
       settings, engine: nil, runs: [run.path], dataView: { try await views.view($0, $1) },
       logger: TerminalLog.logger(verbose: false))
-    let (addresses, found) = AsyncStream<String>.makeStream()
-    task = Task {
-      defer { found.finish() }
-      try await server.run(handlesSignals: false) { found.yield($0) }
-    }
-    var iterator = addresses.makeAsyncIterator()
-    // Without an address the task has failed, and says how.
-    guard let address = await iterator.next() else {
-      try await task.value
-      throw LadderError(.engine, "the page could not be served")
-    }
+    let address: String
+    (address, task) = try await server.start()
     Terminal.note("the run's page is \(address)/#runs while it trains")
   }
 
