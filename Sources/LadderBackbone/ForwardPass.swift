@@ -36,6 +36,8 @@ package final class ForwardPass: TapSource {
   /// - Parameters:
   ///   - maxTokens: the longest sample, and the KV cache's size.
   ///   - texts: the most sequences that are asked for at once.
+  ///   - finalRows: the most final rows of one call; nil is what `Head.rowsPerCall` says. The engine sets aside V logits
+  ///     for each.
   ///   - unit: tokens of one call of the engine; more only cost memory.
   ///   - sharedLength: samples of up to this many tokens share a call. A quantised model rounds its activations to 8
   ///     bits, which makes a last-bit difference in attention's sums one of a percent in the logits; a sample that has
@@ -49,8 +51,8 @@ package final class ForwardPass: TapSource {
   ///   - runsHead: run the model's own head too, at every loss row; final rows are not handed out then. To measure the
   ///     engine by.
   package init(
-    _ backbone: Backbone, rungs: [Int], maxTokens: Int, texts: Int = 64, unit: Int = 512, sharedLength: Int = 96,
-    exactAttention: Bool = false, keepsWindow: Bool = false, adapter: EngineAdapter? = nil,
+    _ backbone: Backbone, rungs: [Int], maxTokens: Int, texts: Int = 64, finalRows: Int? = nil, unit: Int = 512,
+    sharedLength: Int = 96, exactAttention: Bool = false, keepsWindow: Bool = false, adapter: EngineAdapter? = nil,
     stopsAtLastTap: Bool = false, runsHead: Bool = false
   ) throws {
     self.stopsAtLastTap = stopsAtLastTap
@@ -66,7 +68,8 @@ package final class ForwardPass: TapSource {
     let spared = runsHead ? 1 << 30 : 1 << 29
     let most =
       runsHead || !backbone.engine.isCPU ? max(1, spared / (4 * backbone.vocabulary)) : backbone.head.rowsPerCall
-    outputsPerCall = min(self.unit, stopsAtLastTap ? Self.textsWithoutRows : most)
+    let wanted = stopsAtLastTap ? Self.textsWithoutRows : putsOutAll ? nil : finalRows
+    outputsPerCall = min(self.unit, most, wanted ?? most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences =
       backbone.takesOneSequence ? 1 : max(1, min(texts, 64, outputsPerCall, llama_max_parallel_sequences() / 2))

@@ -55,14 +55,11 @@ package struct Safetensors {
       return result
     }
 
-    /// Copies F32 numbers into a tensor of as many.
+    /// Copies F32 numbers into a tensor of as many, which rounds them where it is of BF16.
     package func copy(to tensor: Tensor) throws {
       precondition(element == .float32 && tensor.count == count)
       var offset = 0
-      try parts { bytes in
-        tensor.write(bytes: bytes, at: offset)
-        offset += bytes.count
-      }
+      try parts { bytes in offset += tensor.write(rounding: bytes, at: offset) }
     }
   }
 

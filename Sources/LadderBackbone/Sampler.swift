@@ -74,6 +74,12 @@ public struct SamplingOptions: Sendable, Equatable, Codable {
   fileprivate var penalises: Bool { repeatPenalty != 1 || frequencyPenalty != 0 || presencePenalty != 0 }
 }
 
+/// Room for a draw: the whole vocabulary.
+package final class SamplingScratch {
+  fileprivate var candidates: [llama_token_data] = []
+  package init() {}
+}
+
 /// Chooses the next tokens of one text from logits, by llama.cpp's own samplers.
 package final class Sampler {
   private let chain: UnsafeMutablePointer<llama_sampler>
@@ -83,11 +89,15 @@ package final class Sampler {
   private let hasBias: Bool
   /// Whether nothing but the largest logit counts.
   private let isPlain: Bool
-  private var candidates: [llama_token_data] = []
+  private let scratch: SamplingScratch
 
+  /// - Parameter scratch: may be that of other texts, which draw in turn.
   /// - Throws: `usage` for a grammar that cannot be read.
-  package init(_ options: SamplingOptions, _ tokenizer: Tokenizer) throws {
+  package init(
+    _ options: SamplingOptions, _ tokenizer: Tokenizer, scratch: SamplingScratch = SamplingScratch()
+  ) throws {
     try options.validate()
+    self.scratch = scratch
     chain = llama_sampler_chain_init(llama_sampler_chain_default_params())
     likeliest = llama_sampler_init_top_k(Int32(max(1000, options.topK)))
     hasBias = !options.bias.isEmpty
@@ -168,18 +178,18 @@ package final class Sampler {
   }
 
   private func drawn(_ logits: UnsafeBufferPointer<Float>, _ grammar: UnsafeMutablePointer<llama_sampler>?) -> Int32 {
-    if candidates.count != logits.count {
-      candidates = [llama_token_data](repeating: llama_token_data(), count: logits.count)
+    if scratch.candidates.count != logits.count {
+      scratch.candidates = [llama_token_data](repeating: llama_token_data(), count: logits.count)
     }
     func fill() {
       for (token, logit) in logits.enumerated() {
-        candidates[token] = llama_token_data(id: Int32(token), logit: logit, p: 0)
+        scratch.candidates[token] = llama_token_data(id: Int32(token), logit: logit, p: 0)
       }
     }
     fill()
     if let grammar, let token = drawnAmongLikeliest(grammar) { return token }
     if grammar != nil { fill() }
-    return candidates.withUnsafeMutableBufferPointer { buffer in
+    return scratch.candidates.withUnsafeMutableBufferPointer { buffer in
       var list = llama_token_data_array(data: buffer.baseAddress, size: buffer.count, selected: -1, sorted: false)
       if let grammar { llama_sampler_apply(grammar, &list) }
       return choice(&list)
@@ -190,7 +200,7 @@ package final class Sampler {
   /// fits. Nil where none does, or where bias may lift another.
   private func drawnAmongLikeliest(_ grammar: UnsafeMutablePointer<llama_sampler>) -> Int32? {
     guard !hasBias else { return nil }
-    return candidates.withUnsafeMutableBufferPointer { buffer in
+    return scratch.candidates.withUnsafeMutableBufferPointer { buffer in
       var list = llama_token_data_array(data: buffer.baseAddress, size: buffer.count, selected: -1, sorted: false)
       llama_sampler_apply(likeliest, &list)
       llama_sampler_apply(grammar, &list)

@@ -1,7 +1,8 @@
 import CLlama
 
 /// Trainable tensors in F32, laid one after another in flat buffers, so that the optimiser, clipping and saving work on
-/// whole buffers. Matrices, which weight decay shrinks, and vectors, which it does not, are two groups.
+/// whole buffers. Matrices, which weight decay shrinks, and vectors, which it does not, are two groups. Where nothing is
+/// trained, matrices are held as they enter products alone.
 package final class Parameters {
   package struct Specification: Sendable, Equatable {
     package var name: String
@@ -35,7 +36,7 @@ package final class Parameters {
   private let pool: TensorPool
 
   /// - Parameter products: the element type in which matrices enter products; with one other than F32 call `round`
-  ///   after every change of the values.
+  ///   after every change of what is trained.
   package init(_ specifications: [Specification], _ engine: Engine, trainable: Bool, products: ElementType = .float32)
     throws
   {
@@ -51,11 +52,11 @@ package final class Parameters {
       let row = 1024
       let total = members.reduce(0) { $0 + Self.padded($1.count) }
       let shape = [row, (total + row - 1) / row]
-      let values = try pool.make(.float32, shape)
+      let values = try pool.make(decays && !trainable ? products : .float32, shape)
       values.zero()
       let gradients = trainable ? try pool.make(.float32, shape) : nil
       gradients?.zero()
-      let rounded = decays && products != .float32 ? try pool.make(products, shape) : nil
+      let rounded = trainable && decays && products != .float32 ? try pool.make(products, shape) : nil
       var offset = 0
       for member in members {
         tensors[member.name] = alias(values, member.shape, at: offset)
@@ -75,6 +76,9 @@ package final class Parameters {
     guard let tensor = tensors[name] else { preconditionFailure("no parameter \(name)") }
     return tensor
   }
+
+  /// Whether there are twins that `round` brings up to date.
+  package var hasTwins: Bool { groups.contains { $0.rounded != nil } }
 
   /// The tensor that stands for a parameter in products: its rounded twin, or itself.
   package func rounded(_ parameter: Tensor) -> Tensor { roundedTensors[parameter] ?? parameter }

@@ -71,6 +71,22 @@ package struct Tensor: Hashable, @unchecked Sendable {
     if source.count > 0 { ggml_backend_tensor_set(pointer, source.baseAddress, offset, source.count) }
   }
 
+  /// The same of F32 numbers, which a tensor of BF16 rounds.
+  /// - Returns: the bytes that they take in the tensor.
+  package func write(rounding source: UnsafeRawBufferPointer, at offset: Int = 0) -> Int {
+    guard pointer.pointee.type == GGML_TYPE_BF16 else {
+      write(bytes: source, at: offset)
+      return source.count
+    }
+    let numbers = source.bindMemory(to: Float.self)
+    let rounded = [ggml_bf16_t](unsafeUninitializedCapacity: numbers.count) { buffer, filled in
+      ggml_fp32_to_bf16_row_ref(numbers.baseAddress, buffer.baseAddress, Int64(numbers.count))
+      filled = numbers.count
+    }
+    rounded.withUnsafeBytes { write(bytes: $0, at: offset) }
+    return source.count / 2
+  }
+
   package func read() -> [Float] {
     precondition(pointer.pointee.type == GGML_TYPE_F32 && ggml_is_contiguous(pointer))
     return [Float](unsafeUninitializedCapacity: count) { buffer, filled in

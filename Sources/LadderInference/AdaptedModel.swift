@@ -1,4 +1,5 @@
 import LadderBackbone
+import LadderCompute
 import LadderMethods
 
 /// What texts are generated with: the backbone alone, or with what a run trained. Texts of one and the same share what
@@ -15,9 +16,10 @@ package final class AdaptedModel {
   package var rungs: [Int] { predictor.alone == .beside ? predictor.rungs : [] }
 
   /// Made when it is first asked for, and kept.
-  func correction() throws -> (any DecoderCorrection)? {
+  /// - Parameter graph: the loop's, for all models' steps.
+  func correction(_ graph: Graph) throws -> (any DecoderCorrection)? {
     if let made { return made }
-    made = try predictor.correction()
+    made = try predictor.correction(graph)
     return made
   }
 }

@@ -24,6 +24,9 @@ public actor GenerationEngine {
     public var texts = 16
 
     public init() {}
+
+    /// - Parameter length: tokens that the model was trained on; 0 where that is not known.
+    package func capacity(trainedOn length: Int) -> Int { tokens ?? min(8192, length > 0 ? length : 8192) }
   }
 
   /// What is to be continued.
@@ -58,7 +61,7 @@ public actor GenerationEngine {
 
   /// - Throws: `usage` for settings that cannot be.
   public init(_ backbone: Backbone, settings: Settings = Settings()) throws(LadderError) {
-    let tokens = settings.tokens ?? min(8192, backbone.contextLength > 0 ? backbone.contextLength : 8192)
+    let tokens = settings.capacity(trainedOn: backbone.contextLength)
     guard (1...1 << 24).contains(tokens), (1...64).contains(settings.texts) else {
       throw LadderError(.usage, "`tokens` must be 1 to \(1 << 24), `texts` 1 to 64")
     }

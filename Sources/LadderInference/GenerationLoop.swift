@@ -61,6 +61,9 @@ package final class GenerationLoop {
   private let settings: Settings
   private let next: NextToken
   private let picks: TensorPool
+  /// Of the side networks' steps, which run one after another.
+  private let graph: Graph
+  private let scratch = SamplingScratch()
   /// Blocks that side networks to come will read: contexts hand them out from the first text on.
   package var expectedRungs: Set<Int> = []
   private var lanes: [Lane] = []
@@ -74,6 +77,7 @@ package final class GenerationLoop {
     self.backbone = backbone
     self.settings = settings
     next = try NextToken(backbone)
+    graph = try Graph(backbone.engine)
     picks = TensorPool(backbone.engine, tensors: 4)
   }
 
@@ -99,7 +103,7 @@ package final class GenerationLoop {
     count += 1
     waiting.append(
       RunningText(
-        count, prompt, model, try Sampler(options.sampling, backbone.tokenizer),
+        count, prompt, model, try Sampler(options.sampling, backbone.tokenizer, scratch: scratch),
         room: prompt.tokens.count + min(options.maxTokens, settings.tokens - prompt.tokens.count), deliver))
     return count
   }
@@ -212,7 +216,7 @@ package final class GenerationLoop {
     lanes.removeAll { $0.adapter === adapter && !$0.isBusy }
     let lane = try Lane(
       backbone, rungs: rungs.sorted(), adapter: adapter, tokens: settings.tokens, texts: settings.texts,
-      reuses: settings.reuses, exactAttention: settings.exactAttention)
+      reuses: settings.reuses, exactAttention: settings.exactAttention, graph: graph)
     lanes.append(lane)
     return lane
   }

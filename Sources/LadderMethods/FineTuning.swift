@@ -32,6 +32,8 @@ package protocol FineTuning: Sendable {
   func predictor(_ backbone: Backbone, weights: String, folder: String) throws -> any Predictor
   /// The peak memory of training, from shapes alone.
   func memory(_ model: ModelDimensions, _ load: TrainingLoad) throws -> MemoryBreakdown
+  /// What answering with it takes beside the model, from shapes alone.
+  func serving(_ model: ModelDimensions) throws -> ServingLoad
   /// Floating-point operations of training on `load.tokens` tokens, the head's aside; a multiplication and an addition
   /// are two.
   func operations(_ model: ModelDimensions, _ load: TrainingLoad) throws -> Double

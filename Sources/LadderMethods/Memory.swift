@@ -20,7 +20,29 @@ package struct MemoryBreakdown: Codable, Sendable, Equatable {
   package var total: Int { process + weights + engine + activations + parameters + workspace + head }
 }
 
+/// What answering with a method takes beside the model.
+package struct ServingLoad: Sendable, Equatable {
+  /// Bytes of what was trained.
+  package var weights: Int
+  /// The blocks that it reads.
+  package var rungs: [Int] = []
+  /// Bytes that it keeps of each token of a text.
+  package var stateBytesPerToken = 0
+  /// Whether it changes the model's keys and values: its texts have a context of their own.
+  package var hasContext = false
+
+  package init(weights: Int, rungs: [Int] = [], stateBytesPerToken: Int = 0, hasContext: Bool = false) {
+    self.weights = weights
+    self.rungs = rungs
+    self.stateBytesPerToken = stateBytesPerToken
+    self.hasContext = hasContext
+  }
+}
+
 extension ModelDimensions {
+  /// Bytes of keys and values in F16 that a block keeps of a token.
+  package var keyBytesPerToken: Int { 2 * 2 * keyHeads * headSize }
+
   /// What every method takes: the process, the weights, the engine and the head.
   package func shared(_ load: TrainingLoad) -> MemoryBreakdown {
     let model = self, length = load.length, lossRows = load.lossRows
@@ -28,11 +50,10 @@ extension ModelDimensions {
     let width = model.width, unit = 512, context = (max(unit, length) + 255) / 256 * 256
     breakdown.process = (36 << 20) + 150 * model.vocabulary
     breakdown.weights = model.weightsBytes
-    let perBlock = 2 * 2 * model.keyHeads * model.headSize
     // A windowed model keeps one block in six whole (Gemma 3's pattern); the others a window and a call's tokens.
     let windowed = min(context, ((model.window ?? context) + unit + 255) / 256 * 256)
     let whole = model.window == nil ? model.blocks : (model.blocks + 5) / 6
-    let cache = perBlock * (whole * context + (model.blocks - whole) * windowed)
+    let cache = model.keyBytesPerToken * (whole * context + (model.blocks - whole) * windowed)
     let rowsPerCall = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
     let activations =
       4 * unit * (4 * width + 2 * model.feedForward + 2 * model.heads * model.headSize) + 6 * unit * context

@@ -29,7 +29,8 @@ package protocol Predictor: AnyObject {
   /// What llama.cpp applies to the model, where it applies something.
   var adapter: EngineAdapter? { get }
   /// What is added to the head's input while texts are decoded; nil where nothing is.
-  func correction() throws -> (any DecoderCorrection)?
+  /// - Parameter graph: that it may build its steps in, as others do.
+  func correction(_ graph: Graph) throws -> (any DecoderCorrection)?
 }
 
 extension Predictor {
@@ -38,7 +39,8 @@ extension Predictor {
   ///   - slots: texts at once; fewer where the model takes no more.
   package func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder {
     let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter)
-    return try TextDecoder(forward, slots: min(slots, forward.maxSequences), correction: try correction())
+    let correction = try correction(try Graph(backbone.engine))
+    return try TextDecoder(forward, slots: min(slots, forward.maxSequences), correction: correction)
   }
 }
 
@@ -73,7 +75,7 @@ package final class BackbonePredictor: Predictor {
       try CachedTaps(backbone, TapNeeds(rungs: rungs), maxTokens: maxTokens, cache: cache, adapter: adapter), backbone)
   }
 
-  package func correction() -> (any DecoderCorrection)? { nil }
+  package func correction(_ graph: Graph) -> (any DecoderCorrection)? { nil }
 }
 
 /// The final norm's rows as the backbone hands them out.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Ladder
+import LadderServe
 import LadderStudy
 
 struct PlanCommand: AsyncParsableCommand {
@@ -9,7 +10,8 @@ struct PlanCommand: AsyncParsableCommand {
     abstract: "Predict what fits: peak memory and time of the methods at several lengths.",
     discussion: """
       Reads the header of the model's file, and measures three blocks of its shape on this machine for a few seconds.
-      --measure loads the model instead and takes two real steps with the options given.
+      --measure loads the model instead and takes two real steps with the options given. --serve predicts what `ladder serve`
+      takes with its --ladders, --adapter, --context and --texts.
       """)
 
   @OptionGroup var options: ModelOptions
@@ -25,6 +27,8 @@ struct PlanCommand: AsyncParsableCommand {
   @Flag(help: "Load the model and take two real steps with these options.") var measure = false
   @Option(help: ArgumentHelp("With --measure: sequences of a step, all at once in memory.", valueName: "B"))
   var sequences = 1
+  @Flag(help: "Predict the memory of serving the model and its runs.") var serve = false
+  @OptionGroup(title: "Serving") var served: ServedArguments
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() async throws {
@@ -51,6 +55,7 @@ struct PlanCommand: AsyncParsableCommand {
     }
     if measure { return try await measureSteps(path, own, planned) }
     let file = try GGUFFile(path: path, headerOnly: temporary != nil)
+    if serve { return try show(try GenerationMemory(file, try served.settings())) }
     let final = planned
     let rows = try await interruptible { try Plan.rows(file, final) { Terminal.progress($0) } }
     Terminal.finishLine()
@@ -85,10 +90,24 @@ struct PlanCommand: AsyncParsableCommand {
         result.secondsPerThousandTokens))
   }
 
+  private func show(_ serving: GenerationMemory) throws {
+    if json { return Terminal.output(try Terminal.json(serving)) }
+    let parts = [
+      ("the program", serving.process), ("the model", serving.weights), ("what was trained", serving.runs),
+      ("keys and values, the engine's own", serving.contexts), ("what is kept of texts", serving.texts),
+      ("logits", serving.head),
+    ]
+    for (name, bytes) in parts { Terminal.output(Self.padded(name, 36) + Terminal.bytes(bytes)) }
+    let fits = memory.map { serving.total <= $0.bytes ? ", fits \($0.optionText)" : ", does not fit \($0.optionText)" }
+    Terminal.output(Self.padded("at most", 36) + Terminal.bytes(serving.total) + (fits ?? ""))
+  }
+
+  private static func padded(_ text: String, _ width: Int) -> String {
+    text.padding(toLength: max(width, text.count), withPad: " ", startingAt: 0)
+  }
+
   private func show(_ rows: [Plan.Row]) {
-    func pad(_ text: String, _ width: Int) -> String {
-      text.padding(toLength: max(width, text.count), withPad: " ", startingAt: 0)
-    }
+    let pad = Self.padded
     let width = max(20, rows.map(\.options.count).max() ?? 0)
     Terminal.output(
       pad("method", 9) + pad("options", width + 2) + "  tokens  parameters       peak   s/1000 tokens"

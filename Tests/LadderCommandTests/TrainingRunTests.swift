@@ -187,6 +187,9 @@ import Testing
     let measured = try Command.run(
       ["plan", "--model", model, "--measure", "--max-length", "64", "--device", testDevice, "--json"], in: folder)
     #expect(measured.status == 0 && measured.json["peak_bytes"] is NSNumber, "\(measured.errors)")
+    let serving = try Command.run(["plan", "--model", model, "--serve", "--texts", "2", "--json"], in: folder)
+    #expect(serving.status == 0 && serving.json["contexts"] is NSNumber, "\(serving.errors)")
+    #expect(try Command.run(["plan", "--model", model, "--serve", "--ladders", "nowhere"], in: folder).status == 66)
   }
 
   @Test func memoryIsDrawnOverLengths() throws {

@@ -232,6 +232,22 @@ struct Fixture {
     #expect(one != other)
   }
 
+  /// Where nothing is trained, matrices are held as they enter products alone.
+  @Test(arguments: Climb.all) func whatIsNotTrainedGivesTheSameRows(_ climb: Climb) throws {
+    let f = try Fixture(path, climb.apply), file = folder.file("w.safetensors")
+    try f.network.export().write(file)
+    let other = try SideNetwork(f.network.configuration, f.network.geometry, f.backbone.engine, trainable: false)
+    try other.restore(try Safetensors(path: file), from: file)
+    let rows = try [f.network, other].map { network in
+      let step = try SideStep(network, f.backbone)
+      try step.read(samples, from: f.forward)
+      return try step.forward().read()
+    }
+    #expect(rows[0] == rows[1])
+    let types = other.parameters.groups.map(\.values.isBFloat16)
+    #expect(types.contains(true) == (f.network.configuration.precision != .float32))
+  }
+
   /// Micro-batches of one layout run the first one's graphs; results and gradients are those of graphs built for each
   /// alone.
   @Test(arguments: Climb.all) func graphsAreBuiltOnceForEachLayout(_ climb: Climb) throws {
@@ -293,7 +309,7 @@ struct Fixture {
   @Test func weightsSurviveAFile() throws {
     let f = try Fixture(path), file = folder.file("w.safetensors")
     try f.network.export().write(file)
-    let other = try SideNetwork(f.network.configuration, f.network.geometry, f.backbone.engine, trainable: false)
+    let other = try SideNetwork(f.network.configuration, f.network.geometry, f.backbone.engine, trainable: true)
     try other.restore(try Safetensors(path: file), from: file)
     for specification in f.network.parameters.specifications {
       #expect(other.parameters[specification.name].read() == f.network.parameters[specification.name].read())

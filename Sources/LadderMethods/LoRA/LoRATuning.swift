@@ -74,6 +74,11 @@ extension LoRAConfiguration: FineTuning {
     return bytes
   }
 
+  /// llama.cpp holds the adapter in F32.
+  package func serving(_ model: ModelDimensions) throws -> ServingLoad {
+    ServingLoad(weights: 4 * (try adapted(of: model.blocks)).count * parametersOfBlock(model), hasContext: true)
+  }
+
   /// Forward, the gradient of the inputs through frozen weights, attention's twice over; with checkpointing the forward
   /// pass again.
   package func operations(_ model: ModelDimensions, _ load: TrainingLoad) throws -> Double {

@@ -23,7 +23,7 @@ package final class SidePredictor: Predictor {
 
   package var adapter: EngineAdapter? { nil }
 
-  package func correction() throws -> (any DecoderCorrection)? { try SideCorrection(network) }
+  package func correction(_ graph: Graph) throws -> (any DecoderCorrection)? { try SideCorrection(network, graph) }
 }
 
 private final class SideRows: RowReader {

@@ -78,6 +78,14 @@ extension SideConfiguration: FineTuning {
     return bytes
   }
 
+  package func serving(_ model: ModelDimensions) throws -> ServingLoad {
+    let geometry = try geometry(model.outline)
+    // Matrices as they enter products; keys and values of each layer in F32.
+    return ServingLoad(
+      weights: SideNetwork.specifications(self, geometry).reduce(0) { $0 + $1.count * ($1.decays ? elementBytes : 4) },
+      rungs: geometry.rungs, stateBytesPerToken: 2 * 4 * geometry.attentionWidth * geometry.layers)
+  }
+
   private var elementBytes: Int { precision == .float32 ? 4 : 2 }
 
   /// Bytes of every layer's products, which are kept for the backward pass as long as they are few; else 0.

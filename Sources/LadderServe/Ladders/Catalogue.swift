@@ -118,9 +118,7 @@ actor Catalogue {
   /// Loads what is new or was replaced, and forgets what is gone.
   func lookAtAll() async {
     guard let folder else { return }
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-    // A temporary name is on its way to another.
-    let found = names.filter { !$0.hasPrefix(".") && !$0.hasSuffix(".tmp") }.map(Self.name(of:))
+    let found = (try? Self.names(in: folder)) ?? []
     let gone = entries.values.filter { $0.origin == .folder && !found.contains($0.name) }
     for name in Set(found + gone.map(\.name)).sorted() { await look(at: name) }
   }
@@ -148,8 +146,7 @@ actor Catalogue {
   }
 
   private func needsLook(_ name: String, _ folder: String) -> Look? {
-    let paths = ["\(folder)/\(name)", "\(folder)/\(name).gguf"]
-    guard let path = paths.first(where: Self.isRun) else { return entries[name] == nil ? nil : .forget }
+    guard let path = Self.path(of: name, in: folder) else { return entries[name] == nil ? nil : .forget }
     let stamp = FileStamp(path)
     if entries[name]?.stamp == stamp || failed[name]?.stamp == stamp { return nil }
     return .load(path: path, stamp)
@@ -174,6 +171,20 @@ actor Catalogue {
         logger.warning("\(path.shown) is not served: \(LadderError(any: error).message)")
       }
     }
+  }
+
+  /// The names that a folder may give.
+  static func names(in folder: String) throws -> [String] {
+    // A temporary name is on its way to another.
+    Set(
+      try FileManager.default.contentsOfDirectory(atPath: folder)
+        .filter { !$0.hasPrefix(".") && !$0.hasSuffix(".tmp") }.map(name(of:))
+    ).sorted()
+  }
+
+  /// The run or the adapter of a name; nil where there is none that is whole.
+  static func path(of name: String, in folder: String) -> String? {
+    ["\(folder)/\(name)", "\(folder)/\(name).gguf"].first(where: isRun)
   }
 
   private static func isRun(_ path: String) -> Bool {

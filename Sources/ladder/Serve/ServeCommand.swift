@@ -20,14 +20,7 @@ struct ServeCommand: AsyncParsableCommand {
       """)
 
   @OptionGroup var options: ModelOptions
-  @Option(
-    help: ArgumentHelp("A folder of runs; GGUF adapters may lie there too.", valueName: "folder"),
-    completion: .directory)
-  var ladders: String?
-  @Option(
-    help: ArgumentHelp("A run's folder, or a GGUF adapter. Several times for several.", valueName: "run"),
-    completion: .file())
-  var adapter: [String] = []
+  @OptionGroup var served: ServedArguments
   @Option(help: ArgumentHelp("The address to listen at; 0.0.0.0 is every one.", valueName: "address"))
   var host = "127.0.0.1"
   @Option(
@@ -45,12 +38,6 @@ struct ServeCommand: AsyncParsableCommand {
   @Flag(help: "Let requests load and unload runs by /v1/load_lora_adapter.") var allowLoading = false
   @Option(help: ArgumentHelp("The origin whose pages may ask, or *.", valueName: "origin")) var cors: String?
   @OptionGroup var chatArguments: ChatArguments
-  @Option(
-    help: ArgumentHelp(
-      "Tokens that are set aside for all texts (default: what the model was trained on, 8192 at most).",
-      valueName: "N"))
-  var context: Int?
-  @Option(help: ArgumentHelp("Texts at once; others wait.", valueName: "N")) var texts = 16
   @Option(help: ArgumentHelp("Texts that wait at most; more are refused.", valueName: "N")) var queue = 256
   @Option(help: ArgumentHelp("Tokens of an answer where a request names no number.", valueName: "N"))
   var maxTokens = 1024
@@ -63,31 +50,19 @@ struct ServeCommand: AsyncParsableCommand {
   private func settings() throws -> ServerSettings {
     func require(_ holds: Bool, _ text: String) throws { if !holds { throw LadderError(.usage, text) } }
     try require((0...65535).contains(port), "--port must be 0 to 65535")
-    try require((1...64).contains(texts), "--texts must be 1 to 64")
     try require((0...1 << 20).contains(queue), "--queue must be 0 to \(1 << 20)")
     try require((1...1 << 20).contains(maxTokens), "--max-tokens must be 1 to \(1 << 20)")
     try require(timeout > 0 && timeout <= 1e6, "--timeout must be above 0 and at most 1000000")
     try require((1...1 << 20).contains(maxConnections), "--max-connections must be 1 to \(1 << 20)")
-    if let context { try require((16...1 << 24).contains(context), "--context must be 16 to \(1 << 24)") }
-    if let ladders {
-      var isFolder: ObjCBool = false
-      guard FileManager.default.fileExists(atPath: ladders, isDirectory: &isFolder), isFolder.boolValue else {
-        throw LadderError(.missing, "--ladders: there is no folder \(ladders.shown)")
-      }
-    }
-    var settings = ServerSettings()
+    var settings = try served.settings()
     settings.host = host
     settings.port = port
     settings.modelName = alias
-    settings.folder = ladders
-    settings.adapters = adapter
     settings.hosts = allowedHost
     settings.key = try apiKeyFile.map(Self.key)
     settings.allowsLoading = allowLoading
     settings.origin = cors
     settings.template = try chatArguments.settings()
-    settings.generation.tokens = context
-    settings.generation.texts = texts
     settings.limits.queue = queue
     settings.limits.defaultTokens = maxTokens
     settings.limits.seconds = timeout
@@ -116,6 +91,9 @@ struct ServeCommand: AsyncParsableCommand {
     let server = LadderServer(
       settings, engine: try GenerationEngine(backbone, settings: settings.generation),
       dataView: { try await views.view($0, $1) }, logger: logger)
+    if let file = try? GGUFFile(path: backbone.path), let memory = try? GenerationMemory(file, settings) {
+      Terminal.note("memory: \(Terminal.bytes(memory.total)) at most with the runs that are there now")
+    }
     let second = SecondSignal()
     defer { second.cancel() }
     try await server.run { address in
