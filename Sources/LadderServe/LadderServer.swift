@@ -159,12 +159,13 @@ public struct LadderServer: Sendable {
 
   private func modelRoutes(_ engine: GenerationEngine, _ catalogue: Catalogue) -> [Route] {
     let admission = Admission(most: settings.generation.texts + settings.limits.queue)
+    let bodies = BodyRoom(most: settings.limits.bodies)
     let texts = TextHandler(
-      engine: engine, catalogue: catalogue, admission: admission, limits: settings.limits,
+      engine: engine, catalogue: catalogue, admission: admission, limits: settings.limits, bodies: bodies,
       metrics: GenerationMetrics(factory: registry))
     let embeddings = EmbeddingHandler(
-      engine: engine, catalogue: catalogue, admission: admission, limits: settings.limits)
-    let models = ModelHandler(engine: engine, catalogue: catalogue, settings: settings)
+      engine: engine, catalogue: catalogue, admission: admission, limits: settings.limits, bodies: bodies)
+    let models = ModelHandler(engine: engine, catalogue: catalogue, settings: settings, bodies: bodies)
     let registry = registry
     return [
       .get("/metrics") { _, _ in

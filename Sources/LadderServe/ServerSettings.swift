@@ -8,6 +8,8 @@ public struct ServerSettings: Sendable {
   public struct Limits: Sendable {
     /// Bytes of a request's body.
     public var body = 4 << 20
+    /// Bytes of all bodies that are being read; a request beyond them is told to come again.
+    public var bodies = 64 << 20
     /// Requests that wait for a place, beside those that are answered; more are refused.
     public var queue = 256
     /// Seconds that an answer may take, waiting included.

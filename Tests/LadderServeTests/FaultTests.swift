@@ -162,6 +162,29 @@ import Testing
     #expect(try await second.value == 200)
   }
 
+  /// Bodies that many connections send at once are bounded together.
+  @Test func bodiesThatComeAtOnceAreBounded() async throws {
+    let server = try await TestServer(TemporaryFolder()) { $0.limits.bodies = 3000 }
+    let client = HTTPClient(), (parts, sender) = AsyncStream<ByteBuffer>.makeStream()
+    let slow = Task {
+      var request = HTTPClientRequest(url: server.address + "/v1/completions")
+      request.method = .POST
+      request.body = .stream(parts, length: .unknown)
+      return try await client.execute(request, timeout: .seconds(60)).status.code
+    }
+    let head = #"{"model": "tiny", "prompt": "a", "max_tokens": 1, "user": ""#
+    sender.yield(ByteBuffer(string: head + String(repeating: "u", count: 2900)))
+    func other() async throws -> Int {
+      try await server.complete("tiny", #", "user": "\#(String(repeating: "u", count: 500))""#).status
+    }
+    #expect(try await server.waits { try await other() == 429 })
+    sender.yield(ByteBuffer(string: #""}"#))
+    sender.finish()
+    #expect(try await slow.value == 200)
+    #expect(try await other() == 200)
+    try? await client.shutdown()
+  }
+
   @Test func anAnswerThatTakesTooLong() async throws {
     let server = try await TestServer(TemporaryFolder()) { $0.limits.seconds = 0.2 }
     let slow = Self.endless.replacing("true}", with: "false}")

@@ -10,6 +10,7 @@ struct EmbeddingHandler: Sendable {
   let catalogue: Catalogue
   let admission: Admission
   let limits: ServerSettings.Limits
+  let bodies: BodyRoom
 
   /// Texts of one request at most.
   static let mostTexts = 2048
@@ -49,7 +50,7 @@ struct EmbeddingHandler: Sendable {
 
   func embed(_ request: Request, _: some RequestContext) async throws -> Response {
     var request = request
-    let fields = try Fields(body: try await request.wholeBody(limits))
+    let fields = try Fields(body: try await request.wholeBody(limits, bodies))
     guard let model = try fields.text("model") else { throw APIError.bad("model", "model is missing") }
     _ = try await catalogue.resolve(model)
     guard model == catalogue.base else {

@@ -8,6 +8,7 @@ struct ModelHandler: Sendable {
   let engine: GenerationEngine
   let catalogue: Catalogue
   let settings: ServerSettings
+  let bodies: BodyRoom
 
   private struct ModelObject: Encodable {
     let id: String
@@ -74,7 +75,7 @@ struct ModelHandler: Sendable {
         .forbidden, "this server loads no runs for requests", kind: "permission_error", code: "loading_not_allowed")
     }
     var request = request
-    return try Fields(body: try await request.wholeBody(settings.limits))
+    return try Fields(body: try await request.wholeBody(settings.limits, bodies))
   }
 
   private func required(_ name: String, _ fields: Fields) throws -> String {

@@ -10,6 +10,7 @@ struct TextHandler: Sendable {
   let catalogue: Catalogue
   let admission: Admission
   let limits: ServerSettings.Limits
+  let bodies: BodyRoom
   let metrics: GenerationMetrics
 
   private var vocabulary: Int { engine.backbone.vocabulary }
@@ -51,7 +52,7 @@ struct TextHandler: Sendable {
 
   /// - Throws: `APIError` for a body that is too large, comes too slowly or is no object.
   private func fields(_ request: inout Request) async throws -> Fields {
-    try Fields(body: try await request.wholeBody(limits))
+    try Fields(body: try await request.wholeBody(limits, bodies))
   }
 
   private func resolve(_ common: SamplingFields) async throws -> LoadedModel {
