@@ -13,6 +13,18 @@ package enum ProcessMemory {
     #endif
   }
 
+  /// For a process that runs for days: large blocks go back to the system as soon as they are freed, and threads share two
+  /// heaps. What glibc keeps otherwise is a fifth of a server's memory; other libraries have nothing to set.
+  package static func givesBack() {
+    #if os(Linux)
+      guard let symbol = dlsym(nil, "mallopt") else { return }
+      let set = unsafeBitCast(symbol, to: (@convention(c) (Int32, Int32) -> Int32).self)
+      let largestKept: Int32 = -3, heaps: Int32 = -8  // M_MMAP_THRESHOLD, M_ARENA_MAX
+      _ = set(largestKept, 256 << 10)
+      _ = set(heaps, 2)
+    #endif
+  }
+
   #if os(Linux)
     private static func status(_ key: String) -> Int? {
       guard let text = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8) else { return nil }

@@ -24,10 +24,8 @@ struct LadderCommand: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      Train.self, SweepCommand.self, Evaluate.self, Generate.self, ChatCommand.self, ServeCommand.self,
-      DataCommand.self, Inspect.self,
-      PlanCommand.self,
-      Bench.self,
+      Train.self, CacheCommand.self, SweepCommand.self, Evaluate.self, Generate.self, ChatCommand.self,
+      ServeCommand.self, DataCommand.self, Inspect.self, PlanCommand.self, Bench.self,
       Pull.self, Export.self, Distil.self,
       StudyCommand.self,
     ])

@@ -92,12 +92,12 @@ struct Train: AsyncParsableCommand {
     Terminal.output(out)
   }
 
-  private static func name(_ sources: [DataSource]) -> String {
+  static func name(_ sources: [DataSource]) -> String {
     sources.map(\.description).joined(separator: ", ")
   }
 
   /// Several files, or a share of one, are told as they are read.
-  private static func load(_ sources: [DataSource], _ settings: TrainingConfiguration) throws -> [Sample] {
+  static func load(_ sources: [DataSource], _ settings: TrainingConfiguration) throws -> [Sample] {
     try Sample.load(sources, seed: settings.seed) { source, held, taken in
       guard sources.count > 1 || source.share != 1 else { return }
       Terminal.note("\(source.path): \(taken) of \(held) samples")

@@ -37,10 +37,14 @@ package final class ActivationCache: @unchecked Sendable {
 
   /// Opens or makes the cache of one backbone, tap set and format in `directory`.
   /// - Throws: `inputOutput` where the folder cannot be made; `data` where it belongs to something else.
-  package convenience init(directory: String, description: CacheDescription, limit: Int? = nil) throws {
+  /// - Parameter countsShards: whether shards beside it count for the limit: those that are merged into it do not.
+  package convenience init(
+    directory: String, description: CacheDescription, limit: Int? = nil, countsShards: Bool = true
+  ) throws {
     try self.init(
       path: directory + "/" + description.folderName, description: description, limit: limit, writes: true)
-    totalBytes = CacheFolder.bytes(of: directory)
+    totalBytes =
+      CacheFolder.bytes(of: directory) - (countsShards ? 0 : CacheFolder.bytes(of: ShardFolder.root(directory)))
     wider = CacheFolder.descriptions(in: directory).compactMap { path, other in
       var narrowed = other
       narrowed.rungs = description.rungs
@@ -52,6 +56,12 @@ package final class ActivationCache: @unchecked Sendable {
       else { return nil }
       return WiderCache(cache: cache, places: places)
     }
+  }
+
+  /// A shard's cache, in a folder of its own.
+  package convenience init(shard path: String, description: CacheDescription, limit: Int?, writes: Bool = true) throws {
+    try self.init(path: path, description: description, limit: limit, writes: writes)
+    totalBytes = CacheFolder.bytes(of: path)
   }
 
   private init(path: String, description: CacheDescription, limit: Int?, writes: Bool) throws {
@@ -162,6 +172,25 @@ package final class ActivationCache: @unchecked Sendable {
         return
       }
     }
+  }
+
+  /// The entries' keys in the order in which they were stored.
+  package var keysInOrder: [SampleKey] { records.keysInOrder }
+
+  /// Stores another cache's entry, unless there is one of its key.
+  /// - Returns: the entry's bytes.
+  /// - Throws: `data` where the entry is damaged; `inputOutput` where it cannot be stored.
+  package func copy(_ key: SampleKey, from other: ActivationCache) throws -> Int {
+    guard let (record, entry) = other.records.read(key) else {
+      throw LadderError(.data, "\(other.path) is damaged; remove it and run the shard again")
+    }
+    defer { other.records.release(entry) }
+    if records.holds(key) { return entry.count }
+    let bytes = Array(entry)
+    guard store({ records.append(key, bytes, tokens: record.tokens, rows: record.rows) }, bytes: bytes.count) else {
+      throw LadderError(.inputOutput, "\(path) stores no more: \(stopped ?? "")")
+    }
+    return bytes.count
   }
 
   /// Stores one more entry; false where the limit has no room for it or the write fails: then nothing more is stored.

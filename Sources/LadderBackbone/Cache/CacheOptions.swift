@@ -37,13 +37,16 @@ public struct CacheOptions: Codable, Sendable, Equatable {
     try CacheFolder.fingerprint(in: directory, of: backbone.file, backbone.fingerprint)
   }
 
+  /// What the cache of these taps says of itself.
+  package func description(_ backbone: Backbone, _ needs: TapNeeds) throws -> CacheDescription {
+    CacheDescription(
+      backbone, needs, format: try format(for: backbone, needs), fingerprint: try fingerprint(of: backbone))
+  }
+
   /// The cache of these taps.
   package func open(_ backbone: Backbone, _ needs: TapNeeds) throws -> ActivationCache {
     if let limit { try CacheFolder.setLimit(limit, of: directory) }
     return try ActivationCache(
-      directory: directory,
-      description: .init(
-        backbone, needs, format: try format(for: backbone, needs), fingerprint: try fingerprint(of: backbone)),
-      limit: CacheFolder.limit(of: directory))
+      directory: directory, description: try description(backbone, needs), limit: CacheFolder.limit(of: directory))
   }
 }

@@ -57,6 +57,11 @@ package final class KeyedRecords {
 
   package var count: Int { records.count }
 
+  /// In the order in which they were stored.
+  package var keysInOrder: [SampleKey] {
+    records.sorted { ($0.value.offset, $0.value.bytes) < ($1.value.offset, $1.value.bytes) }.map(\.key)
+  }
+
   package func holds(_ key: SampleKey) -> Bool { record(key) != nil }
 
   /// What is known of an entry, or of one that another process has added since.

@@ -46,9 +46,9 @@ struct CacheFilling {
   /// Tokens a second, of some two thousand.
   func speed() throws -> Double {
     let some = Array(train.prefix(max(1, 2048 * train.count / max(1, tokens))))
-    let reader = try reader(cache: nil, some)
+    let reader = try BackbonePredictor(backbone, rungs: rungs).reader(maxTokens: longest(some), cache: nil)
     let count = some.reduce(0) { $0 + $1.tokens.count }, began = ContinuousClock.now
-    for group in groups(some) { _ = try reader.rows(group) }
+    for group in ActivationFilling.groups(some) { _ = try reader.rows(group) }
     return Double(count) / max(1e-9, (ContinuousClock.now - began).seconds)
   }
 
@@ -60,23 +60,14 @@ struct CacheFilling {
 
   /// Closes the cache when it is done: one writes to it at a time, and the evaluation is the next.
   private func keep(_ report: (Int, Int) -> Void) throws {
-    let store = try cache.open(backbone, TapNeeds(rungs: rungs)), reader = try reader(cache: store, train)
+    let needs = TapNeeds(rungs: rungs), store = try cache.open(backbone, needs)
+    let filling = try ActivationFilling(backbone, needs, cache: store, maxTokens: longest(train))
     var done = 0
-    for group in groups(train) {
-      try Cancellation.check()
-      _ = try reader.rows(group)
+    try filling.fill(ActivationFilling.groups(train)) { group in
       done += group.count
       report(done, train.count)
     }
-    if let why = store.stopped { throw LadderError(.inputOutput, "the activation cache stores no more: \(why)") }
   }
 
-  private func reader(cache: ActivationCache?, _ samples: [PackedSample]) throws -> any RowReader {
-    try BackbonePredictor(backbone, rungs: rungs).reader(
-      maxTokens: samples.map(\.tokens.count).max() ?? 1, cache: cache)
-  }
-
-  private func groups(_ samples: [PackedSample]) -> [[PackedSample]] {
-    BatchPlan.byLength(samples.map(\.tokens.count), tokens: 2048).map { $0.map { samples[$0] } }
-  }
+  private func longest(_ samples: [PackedSample]) -> Int { samples.map(\.tokens.count).max() ?? 1 }
 }

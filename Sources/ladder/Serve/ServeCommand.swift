@@ -84,6 +84,7 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
+    ProcessMemory.givesBack()
     let settings = try settings(), logger = TerminalLog.logger(verbose: options.verbose)
     let backbone = try await options.load(embeds: true)
     if let template = settings.template { backbone.language.use(template) }

@@ -1,0 +1,112 @@
+import ArgumentParser
+import Foundation
+import Ladder
+
+struct CacheCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "cache",
+    abstract: "Keep the model's activations of samples before training, in one process or in many.",
+    discussion: """
+      What `ladder train --cache` would keep on the way, given the same options: --rungs all serves every choice of rungs.
+      --shard I/N keeps one of N parts of the samples, without a word to the others; --merge makes one cache of them once
+      all are there, the same byte for byte as one process writes.
+
+        ladder cache --model m.gguf --data train.jsonl --cache DIR --rungs all
+        ladder cache --model m.gguf --data train.jsonl --cache DIR --rungs all --shard 3/16      # and 1/16, 2/16, …
+        ladder cache --cache DIR --merge
+
+      Stopped, the same command goes on.
+      """)
+
+  @OptionGroup var options: ModelOptions
+  @Option(
+    help: ArgumentHelp("YAML file of options, as `ladder train` takes one.", valueName: "file.yaml"),
+    completion: .file(extensions: ["yaml", "yml"]))
+  var config: String?
+  @Option(
+    help: ArgumentHelp("Training samples, as `ladder train` takes them.", valueName: "file[:share]"),
+    completion: .file())
+  var data: [String] = []
+  @Option(help: ArgumentHelp("Samples to judge by.", valueName: "file[:share]"), completion: .file())
+  var valid: [String] = []
+  @Option(help: ArgumentHelp("Folder of the activation cache.", valueName: "folder"), completion: .directory)
+  var cache: String?
+  @Option(help: ArgumentHelp("bf16 (default), or q8_0: half the size, rounded.", valueName: "kind"))
+  var cacheFormat: CacheFormat?
+  @Option(help: ArgumentHelp("Size at which the cache, or the shard, stores no more, e.g. 20GB.", valueName: "size"))
+  var cacheLimit: ByteCount?
+  @Option(help: ArgumentHelp("Keep the I-th of N parts.", valueName: "I/N")) var shard: ShardName?
+  @Flag(help: "Make one cache of the shards, and remove them.") var merge = false
+  @Flag(help: "With --merge: leave the shards.") var keepShards = false
+  @Flag(help: "Print one JSON object.") var json = false
+  @OptionGroup var training: TrainingArguments
+
+  mutating func run() async throws {
+    if merge { return try await mergeShards() }
+    if keepShards { throw LadderError(.usage, "--keep-shards goes with --merge") }
+    let given = TrainingFile(
+      options, training, data: data, valid: valid, out: nil, cache: cache, format: cacheFormat, limit: cacheLimit)
+    let asked = try config.map { given.over(try ConfigurationFile.read(TrainingFile.self, path: $0)) } ?? given
+    let settings = try asked.run.training.configuration()
+    let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) } ?? []
+    guard let cacheOptions = try asked.cacheOptions() else {
+      throw LadderError(.usage, "no --cache: name a folder for the activations")
+    }
+    let samples = try Train.load(sources, settings), validation = held.isEmpty ? [] : try Train.load(held, settings)
+    options.model = asked.model
+    options.verbose = asked.verbose ?? false
+    options.machine = asked.run.machine
+    let backbone = try await options.load(cache: cacheOptions.directory)
+    let extraction = ActivationExtraction(backbone, settings, cache: cacheOptions, shard: shard?.shard)
+    let result = try await interruptible(saves: true) {
+      try extraction.run(
+        samples, name: Train.name(sources), validation: validation, validationName: Train.name(held), report: Self.show)
+    }
+    Terminal.finishLine()
+    if json { return Terminal.output(try Terminal.json(result)) }
+    Terminal.note(
+      "\(result.samples) samples of \(Terminal.count(result.tokens)) tokens"
+        + (result.computedTokens > 0
+          ? ", \(Terminal.count(result.computedTokens)) of them run now at \(Int(result.tokensPerSecond)) tok/s" : ""))
+    Terminal.output(result.path)
+  }
+
+  private func mergeShards() async throws {
+    guard let cache else { throw LadderError(.usage, "no --cache: name the folder that holds the shards") }
+    if shard != nil || !data.isEmpty {
+      throw LadderError(.usage, "--merge takes what lies in --cache: give it neither --shard nor --data")
+    }
+    let keeps = keepShards
+    let paths = try await interruptible {
+      try ActivationExtraction.merge(in: cache, keepsShards: keeps) { done, all in
+        Terminal.progress("merging: \(Terminal.bytes(done)) of \(Terminal.bytes(all))")
+      }
+    }
+    Terminal.finishLine()
+    if json { return Terminal.output(try Terminal.json(["paths": paths])) }
+    for path in paths { Terminal.output(path) }
+  }
+
+  private static func show(_ event: ActivationExtraction.Event) {
+    switch event {
+    case .samples(let report): Train.show(.samples(report))
+    case .note(let text): Terminal.note(text)
+    case .progress(let progress):
+      Terminal.progress(
+        "\(Terminal.count(progress.tokens)) of \(Terminal.count(progress.totalTokens)) tokens  "
+          + "\(Int(progress.tokensPerSecond)) tok/s  \(Terminal.time(progress.secondsLeft)) left")
+    }
+  }
+}
+
+/// A shard as the command line names it: `3/16`.
+struct ShardName: ExpressibleByArgument {
+  let shard: CacheShard
+
+  init?(argument: String) {
+    let parts = argument.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
+    guard parts.count == 2, let index = parts[0], let count = parts[1], let shard = try? CacheShard(index, of: count)
+    else { return nil }
+    self.shard = shard
+  }
+}
