@@ -197,6 +197,12 @@ import Testing
     #expect((result.json["points"] as? [Any])?.count == 12 && (result.json["fits"] as? [String: Any])?.count == 2)
     let again = try Command.run(arguments, in: folder)
     #expect(again.output == result.output, "what is done is not done again")
+    let iso = try Command.run(
+      arguments.map { $0 == "4,2" ? "8,4,2" : $0 } + ["--tflop", "0.0001,0.0002,0.0003"], in: folder)
+    #expect(iso.status == 0 && (iso.json["points"] as? [Any])?.count == 15, "\(iso.errors)")
+    #expect((iso.json["minima"] as? [Any])?.count == 6 && (iso.json["slopes"] as? [String: Any])?.count == 2)
+    let dear = try Command.run(arguments + ["--tflop", "1000"], in: folder)
+    #expect(dear.status == 64 && dear.lastError.contains("samples"), "\(dear.errors)")
   }
 
   @Test func theDepthStudyPlotsEveryWayOfWriting() throws {

@@ -11,6 +11,8 @@ public struct LineChart: Sendable {
     public var showsPoints = true
     /// Written beside the points; none, or one for each.
     public var labels: [String] = []
+    /// Which of the chart's colours; nil is the series' own. What belongs together has one.
+    public var colour: Int?
 
     public init(_ name: String, _ points: [(x: Double, y: Double)], line: Bool = true, markers: Bool = true) {
       self.name = name
@@ -89,7 +91,7 @@ public struct LineChart: Sendable {
       "<text transform=\"translate(18 \(number((top + height - bottom) / 2))) rotate(-90)\" text-anchor=\"middle\">"
       + "\(Self.escaped(yLabel))</text>\n"
     for (index, line) in series.enumerated() {
-      let colour = Self.colours[index % Self.colours.count]
+      let colour = Self.colours[(line.colour ?? index) % Self.colours.count]
       let points = line.points.map { (x: number(across(place($0.x))), y: number(down(place($0.y)))) }
       if line.showsLine, points.count > 1 {
         let path = points.map { "\($0.x),\($0.y)" }.joined(separator: " ")

@@ -6,8 +6,11 @@ import LadderEval
 import LadderMethods
 import LadderTrain
 
-/// Loss over training compute for LST and QLoRA: a grid of sizes and budgets, each point a training of its own, and a
-/// power law through each method's points.
+/// Loss over training compute for LST and QLoRA: a grid of sizes and budgets, each point a training of its own.
+///
+/// Budgets of samples give every size the same samples, and a power law goes through all of a method's points. Budgets of
+/// operations (IsoFLOP; Hoffmann et al. 2022, §3.2) give every size the samples that they pay for: at each budget a
+/// parabola over the size finds the least loss, and the law goes through those.
 public struct ScalingStudy: Sendable {
   public struct Options: Sendable {
     public var train: String
@@ -17,6 +20,8 @@ public struct ScalingStudy: Sendable {
     public var ranks = [4, 16, 64]
     /// Training samples of each budget.
     public var budgets = [250, 500, 1000, 2000]
+    /// Budgets in 10¹² operations, in place of those of samples.
+    public var teraOperations: [Double] = []
     public var devLimit = 200
     public var maxLength = 512
     /// Samples of one step: small, so that the smallest budget has steps enough.
@@ -31,29 +36,6 @@ public struct ScalingStudy: Sendable {
     }
   }
 
-  public struct Point: Codable, Sendable {
-    public var method: String
-    /// `width 256` or `rank 16`.
-    public var size: String
-    public var samples: Int
-    public var tokens: Int
-    public var compute: Double
-    public var loss: Double
-    public var seconds: Double
-  }
-
-  public struct Findings: Codable, Sendable {
-    public var points: [Point]
-    public var fits: [String: PowerLaw]
-    /// Whether the intervals of the slopes overlap; nil where a fit is missing.
-    public var slopesOverlap: Bool?
-
-    enum CodingKeys: String, CodingKey {
-      case points, fits
-      case slopesOverlap = "slopes_overlap"
-    }
-  }
-
   public let options: Options
   public let folder: String
   private let model: String
@@ -61,6 +43,7 @@ public struct ScalingStudy: Sendable {
 
   public init(model: String, folder: String, _ options: Options) throws {
     guard !options.budgets.isEmpty, options.budgets.allSatisfy({ $0 >= 1 }), options.devLimit >= 1,
+      options.teraOperations.allSatisfy({ $0 > 0 && $0.isFinite }),
       options.batchSize >= 1
     else {
       throw LadderError(.usage, "the scaling study wants budgets, batches and a dev set of 1 sample or more")
@@ -76,21 +59,24 @@ public struct ScalingStudy: Sendable {
     var name: String
     var options: TrainingOptions
     let method: Method
+    let parameters: Int
 
-    init(_ name: String, _ options: TrainingOptions) throws {
+    init(_ name: String, _ options: TrainingOptions, _ file: GGUFFile) throws {
       self.name = name
       self.options = options
       method = try options.method.chosen()
+      parameters = try method.tuning.parameters(on: file).numbers
     }
   }
 
   private func sizes() throws -> [Size] {
+    let file = try GGUFFile(path: model)
     let ladders = try options.reductions.map { reduction in
       var training = TrainingOptions()
       training.method.method = .lst
       training.method.reduction = reduction
       training.learningRate = options.learningRates.lst
-      return try Size("reduction \(reduction.formatted())", training)
+      return try Size("reduction \(reduction.formatted())", training, file)
     }
     return try ladders
       + options.ranks.map { rank in
@@ -99,7 +85,7 @@ public struct ScalingStudy: Sendable {
         training.method.rank = rank
         training.method.alpha = Float(2 * rank)
         training.learningRate = options.learningRates.qlora
-        return try Size("rank \(rank)", training)
+        return try Size("rank \(rank)", training, file)
       }
   }
 
@@ -107,41 +93,70 @@ public struct ScalingStudy: Sendable {
   public func run(_ runner: any Runner, report: (String) -> Void = { _ in }) throws -> Findings {
     let sizes = try sizes()
     let samples = try Sample.load(options.train)
-    guard let most = options.budgets.max(), most <= samples.count else {
-      throw LadderError(.usage, "\(options.train) has \(samples.count) samples; take smaller `budgets`")
-    }
     // Each run is a process with a model of its own; here its tokenizer is enough.
     let encoded = try SampleEncoder(try ModelVocabulary(path: model), maxLength: options.maxLength)
       .encode(samples, name: options.train).samples
     try DurableFile.makeFolder(folder + "/data")
     try writeFirst(options.devLimit, of: options.dev, to: folder + "/data/dev.jsonl")
 
-    var points: [Point] = [], done = 0
-    for budget in options.budgets.sorted() {
-      let data = "\(folder)/data/train-\(budget).jsonl", part = encoded.prefix(budget)
+    var points: [Point] = []
+    let trainings = try trainings(sizes, encoded)
+    for (index, training) in trainings.enumerated() {
+      try Cancellation.check()
+      let size = training.size, budget = training.samples, part = encoded.prefix(budget)
+      let data = "\(folder)/data/train-\(budget).jsonl"
       try writeFirst(budget, of: options.train, to: data)
-      let tokens = part.reduce(0) { $0 + $1.tokens.count }, rows = part.reduce(0) { $0 + $1.lossRows.count }
-      for size in sizes {
-        try Cancellation.check()
-        done += 1
-        let place =
-          "[\(done)/\(sizes.count * options.budgets.count)] \(size.method.name), \(size.name), \(budget) samples"
-        report(place)
-        let (loss, seconds) = try measure(size, data, budget, runner) { report("\(place): \($0)") }
-        let load = TrainingLoad(length: tokens / max(1, part.count), tokens: tokens, lossRows: rows)
-        // The head's gradient is worked over the few entries that matter, and left out.
-        let flops =
-          try size.method.tuning.operations(dimensions, load) + 2 * Double(dimensions.width * dimensions.vocabulary)
-          * Double(rows)
-        points.append(
-          Point(
-            method: size.method.name, size: size.name, samples: budget, tokens: tokens, compute: flops, loss: loss,
-            seconds: seconds))
-      }
+      let place = "[\(index + 1)/\(trainings.count)] \(size.method.name), \(size.name), \(budget) samples"
+      report(place)
+      let (loss, seconds) = try measure(size, data, budget, runner) { report("\(place): \($0)") }
+      points.append(
+        Point(
+          method: size.method.name, size: size.name, samples: budget, tokens: part.reduce(0) { $0 + $1.tokens.count },
+          compute: try operations(size, part), loss: loss, seconds: seconds, parameters: size.parameters,
+          budget: training.teraOperations))
     }
     let findings = Self.findings(points)
     try write(findings)
     return findings
+  }
+
+  private struct Training {
+    var size: Size
+    var samples: Int
+    var teraOperations: Double?
+  }
+
+  /// What is trained, the smallest budgets first.
+  private func trainings(_ sizes: [Size], _ encoded: [EncodedSample]) throws -> [Training] {
+    func lacking(_ wanted: String) -> LadderError {
+      LadderError(.usage, "\(options.train) has \(encoded.count) samples, and \(wanted); take smaller `budgets`")
+    }
+    if options.teraOperations.isEmpty {
+      guard let most = options.budgets.max(), most <= encoded.count else { throw lacking("more were asked for") }
+      return options.budgets.sorted().flatMap { budget in sizes.map { Training(size: $0, samples: budget) } }
+    }
+    return try options.teraOperations.sorted().flatMap { budget in
+      try sizes.map { size in
+        // The number of samples whose operations come nearest to the budget.
+        let each = try operations(size, encoded[...]) / Double(encoded.count)
+        guard 1e12 * budget / each <= Double(encoded.count) else {
+          throw lacking("\(size.name) at \(budget.formatted()) TFLOP wants \(Int(1e12 * budget / each))")
+        }
+        let near = max(1, Int(1e12 * budget / each)),
+          around = max(1, near * 3 / 4)...min(encoded.count, near * 4 / 3 + 1)
+        let costs = try around.map { ($0, abs(try operations(size, encoded.prefix($0)) - 1e12 * budget)) }
+        return Training(size: size, samples: costs.min { $0.1 < $1.1 }?.0 ?? near, teraOperations: budget)
+      }
+    }
+  }
+
+  /// Of one epoch.
+  private func operations(_ size: Size, _ part: ArraySlice<EncodedSample>) throws -> Double {
+    let tokens = part.reduce(0) { $0 + $1.tokens.count }, rows = part.reduce(0) { $0 + $1.lossRows.count }
+    let load = TrainingLoad(length: tokens / max(1, part.count), tokens: tokens, lossRows: rows)
+    // The head's gradient is worked over the few entries that matter, and left out.
+    return try size.method.tuning.operations(dimensions, load)
+      + 2 * Double(dimensions.width * dimensions.vocabulary) * Double(rows)
   }
 
   private func measure(
@@ -182,90 +197,5 @@ public struct ScalingStudy: Sendable {
   private func writeFirst(_ count: Int, of source: String, to target: String) throws {
     let lines = try DurableFile.read(source).split(separator: UInt8(ascii: "\n")).prefix(count)
     try DurableFile.write(target, lines.map { Data($0) + Data("\n".utf8) })
-  }
-
-  // MARK: - Findings
-
-  static func findings(_ points: [Point]) -> Findings {
-    var fits: [String: PowerLaw] = [:]
-    let methods = Self.methods(points)
-    for method in methods {
-      let own = points.filter { $0.method == method }
-      if let law = PowerLaw(own.map { ($0.compute, $0.loss) }) { fits[method] = law }
-    }
-    // Intervals overlap where the highest begins before the lowest ends.
-    let lows = fits.values.map(\.low), highs = fits.values.map(\.high)
-    let isWhole = methods.count > 1 && fits.count == methods.count
-    return Findings(
-      points: points, fits: fits,
-      slopesOverlap: isWhole ? (lows.max() ?? 0) <= (highs.min() ?? 0) : nil)
-  }
-
-  /// In the order of their points.
-  private static func methods(_ points: [Point]) -> [String] {
-    points.map(\.method).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
-  }
-
-  /// The points as text, a heading first.
-  static func cells(_ findings: Findings) -> [[String]] {
-    [["method", "size", "samples", "tokens", "TFLOP", "loss on dev", "seconds", "GFLOP/s"]]
-      + findings.points.map { point in
-        [
-          point.method, point.size, String(point.samples), String(point.tokens),
-          String(format: "%.1f", point.compute / 1e12),
-          String(format: "%.4f", point.loss),
-          String(format: "%.0f", point.seconds), String(format: "%.0f", point.compute / max(1e-9, point.seconds) / 1e9),
-        ]
-      }
-  }
-
-  static func sentences(_ findings: Findings) -> [String] {
-    findings.fits.sorted { $0.key < $1.key }.map { method, law in
-      String(
-        format:
-          "%@: L = %.3g · C^(−%.3f) + %.3f; slope b %.3f, the middle 90%% of resampled fits from %.3f to %.3f; "
-          + "residual %.4f",
-        method, law.a, law.b,
-        law.c,
-        law.b, law.low, law.high, law.residual)
-    }
-      + (findings.slopesOverlap.map {
-        [$0 ? "The slopes' intervals overlap." : "The slopes' intervals do not overlap."]
-      } ?? [])
-  }
-
-  public static func markdown(_ findings: Findings) -> String {
-    AccuracyTable.markdown(cells(findings)) + "\n" + sentences(findings).map { $0 + "\n" }.joined()
-  }
-
-  private func write(_ findings: Findings) throws {
-    try DurableFile.write(folder + "/scaling.json", json: findings)
-    try DurableFile.write(folder + "/scaling.md", [Data(Self.markdown(findings).utf8)])
-    var report = HTMLReport(title: "Scaling study")
-    for sentence in Self.sentences(findings) { report.add(paragraph: sentence) }
-    let chart = Self.chart(findings)
-    report.add(chart)
-    report.add("Points", table: Self.cells(findings))
-    try DurableFile.write(folder + "/scaling.svg", [Data(chart.svg().utf8)])
-    try DurableFile.write(folder + "/scaling.html", [Data(report.html.utf8)])
-  }
-
-  static func chart(_ findings: Findings) -> LineChart {
-    var series: [LineChart.Series] = []
-    for method in methods(findings.points) {
-      let own = findings.points.filter { $0.method == method }.sorted { $0.compute < $1.compute }
-      if own.isEmpty { continue }
-      series.append(.init(method, own.map { (x: $0.compute, y: $0.loss) }, line: false))
-      guard let law = findings.fits[method], let first = own.first?.compute, let last = own.last?.compute else {
-        continue
-      }
-      let curve = (0...24).map { first * pow(last / first, Double($0) / 24) }.map { (x: $0, y: law.value($0)) }
-      series.append(.init(String(format: "%@: C^(−%.3f) + %.2f", method, law.b, law.c), curve, markers: false))
-    }
-    var chart = LineChart(
-      title: "Loss over training compute", x: "floating-point operations", y: "loss on dev, nats a token", series,
-      fromZero: false)
-    chart.isLogarithmic = true
-    return chart
   }
 }

@@ -8,7 +8,8 @@ struct StudyScaling: AsyncParsableCommand {
     abstract: "Loss over training compute for LST and QLoRA, with fitted slopes.",
     discussion: """
       Trains every size on every budget, judges each on --dev, and fits L = a·C^(-b) + c to each method's points, with
-      intervals for b by resampling. What is finished is never run again. OUT/scaling.html has the plot.
+      intervals for b by resampling. With --tflop every size trains on as many samples as the budget pays for (IsoFLOP):
+      a parabola over the size finds each budget's least loss, and slopes go through those. What is finished is never run again. OUT/scaling.html has the plot.
       """)
 
   private static let defaults = ScalingStudy.Options(train: "", dev: "")
@@ -24,6 +25,10 @@ struct StudyScaling: AsyncParsableCommand {
   @Option(help: ArgumentHelp("LST's reductions.", valueName: "N,N,…")) var reductions = "10,5,2.5"
   @Option(help: ArgumentHelp("QLoRA's ranks.", valueName: "R,R,…")) var ranks = "4,16,64"
   @Option(help: ArgumentHelp("Training samples of each budget.", valueName: "N,N,…")) var budgets = "250,500,1000,2000"
+  @Option(
+    help: ArgumentHelp(
+      "Budgets in 10^12 operations, in place of samples: each size trains on what they pay for.", valueName: "C,C,…"))
+  var tflop: String?
   @Option(help: ArgumentHelp("Samples of --dev that are judged.", valueName: "N")) var devLimit = Self.defaults.devLimit
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = Self.defaults.maxLength
   @Option(help: ArgumentHelp("Samples of one step.", valueName: "B")) var batchSize = Self.defaults.batchSize
@@ -47,6 +52,13 @@ struct StudyScaling: AsyncParsableCommand {
     options.reductions = parsed.compactMap { $0 }
     options.ranks = try numberList(ranks, "--ranks")
     options.budgets = try numberList(budgets, "--budgets")
+    if let tflop {
+      let budgets = tflop.split(separator: ",").map { Double($0) }
+      guard !budgets.isEmpty, !budgets.contains(nil) else {
+        throw LadderError(.usage, "--tflop \(tflop): write numbers, as in 1,3,10,30")
+      }
+      options.teraOperations = budgets.compactMap { $0 }
+    }
     options.devLimit = devLimit
     options.maxLength = maxLength
     options.batchSize = batchSize

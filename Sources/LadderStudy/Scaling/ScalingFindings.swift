@@ -1,0 +1,195 @@
+import Foundation
+import LadderCompute
+import LadderCore
+
+extension ScalingStudy {
+  /// One training.
+  public struct Point: Codable, Sendable {
+    public var method: String
+    /// `reduction 2.5` or `rank 16`.
+    public var size: String
+    public var samples: Int
+    public var tokens: Int
+    /// Operations.
+    public var compute: Double
+    public var loss: Double
+    public var seconds: Double
+    /// Trained numbers.
+    public var parameters: Int? = nil
+    /// In 10¹² operations, where budgets are of those.
+    public var budget: Double? = nil
+  }
+
+  /// The least loss at one budget of operations.
+  public struct Minimum: Codable, Sendable, Equatable {
+    public var method: String
+    /// In 10¹² operations.
+    public var budget: Double
+    /// Trained numbers there.
+    public var parameters: Double
+    public var loss: Double
+    /// Whether a parabola has its least inside the sizes that were trained; else it is the best of those.
+    public var isInside: Bool
+
+    enum CodingKeys: String, CodingKey {
+      case method, budget, parameters, loss
+      case isInside = "inside"
+    }
+  }
+
+  /// d ln L / d ln C, and the middle 90% of it over resampled points.
+  public struct Slope: Codable, Sendable, Equatable {
+    public var value, low, high: Double
+  }
+
+  public struct Findings: Codable, Sendable {
+    public var points: [Point]
+    /// Through all points of a method, or through its minima.
+    public var fits: [String: PowerLaw]
+    /// Of budgets of operations.
+    public var minima: [Minimum]?
+    public var slopes: [String: Slope]?
+    /// Whether the intervals of the slopes overlap; nil where a fit is missing.
+    public var slopesOverlap: Bool?
+
+    enum CodingKeys: String, CodingKey {
+      case points, fits, minima, slopes
+      case slopesOverlap = "slopes_overlap"
+    }
+  }
+
+  static func findings(_ points: [Point]) -> Findings {
+    if points.contains(where: { $0.budget != nil }) { return isoFindings(points) }
+    var fits: [String: PowerLaw] = [:]
+    let methods = Self.methods(points)
+    for method in methods {
+      let own = points.filter { $0.method == method }
+      if let law = PowerLaw(own.map { ($0.compute, $0.loss) }) { fits[method] = law }
+    }
+    let isWhole = methods.count > 1 && fits.count == methods.count
+    return Findings(
+      points: points, fits: fits, slopesOverlap: isWhole ? overlap(fits.values.map { ($0.low, $0.high) }) : nil)
+  }
+
+  /// Intervals overlap where the highest begins before the lowest ends.
+  private static func overlap(_ intervals: [(low: Double, high: Double)]) -> Bool {
+    (intervals.map(\.low).max() ?? 0) <= (intervals.map(\.high).min() ?? 0)
+  }
+
+  // MARK: - Budgets of operations
+
+  private static func isoFindings(_ points: [Point]) -> Findings {
+    var fits: [String: PowerLaw] = [:], slopes: [String: Slope] = [:], minima: [Minimum] = []
+    let methods = Self.methods(points)
+    for method in methods {
+      let curves = IsoCurve.curves(points.filter { $0.method == method })
+      let own = curves.map(\.minimum)
+      minima += own
+      if let law = PowerLaw(own.map { (1e12 * $0.budget, $0.loss) }) { fits[method] = law }
+      slopes[method] = IsoCurve.slope(curves)
+    }
+    let isWhole = methods.count > 1 && slopes.count == methods.count
+    return Findings(
+      points: points, fits: fits, minima: minima, slopes: slopes,
+      slopesOverlap: isWhole ? overlap(slopes.values.map { ($0.low, $0.high) }) : nil)
+  }
+
+  /// A method's sizes at one budget, and the parabola over the logarithm of their parameters.
+  struct IsoCurve {
+    let points: [Point]
+    let losses: [Double]
+    let fit: (Double) -> Double
+    let minimum: Minimum
+
+    static func curves(_ points: [Point]) -> [IsoCurve] {
+      Dictionary(grouping: points) { $0.budget ?? 0 }.sorted { $0.key < $1.key }.map { _, own in
+        IsoCurve(own.sorted { ($0.parameters ?? 0) < ($1.parameters ?? 0) })
+      }
+    }
+
+    /// - Parameter losses: in place of the points' own.
+    init(_ points: [Point], losses: [Double]? = nil) {
+      self.points = points
+      let losses = losses ?? points.map(\.loss), u = points.map { log(Double(max(1, $0.parameters ?? 1))) }
+      self.losses = losses
+      let best = losses.indices.min { losses[$0] < losses[$1] } ?? 0
+      let measured = Minimum(
+        method: points.first?.method ?? "", budget: points.first?.budget ?? 0,
+        parameters: u.isEmpty ? 0 : exp(u[best]), loss: losses.isEmpty ? 0 : losses[best], isInside: false)
+      guard let p = Self.parabola(u, losses) else {
+        fit = { _ in measured.loss }
+        minimum = measured
+        return
+      }
+      fit = { p.0 + p.1 * $0 + p.2 * $0 * $0 }
+      let vertex = -p.1 / (2 * p.2)
+      guard p.2 > 0, vertex > (u.first ?? 0), vertex < (u.last ?? 0) else {
+        minimum = measured
+        return
+      }
+      minimum = Minimum(
+        method: measured.method, budget: measured.budget, parameters: exp(vertex),
+        loss: p.0 + p.1 * vertex + p.2 * vertex * vertex, isInside: true)
+    }
+
+    /// Least squares of degree two; nil for fewer than three places.
+    private static func parabola(_ u: [Double], _ y: [Double]) -> (Double, Double, Double)? {
+      guard Set(u).count >= 3 else { return nil }
+      // About their mean, so that the sums stay apart.
+      let n = Double(u.count), mean = u.reduce(0, +) / n, v = u.map { $0 - mean }
+      func moment(_ power: Int) -> Double { v.reduce(0) { $0 + pow($1, Double(power)) } }
+      func product(_ power: Int) -> Double { zip(v, y).reduce(0) { $0 + pow($1.0, Double(power)) * $1.1 } }
+      var rows = [
+        [n, moment(1), moment(2), product(0)], [moment(1), moment(2), moment(3), product(1)],
+        [moment(2), moment(3), moment(4), product(2)],
+      ]
+      for i in 0..<3 {
+        guard let pivot = (i..<3).max(by: { abs(rows[$0][i]) < abs(rows[$1][i]) }), abs(rows[pivot][i]) > 1e-12 else {
+          return nil
+        }
+        rows.swapAt(i, pivot)
+        for j in 0..<3 where j != i {
+          let factor = rows[j][i] / rows[i][i]
+          for k in i..<4 { rows[j][k] -= factor * rows[i][k] }
+        }
+      }
+      let c = (0..<3).map { rows[$0][3] / rows[$0][$0] }
+      return (c[0] - c[1] * mean + c[2] * mean * mean, c[1] - 2 * c[2] * mean, c[2])
+    }
+
+    /// Through the minima, in logarithms; the interval by drawing the points' distances from their parabolas anew.
+    static func slope(_ curves: [IsoCurve], resamples: Int = 500) -> Slope? {
+      func slope(_ minima: [Minimum]) -> Double? {
+        let x = minima.map { log($0.budget) }, y = minima.map { log($0.loss) }, n = Double(x.count)
+        let mx = x.reduce(0, +) / n, my = y.reduce(0, +) / n
+        let variance = x.reduce(0) { $0 + ($1 - mx) * ($1 - mx) }
+        return variance > 0 ? zip(x, y).reduce(0) { $0 + ($1.0 - mx) * ($1.1 - my) } / variance : nil
+      }
+      guard curves.count >= 3, let value = slope(curves.map(\.minimum)) else { return nil }
+      func fitted(_ curve: IsoCurve) -> [Double] {
+        curve.points.map { curve.fit(log(Double(max(1, $0.parameters ?? 1)))) }
+      }
+      // A parabola through three points leaves nothing: residuals grow by what its degrees of freedom took.
+      let residuals = curves.flatMap { curve in
+        let free = max(1, curve.points.count - 3), scale = (Double(curve.points.count) / Double(free)).squareRoot()
+        return zip(curve.losses, fitted(curve)).map { scale * ($0 - $1) }
+      }
+      var random = SeededRandom(seed: 0, 67), drawn: [Double] = []
+      for _ in 0..<resamples {
+        let minima = curves.map { curve in
+          IsoCurve(
+            curve.points,
+            losses: fitted(curve).map { $0 + residuals[Int(random.next() % UInt64(residuals.count))] }
+          ).minimum
+        }
+        if let other = slope(minima) { drawn.append(other) }
+      }
+      drawn.sort()
+      guard let first = drawn.first, let last = drawn.last else { return nil }
+      let cut = drawn.count / 20
+      return Slope(
+        value: value, low: drawn.count > 20 ? drawn[cut] : first,
+        high: drawn.count > 20 ? drawn[drawn.count - 1 - cut] : last)
+    }
+  }
+}
