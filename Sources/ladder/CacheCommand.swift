@@ -8,33 +8,22 @@ struct CacheCommand: AsyncParsableCommand {
     abstract: "Keep the model's activations of samples before training, in one process or in many.",
     discussion: """
       What `ladder train --cache` would keep on the way, given the same options: --rungs all serves every choice of rungs.
-      --shard I/N keeps one of N parts of the samples, without a word to the others; --merge makes one cache of them once
-      all are there, the same byte for byte as one process writes.
+      --shard I/N keeps one of N parts of the samples, without a word to the others; --merge makes one cache of them
+      once all are there, the same byte for byte as one process writes.
 
         ladder cache --model m.gguf --data train.jsonl --cache DIR --rungs all
-        ladder cache --model m.gguf --data train.jsonl --cache DIR --rungs all --shard 3/16      # and 1/16, 2/16, …
+        ladder cache --model m.gguf --data train.jsonl --cache DIR --rungs all --shard 3/16
         ladder cache --cache DIR --merge
 
       Stopped, the same command goes on.
       """)
 
   @OptionGroup var options: ModelOptions
-  @Option(
-    help: ArgumentHelp("YAML file of options, as `ladder train` takes one.", valueName: "file.yaml"),
-    completion: .file(extensions: ["yaml", "yml"]))
-  var config: String?
-  @Option(
-    help: ArgumentHelp("Training samples, as `ladder train` takes them.", valueName: "file[:share]"),
-    completion: .file())
-  var data: [String] = []
+  @OptionGroup var samples: SampleArguments
   @Option(help: ArgumentHelp("Samples to judge by.", valueName: "file[:share]"), completion: .file())
   var valid: [String] = []
   @Option(help: ArgumentHelp("Folder of the activation cache.", valueName: "folder"), completion: .directory)
   var cache: String?
-  @Option(help: ArgumentHelp("bf16 (default), or q8_0: half the size, rounded.", valueName: "kind"))
-  var cacheFormat: CacheFormat?
-  @Option(help: ArgumentHelp("Size at which the cache, or the shard, stores no more, e.g. 20GB.", valueName: "size"))
-  var cacheLimit: ByteCount?
   @Option(help: ArgumentHelp("Keep the I-th of N parts.", valueName: "I/N")) var shard: ShardName?
   @Flag(help: "Make one cache of the shards, and remove them.") var merge = false
   @Flag(help: "With --merge: leave the shards.") var keepShards = false
@@ -44,15 +33,13 @@ struct CacheCommand: AsyncParsableCommand {
   mutating func run() async throws {
     if merge { return try await mergeShards() }
     if keepShards { throw LadderError(.usage, "--keep-shards goes with --merge") }
-    let given = TrainingFile(
-      options, training, data: data, valid: valid, out: nil, cache: cache, format: cacheFormat, limit: cacheLimit)
-    let asked = try config.map { given.over(try ConfigurationFile.read(TrainingFile.self, path: $0)) } ?? given
+    let asked = try samples.asked(options, training, valid: valid, out: nil, cache: cache)
     let settings = try asked.run.training.configuration()
     let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) } ?? []
     guard let cacheOptions = try asked.cacheOptions() else {
       throw LadderError(.usage, "no --cache: name a folder for the activations")
     }
-    let samples = try Train.load(sources, settings), validation = held.isEmpty ? [] : try Train.load(held, settings)
+    let read = try Train.load(sources, settings), validation = held.isEmpty ? [] : try Train.load(held, settings)
     options.model = asked.model
     options.verbose = asked.verbose ?? false
     options.machine = asked.run.machine
@@ -60,7 +47,7 @@ struct CacheCommand: AsyncParsableCommand {
     let extraction = ActivationExtraction(backbone, settings, cache: cacheOptions, shard: shard?.shard)
     let result = try await interruptible(saves: true) {
       try extraction.run(
-        samples, name: Train.name(sources), validation: validation, validationName: Train.name(held), report: Self.show)
+        read, name: Train.name(sources), validation: validation, validationName: Train.name(held), report: Self.show)
     }
     Terminal.finishLine()
     if json { return Terminal.output(try Terminal.json(result)) }
@@ -73,7 +60,7 @@ struct CacheCommand: AsyncParsableCommand {
 
   private func mergeShards() async throws {
     guard let cache else { throw LadderError(.usage, "no --cache: name the folder that holds the shards") }
-    if shard != nil || !data.isEmpty {
+    if shard != nil || !samples.data.isEmpty {
       throw LadderError(.usage, "--merge takes what lies in --cache: give it neither --shard nor --data")
     }
     let keeps = keepShards

@@ -27,14 +27,7 @@ struct SweepCommand: AsyncParsableCommand {
       """)
 
   @OptionGroup var options: ModelOptions
-  @Option(
-    help: ArgumentHelp("YAML file of options, as `ladder train` takes one.", valueName: "file.yaml"),
-    completion: .file(extensions: ["yaml", "yml"]))
-  var config: String?
-  @Option(
-    help: ArgumentHelp("Training samples, as `ladder train` takes them.", valueName: "file[:share]"),
-    completion: .file())
-  var data: [String] = []
+  @OptionGroup var samples: SampleArguments
   @Option(
     help: ArgumentHelp("Samples to judge by (default: a part of --data alone).", valueName: "file[:share]"),
     completion: .file()) var valid: [String] = []
@@ -49,17 +42,11 @@ struct SweepCommand: AsyncParsableCommand {
   @Option(
     help: ArgumentHelp("Folder of the activation cache (default: OUT/cache).", valueName: "folder"),
     completion: .directory) var cache: String?
-  @Option(help: ArgumentHelp("bf16 (default), or q8_0: half the size, rounded.", valueName: "kind"))
-  var cacheFormat: CacheFormat?
-  @Option(help: ArgumentHelp("Size at which the cache stores no more, e.g. 20GB.", valueName: "size"))
-  var cacheLimit: ByteCount?
   @Flag(help: "Print the findings as one JSON object, not as Markdown.") var json = false
   @OptionGroup var training: TrainingArguments
 
   mutating func run() async throws {
-    let given = TrainingFile(
-      options, training, data: data, valid: valid, out: out, cache: cache, format: cacheFormat, limit: cacheLimit)
-    var asked = try config.map { given.over(try ConfigurationFile.read(TrainingFile.self, path: $0)) } ?? given
+    var asked = try samples.asked(options, training, valid: valid, out: out, cache: cache)
     let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) }
     guard let out = asked.out else { throw LadderError(.usage, "no --out: name a folder for the findings") }
     asked.cache = asked.cache ?? out + "/cache"
