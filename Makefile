@@ -14,7 +14,7 @@ STATIC := --static-swift-stdlib
 endif
 LADDER := .build/release/ladder
 
-.PHONY: help bootstrap build demo test models check-memory test-accelerator dist check-templates check-peft check-hub docs lint format bench study clean
+.PHONY: help bootstrap build demo test models check-memory test-accelerator dist check-templates check-peft check-hub check-serve docs lint format bench study clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -32,12 +32,15 @@ public struct GenerationMemory: Codable, Sendable, Equatable {
     let activations =
       4 * unit * (4 * model.width + 2 * model.feedForward + 2 * model.heads * model.headSize)
       + 6 * unit * context * (isWindowed ? 2 : 1)
-    let rows = max(settings.texts, isWindowed ? 2 * settings.texts : 0)
+    // What the last block hands on is put out for every row.
+    let rungs = Set(beside.flatMap(\.rungs)), readsLast = rungs.contains(model.blocks)
+    let put = readsLast ? Head.rowsPerCall(vocabulary: model.vocabulary) : settings.texts
+    let rows = max(put, isWindowed ? 2 * settings.texts : 0)
     let one = model.keyBytesPerToken * model.blocks * context + activations + 4 * model.vocabulary * rows
     contexts = one * (1 + served.count { $0.hasContext })
     runs = served.reduce(0) { $0 + $1.weights }
     // Rows of BF16, and states with room for half as many again, in steps of 256.
-    let rungs = Set(beside.flatMap(\.rungs)), state = beside.map(\.stateBytesPerToken).max() ?? 0
+    let state = beside.map(\.stateBytesPerToken).max() ?? 0
     texts = (2 * model.width * rungs.count + state) * tokens * 3 / 2 + 256 * settings.texts * state
     head = 4 * model.vocabulary * settings.texts + 12 * model.vocabulary
   }

@@ -63,6 +63,10 @@ struct CacheCommand: AsyncParsableCommand {
     if shard != nil || !samples.data.isEmpty {
       throw LadderError(.usage, "--merge takes what lies in --cache: give it neither --shard nor --data")
     }
+    if samples.config != nil || samples.cacheFormat != nil || !valid.isEmpty {
+      throw LadderError(.usage, "--merge takes what lies in --cache as it is: only --cache-limit goes with it")
+    }
+    if let limit = samples.cacheLimit { try CacheOptions(directory: cache, limit: limit.bytes).keepLimit() }
     let keeps = keepShards
     let paths = try await interruptible {
       try ActivationExtraction.merge(in: cache, keepsShards: keeps) { done, all in

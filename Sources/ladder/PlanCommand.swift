@@ -38,6 +38,9 @@ struct PlanCommand: AsyncParsableCommand {
       planned.lengths = [maxLength]
     }
     guard lossShare > 0, lossShare <= 1 else { throw LadderError(.usage, "--loss-share must be above 0 and at most 1") }
+    if !serve, served.isGiven {
+      throw LadderError(.usage, "--ladders, --adapter, --context and --texts go with --serve")
+    }
     planned.lossShare = lossShare
     planned.memory = memory?.bytes
     planned.predictsTime = !noTime

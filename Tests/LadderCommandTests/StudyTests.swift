@@ -198,11 +198,16 @@ import Testing
     let again = try Command.run(arguments, in: folder)
     #expect(again.output == result.output, "what is done is not done again")
     let iso = try Command.run(
-      arguments.map { $0 == "4,2" ? "8,4,2" : $0 } + ["--tflop", "0.0001,0.0002,0.0003"], in: folder)
-    #expect(iso.status == 0 && (iso.json["points"] as? [Any])?.count == 15, "\(iso.errors)")
+      arguments.map { $0 == "4,2" ? "8,4,3,2" : $0 == "2,4" ? "1,2,3,4" : $0 } + ["--tflop", "0.0001,0.0002,0.0003"],
+      in: folder)
+    #expect(iso.status == 0 && (iso.json["points"] as? [Any])?.count == 24, "\(iso.errors)")
     #expect((iso.json["minima"] as? [Any])?.count == 6 && (iso.json["slopes"] as? [String: Any])?.count == 2)
-    let dear = try Command.run(arguments + ["--tflop", "1000"], in: folder)
-    #expect(dear.status == 64 && dear.lastError.contains("samples"), "\(dear.errors)")
+    for budget in ["1000", "1e20", "-1", "x"] {
+      let dear = try Command.run(
+        arguments.map { $0 == "4,2" ? "8,4,3,2" : $0 == "2,4" ? "1,2,3,4" : $0 } + ["--tflop=\(budget)"], in: folder)
+      #expect(dear.status == 64, "\(dear.errors)")
+    }
+    #expect(try Command.run(arguments + ["--tflop", "0.0001"], in: folder).status == 64, "too few sizes")
   }
 
   @Test func theDepthStudyPlotsEveryWayOfWriting() throws {

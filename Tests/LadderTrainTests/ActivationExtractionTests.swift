@@ -108,6 +108,14 @@ import Testing
     let writer = try ActivationCache(shard: shard.folder.path, description: description, limit: nil)
     #expect(kind { _ = try extraction("parts", part).run(Self.samples) } == .inputOutput)
     withExtendedLifetime(writer) {}
+    // A copy of a shard is none, and what is of other samples does not fill a gap.
+    try FileManager.default.copyItem(atPath: shard.folder.path, toPath: shard.folder.path + ".bak")
+    #expect(kind { _ = try ActivationExtraction.merge(in: folder.file("parts")) } == .missing)
+    _ = try extraction("parts", try CacheShard(2, of: 2)).run(Array(Self.samples.prefix(200)))
+    #expect(kind { _ = try ActivationExtraction.merge(in: folder.file("parts")) } == .missing)
+    let other = try #require(ShardFolder.all(in: folder.file("parts")).first?.shards.last)
+    #expect(other.record.shard.index == 2)
+    other.folder.remove()
     // A damaged entry is found when it is merged.
     _ = try extraction("parts", try CacheShard(2, of: 2)).run(Self.samples)
     let activations = shard.folder.path + "/activations"

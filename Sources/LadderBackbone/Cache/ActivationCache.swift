@@ -174,6 +174,12 @@ package final class ActivationCache: @unchecked Sendable {
     }
   }
 
+  /// Waits until the disk has all of it.
+  /// - Throws: `inputOutput`.
+  package func sync() throws {
+    do { try records.sync() } catch { throw LadderError(.inputOutput, "\(path): \(LadderError(any: error).message)") }
+  }
+
   /// The entries' keys in the order in which they were stored.
   package var keysInOrder: [SampleKey] { records.keysInOrder }
 

@@ -43,9 +43,12 @@ public struct CacheOptions: Codable, Sendable, Equatable {
       backbone, needs, format: try format(for: backbone, needs), fingerprint: try fingerprint(of: backbone))
   }
 
+  /// Tells the folder its limit.
+  package func keepLimit() throws { if let limit { try CacheFolder.setLimit(limit, of: directory) } }
+
   /// The cache of these taps.
   package func open(_ backbone: Backbone, _ needs: TapNeeds) throws -> ActivationCache {
-    if let limit { try CacheFolder.setLimit(limit, of: directory) }
+    try keepLimit()
     return try ActivationCache(
       directory: directory, description: try description(backbone, needs), limit: CacheFolder.limit(of: directory))
   }

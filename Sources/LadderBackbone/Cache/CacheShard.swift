@@ -70,6 +70,9 @@ package struct ShardFolder: Sendable {
       throw LadderError(
         .inputOutput, "shard \(record.shard.index)/\(record.shard.count) in \(path): \(cache.stopped ?? "read-only")")
     }
+    if self.record() == nil, cache.entries > 0 {
+      throw LadderError(.data, "\(path) holds entries of nobody knows what samples; remove it")
+    }
     if var found = self.record() {
       found.isComplete = false
       guard found == record else {
@@ -89,7 +92,8 @@ package struct ShardFolder: Sendable {
       let folder = root(directory) + "/" + key
       let shards = names(folder).compactMap { name -> (ShardFolder, Record)? in
         let shard = ShardFolder(path: folder + "/" + name)
-        return shard.record().map { (shard, $0) }
+        // A copy under another name is none.
+        return shard.record().flatMap { "\($0.shard.index)-of-\($0.shard.count)" == name ? (shard, $0) : nil }
       }
       return (key, shards.sorted { $0.1.shard.index < $1.1.shard.index })
     }
@@ -110,7 +114,12 @@ extension ActivationCache {
     if found.allSatisfy(\.shards.isEmpty) {
       throw LadderError(.missing, "\(directory) holds no shards to merge")
     }
-    let sets = try found.filter { !$0.shards.isEmpty }.map { try completeSet($0.shards, key: $0.key, directory) }
+    let kinds = found.flatMap { key, shards in
+      Dictionary(grouping: shards) { "\($0.record.shard.count) \($0.record.samples)" }.sorted { $0.key < $1.key }.map {
+        (key: key, shards: $0.value)
+      }
+    }
+    let sets = kinds.map(\.shards).filter { missing($0).isEmpty }
     let total = sets.reduce(0) { $0 + $1.reduce(0) { $0 + CacheFolder.bytes(of: $1.folder.path) } }
     var done = 0
     let paths = try sets.map { shards in
@@ -121,29 +130,30 @@ extension ActivationCache {
     }
     if !keepsShards {
       for set in sets { for shard in set { shard.folder.remove() } }
-      try? removeEmptyFolders(ShardFolder.root(directory))
+      removeEmptyFolders(ShardFolder.root(directory))
+    }
+    // What is whole is merged by now.
+    if let rest = kinds.first(where: { !missing($0.shards).isEmpty }) {
+      throw incomplete(rest.shards, "\(directory)/shards/\(rest.key)", others: kinds.count { $0.key == rest.key } > 1)
     }
     return paths
   }
 
   private typealias Shards = [(folder: ShardFolder, record: ShardFolder.Record)]
 
-  /// The shards that make a whole: of one number and of the same samples.
-  private static func completeSet(_ shards: Shards, key: String, _ directory: String) throws -> Shards {
-    let kinds = Dictionary(grouping: shards) { "\($0.record.shard.count) \($0.record.samples)" }.values
-    if let whole = kinds.first(where: { $0.filter(\.record.isComplete).count == $0[0].record.shard.count }) {
-      return whole
-    }
-    // The set that is nearest to one.
-    let nearest = kinds.max { $0.filter(\.record.isComplete).count < $1.filter(\.record.isComplete).count } ?? []
-    let count = nearest.first?.record.shard.count ?? 0
-    let complete = Set(nearest.filter(\.record.isComplete).map(\.record.shard.index))
-    let missing = (1...max(1, count)).filter { !complete.contains($0) }
+  /// The numbers that shards of one kind lack to be a whole.
+  private static func missing(_ shards: Shards) -> [Int] {
+    let complete = Set(shards.filter(\.record.isComplete).map(\.record.shard.index))
+    return (1...max(1, shards.first?.record.shard.count ?? 1)).filter { !complete.contains($0) }
+  }
+
+  private static func incomplete(_ shards: Shards, _ folder: String, others: Bool) -> LadderError {
+    let missing = missing(shards), count = shards.first?.record.shard.count ?? 0
     let shown = missing.prefix(10).map { "\($0)/\(count)" }.joined(separator: ", ")
-    throw LadderError(
+    return LadderError(
       .missing,
-      "\(directory)/shards/\(key): \(missing.count) of \(count) shards are not complete (\(shown)"
-        + "\(missing.count > 10 ? ", …" : "")); run them again")
+      "\(folder): \(missing.count) of \(count) shards are not complete (\(shown)\(missing.count > 10 ? ", …" : "")); "
+        + "run them again" + (others ? ", on the same samples: there are shards of others beside them" : ""))
   }
 
   private static func merge(_ shards: Shards, into directory: String, report: (Int) -> Void) throws -> String {
@@ -177,15 +187,17 @@ extension ActivationCache {
         for key in group { report(try whole.copy(key, from: parts[place])) }
       }
     }
+    if let place = keys.firstIndex(where: { !$0.isEmpty }) {
+      throw LadderError(
+        .data, "\(shards[place].folder.path) holds more than its samples; remove it and run the shard again")
+    }
+    try whole.sync()
     return whole.path
   }
 
-  private static func removeEmptyFolders(_ root: String) throws {
-    let manager = FileManager.default
-    for name in try manager.contentsOfDirectory(atPath: root)
-    where try manager.contentsOfDirectory(atPath: root + "/" + name).isEmpty {
-      try manager.removeItem(atPath: root + "/" + name)
-    }
-    if try manager.contentsOfDirectory(atPath: root).isEmpty { try manager.removeItem(atPath: root) }
+  /// Those that hold something stay.
+  private static func removeEmptyFolders(_ root: String) {
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? [] { rmdir(root + "/" + name) }
+    rmdir(root)
   }
 }

@@ -42,7 +42,9 @@ package final class KeyedRecords {
     let error = errno
     let mayWrite = index >= 0 && data >= 0 && fcntl(data, F_GETFL) & O_ACCMODE == O_RDWR
     isReadOnly = !mayWrite
-    isWritable = writes && mayWrite && flock(index, LOCK_EX | LOCK_NB) == 0
+    // Where the file system knows no locks, one is taken on trust.
+    let isTaken = writes && flock(index, LOCK_EX | LOCK_NB) != 0 && (errno == EWOULDBLOCK || errno == EINTR)
+    isWritable = writes && mayWrite && !isTaken
     guard data >= 0, index >= 0 else {
       throw LadderError(.inputOutput, "cannot open the cache in \(dataPath): \(String(cString: strerror(error)))")
     }
@@ -56,6 +58,14 @@ package final class KeyedRecords {
   }
 
   package var count: Int { records.count }
+
+  /// Waits until the disk has all of it: some file systems tell only then that it is full.
+  /// - Throws: `inputOutput`.
+  package func sync() throws {
+    guard isWritable, fsync(data) == 0, fsync(index) == 0 else {
+      throw LadderError(.inputOutput, "it cannot be written: \(String(cString: strerror(errno)))")
+    }
+  }
 
   /// In the order in which they were stored.
   package var keysInOrder: [SampleKey] {

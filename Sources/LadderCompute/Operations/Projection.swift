@@ -39,9 +39,11 @@ extension Tape {
     let w = operand(weight)
     func byEngine() -> Tensor {
       // The CPU multiplies two BF16 operands as they are; elsewhere the second operand is F32.
-      graph.engine.isCPU && w.pointer.pointee.type == tap.pointer.pointee.type
-        ? graph.matmul(w, tap)  // [k, m]·[k, n] → [m, n]
-        : graph.transposed(graph.matmul(tap, weight))  // [k, n]·[k, m] → [n, m] → [m, n]
+      if graph.engine.isCPU, w.pointer.pointee.type == tap.pointer.pointee.type {
+        return graph.matmul(w, tap)  // [k, m]·[k, n] → [m, n]
+      }
+      let second = weight.isBFloat16 ? graph.cast(weight, .float32) : weight
+      return graph.transposed(graph.matmul(tap, second))  // [k, n]·[k, m] → [n, m] → [m, n]
     }
     return record(kept(keeps) { graph.product(w, tap) ?? byEngine() }, [weight]) { dy in [self.weightGradient(tap, dy)]
     }

@@ -14,8 +14,15 @@ extension GenerationMemory {
       let found = try settings.folder.map { folder in
         try Catalogue.names(in: folder).compactMap { Catalogue.path(of: $0, in: folder) }
       }
+      let named = Set(settings.adapters.map(Catalogue.name(of:)))
+      let fingerprint = try file.fingerprint().text, earlier = try? file.earlierFingerprint()
+      // What is of another model is not served, nor what has the name of another.
+      let served = (found ?? []).filter { !named.contains(Catalogue.name(of: $0)) }.compactMap { path in
+        let own = path.hasSuffix(".gguf") ? fingerprint : try? RunDirectory(path).manifest().backbone.fingerprint
+        return own == fingerprint || own == earlier ? try? Self.load(path, model) : nil
+      }
       return GenerationMemory(
-        model, settings.generation, try (settings.adapters + (found ?? [])).map { try Self.load($0, model) })
+        model, settings.generation, try settings.adapters.map { try Self.load($0, model) } + served)
     }
   }
 

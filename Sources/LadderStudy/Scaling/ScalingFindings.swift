@@ -123,13 +123,14 @@ extension ScalingStudy {
       }
       fit = { p.0 + p.1 * $0 + p.2 * $0 * $0 }
       let vertex = -p.1 / (2 * p.2)
-      guard p.2 > 0, vertex > (u.first ?? 0), vertex < (u.last ?? 0) else {
+      let least = p.0 + p.1 * vertex + p.2 * vertex * vertex
+      guard p.2 > 0, vertex > (u.first ?? 0), vertex < (u.last ?? 0), least > 0 else {
         minimum = measured
         return
       }
       minimum = Minimum(
         method: measured.method, budget: measured.budget, parameters: exp(vertex),
-        loss: p.0 + p.1 * vertex + p.2 * vertex * vertex, isInside: true)
+        loss: least, isInside: true)
     }
 
     /// Least squares of degree two; nil for fewer than three places.

@@ -92,10 +92,18 @@ public struct ScalingStudy: Sendable {
   /// Runs what is not done yet.
   public func run(_ runner: any Runner, report: (String) -> Void = { _ in }) throws -> Findings {
     let sizes = try sizes()
+    if !options.teraOperations.isEmpty, options.reductions.count < 4 || options.ranks.count < 4 {
+      // A parabola goes through three points whatever they are.
+      throw LadderError(.usage, "budgets of operations want four or more sizes of each method: reductions and ranks")
+    }
     let samples = try Sample.load(options.train)
     // Each run is a process with a model of its own; here its tokenizer is enough.
     let encoded = try SampleEncoder(try ModelVocabulary(path: model), maxLength: options.maxLength)
       .encode(samples, name: options.train).samples
+    guard encoded.count == samples.count else {
+      throw LadderError(
+        .usage, "\(options.train): every sample has to be one sequence of at most \(options.maxLength) tokens here")
+    }
     try DurableFile.makeFolder(folder + "/data")
     try writeFirst(options.devLimit, of: options.dev, to: folder + "/data/dev.jsonl")
 
@@ -137,15 +145,20 @@ public struct ScalingStudy: Sendable {
     }
     return try options.teraOperations.sorted().flatMap { budget in
       try sizes.map { size in
-        // The number of samples whose operations come nearest to the budget.
-        let each = try operations(size, encoded[...]) / Double(encoded.count)
-        guard 1e12 * budget / each <= Double(encoded.count) else {
-          throw lacking("\(size.name) at \(budget.formatted()) TFLOP wants \(Int(1e12 * budget / each))")
+        let each = try operations(size, encoded[...]) / Double(encoded.count), wanted = 1e12 * budget
+        guard wanted / each <= Double(encoded.count) else {
+          throw lacking("\(size.name) at \(budget.formatted()) TFLOP wants \(String(format: "%.0f", wanted / each))")
         }
-        let near = max(1, Int(1e12 * budget / each)),
-          around = max(1, near * 3 / 4)...min(encoded.count, near * 4 / 3 + 1)
-        let costs = try around.map { ($0, abs(try operations(size, encoded.prefix($0)) - 1e12 * budget)) }
-        return Training(size: size, samples: costs.min { $0.1 < $1.1 }?.0 ?? near, teraOperations: budget)
+        // Operations grow with the samples: the number whose operations come nearest to the budget.
+        var low = 1, high = encoded.count
+        while low < high {
+          let middle = (low + high) / 2
+          if try operations(size, encoded.prefix(middle)) < wanted { low = middle + 1 } else { high = middle }
+        }
+        let above = try operations(size, encoded.prefix(low)),
+          below = try operations(size, encoded.prefix(max(1, low - 1)))
+        return Training(
+          size: size, samples: wanted - below < above - wanted ? max(1, low - 1) : low, teraOperations: budget)
       }
     }
   }

@@ -137,6 +137,7 @@ public struct ActivationExtraction: Sendable {
     }
     let seconds = (ContinuousClock.now - began).seconds
     if let (place, record) = folder {
+      try store.sync()
       var complete = record
       complete.isComplete = true
       try place.write(complete)

@@ -5,6 +5,8 @@ import LadderServe
 
 /// What is served, and how much is set aside for it.
 struct ServedArguments: ParsableArguments {
+  private static let usualTexts = 16
+
   @Option(
     help: ArgumentHelp("A folder of runs; GGUF adapters may lie there too.", valueName: "folder"),
     completion: .directory)
@@ -18,7 +20,9 @@ struct ServedArguments: ParsableArguments {
       "Tokens that are set aside for all texts (default: what the model was trained on, 8192 at most).",
       valueName: "N"))
   var context: Int?
-  @Option(help: ArgumentHelp("Texts at once; others wait.", valueName: "N")) var texts = 16
+  @Option(help: ArgumentHelp("Texts at once; others wait.", valueName: "N")) var texts = Self.usualTexts
+
+  var isGiven: Bool { ladders != nil || !adapter.isEmpty || context != nil || texts != Self.usualTexts }
 
   /// Settings with these in them.
   func settings() throws -> ServerSettings {
