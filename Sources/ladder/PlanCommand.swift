@@ -41,6 +41,9 @@ struct PlanCommand: AsyncParsableCommand {
     if !serve, served.isGiven {
       throw LadderError(.usage, "--ladders, --adapter, --context and --texts go with --serve")
     }
+    if serve, shape != nil, served.ladders != nil || !served.adapter.isEmpty {
+      throw LadderError(.usage, "a --shape has no runs: plan for its model's file with --ladders and --adapter")
+    }
     planned.lossShare = lossShare
     planned.memory = memory?.bytes
     planned.predictsTime = !noTime

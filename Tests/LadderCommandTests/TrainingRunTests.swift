@@ -190,6 +190,10 @@ import Testing
     let serving = try Command.run(["plan", "--model", model, "--serve", "--texts", "2", "--json"], in: folder)
     #expect(serving.status == 0 && serving.json["contexts"] is NSNumber, "\(serving.errors)")
     #expect(try Command.run(["plan", "--model", model, "--serve", "--ladders", "nowhere"], in: folder).status == 66)
+    #expect(try Command.run(["plan", "--shape", "qwen2.5-7b", "--serve"], in: folder).status == 0)
+    for wrong in [["--model", model, "--texts", "3"], ["--shape", "qwen2.5-7b", "--serve", "--ladders", folder.path]] {
+      #expect(try Command.run(["plan"] + wrong, in: folder).status == 64)
+    }
   }
 
   @Test func memoryIsDrawnOverLengths() throws {

@@ -15,7 +15,7 @@ extension GenerationMemory {
         try Catalogue.names(in: folder).compactMap { Catalogue.path(of: $0, in: folder) }
       }
       let named = Set(settings.adapters.map(Catalogue.name(of:)))
-      let fingerprint = try file.fingerprint().text, earlier = try? file.earlierFingerprint()
+      let fingerprint = found == nil ? nil : try file.fingerprint().text, earlier = try? file.earlierFingerprint()
       // What is of another model is not served, nor what has the name of another.
       let served = (found ?? []).filter { !named.contains(Catalogue.name(of: $0)) }.compactMap { path in
         let own = path.hasSuffix(".gguf") ? fingerprint : try? RunDirectory(path).manifest().backbone.fingerprint
