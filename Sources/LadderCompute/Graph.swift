@@ -14,7 +14,7 @@ package final class Graph {
   private var hostWork: [HostWork] = []
   /// Whether the device was asked for these nodes' operations.
   private var isChecked = false
-  package let nodes: Int
+  let nodes: Int
 
   /// A graph with memory of its own.
   package convenience init(_ engine: Engine, nodes: Int = 16384) throws {

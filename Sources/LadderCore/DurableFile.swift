@@ -93,6 +93,17 @@ package enum DurableFile {
     }
   }
 
+  /// The value that a file holds as JSON; nil where there is no such file or it holds something else.
+  package static func value<T: Decodable>(_ path: String) -> T? {
+    (try? read(path)).flatMap { try? JSONDecoder().decode(T.self, from: $0) }
+  }
+
+  /// Keeps an open file to this process until it is closed.
+  /// - Returns: false where another process has it. Where the file system knows no locks, one is taken on trust.
+  package static func lock(_ descriptor: Int32) -> Bool {
+    flock(descriptor, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && errno != EINTR)
+  }
+
   private static func writeSynced(_ path: String, _ body: (Writer) throws -> Void) throws {
     let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
     guard descriptor >= 0 else { throw failure(path) }
@@ -102,7 +113,7 @@ package enum DurableFile {
   }
 
   /// Waits until the device holds what was written: on macOS fsync leaves it in the drive's own cache.
-  private static func sync(_ descriptor: Int32) -> Bool {
+  package static func sync(_ descriptor: Int32) -> Bool {
     #if canImport(Darwin)
       if fcntl(descriptor, F_FULLFSYNC) == 0 { return true }
     #endif

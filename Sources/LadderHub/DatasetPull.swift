@@ -47,9 +47,7 @@ struct DatasetPull {
     if !folder.isEmpty { try DurableFile.makeFolder(folder) }
     let file = try PartialFile(path + ".part")
     guard file.lock() else { throw LadderError(.usage, "another process fetches \(path); wait for it") }
-    let earlier = (try? DurableFile.read(path + ".part.json")).flatMap {
-      try? JSONDecoder().decode(State.self, from: $0)
-    }
+    let earlier: State? = DurableFile.value(path + ".part.json")
     if file.count > 0, earlier?.part != part {
       throw LadderError(
         .usage, "\(path).part holds something else; remove it, or name another file as `out`")

@@ -104,8 +104,7 @@ final class FileLock: Sendable {
     }
     self.descriptor = descriptor
     var isTold = false
-    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
-      guard errno == EWOULDBLOCK || errno == EINTR else { return }  // a file system without locks
+    while !DurableFile.lock(descriptor) {
       if !isTold { waiting() }
       isTold = true
       try? await Task.sleep(for: .milliseconds(200))

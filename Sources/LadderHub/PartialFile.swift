@@ -33,7 +33,7 @@ final class PartialFile {
   }
 
   /// Keeps it to this process until it is closed; false where another has it.
-  func lock() -> Bool { flock(descriptor, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && errno != EINTR) }
+  func lock() -> Bool { DurableFile.lock(descriptor) }
 
   /// Cuts it.
   func truncate(to size: Int) throws {

@@ -16,10 +16,10 @@ package final class AdaptedModel {
   package var rungs: [Int] { predictor.alone == .beside ? predictor.rungs : [] }
 
   /// Made when it is first asked for, and kept.
-  /// - Parameter graph: the loop's, for all models' steps.
-  func correction(_ graph: Graph) throws -> (any DecoderCorrection)? {
+  /// - Parameter memory: the loop's, for all models' steps.
+  func correction(_ memory: GraphMemory) throws -> (any DecoderCorrection)? {
     if let made { return made }
-    made = try predictor.correction(graph)
+    made = try predictor.correction(memory)
     return made
   }
 }

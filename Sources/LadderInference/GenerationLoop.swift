@@ -62,7 +62,7 @@ package final class GenerationLoop {
   private let next: NextToken
   private let picks: TensorPool
   /// Of the side networks' steps, which run one after another.
-  private let graph: Graph
+  private let memory: GraphMemory
   private let scratch = SamplingScratch()
   /// Blocks that side networks to come will read: contexts hand them out from the first text on.
   package var expectedRungs: Set<Int> = []
@@ -77,7 +77,7 @@ package final class GenerationLoop {
     self.backbone = backbone
     self.settings = settings
     next = try NextToken(backbone)
-    graph = try Graph(backbone.engine)
+    memory = GraphMemory(backbone.engine)
     picks = TensorPool(backbone.engine, tensors: 4)
   }
 
@@ -216,7 +216,7 @@ package final class GenerationLoop {
     lanes.removeAll { $0.adapter === adapter && !$0.isBusy }
     let lane = try Lane(
       backbone, rungs: rungs.sorted(), adapter: adapter, tokens: settings.tokens, texts: settings.texts,
-      reuses: settings.reuses, exactAttention: settings.exactAttention, graph: graph)
+      reuses: settings.reuses, exactAttention: settings.exactAttention, memory: memory)
     lanes.append(lane)
     return lane
   }

@@ -25,18 +25,16 @@ public struct GenerationMemory: Codable, Sendable, Equatable {
   package init(_ model: ModelDimensions, _ settings: GenerationEngine.Settings, _ served: [ServingLoad]) {
     let tokens = settings.capacity(trainedOn: model.contextLength)
     let isWindowed = model.window != nil, beside = served.filter { !$0.hasContext }
-    process = (64 << 20) + 150 * model.vocabulary
+    process = (64 << 20) + model.tokenizerBytes
     weights = model.weightsBytes
-    // A sliding window keeps all: any beginning can be gone on from. Each kind of block has a mask, of F32 and F16.
-    let unit = 512, context = (max(unit, tokens) + 255) / 256 * 256
-    let activations =
-      4 * unit * (4 * model.width + 2 * model.feedForward + 2 * model.heads * model.headSize)
-      + 6 * unit * context * (isWindowed ? 2 : 1)
+    // A sliding window keeps all: any beginning can be gone on from. Each kind of block has a mask.
+    let cells = ModelDimensions.cells(tokens: tokens)
+    let activations = model.engineActivations(cells: cells, masks: isWindowed ? 2 : 1)
     // What the last block hands on is put out for every row.
     let rungs = Set(beside.flatMap(\.rungs)), readsLast = rungs.contains(model.blocks)
     let put = readsLast ? Head.rowsPerCall(vocabulary: model.vocabulary) : settings.texts
     let rows = max(put, isWindowed ? 2 * settings.texts : 0)
-    let one = model.keyBytesPerToken * model.blocks * context + activations + 4 * model.vocabulary * rows
+    let one = model.keyBytesPerToken * model.blocks * cells + activations + 4 * model.vocabulary * rows
     contexts = one * (1 + served.count { $0.hasContext })
     runs = served.reduce(0) { $0 + $1.weights }
     // Rows of BF16, and states with room for half as many again, in steps of 256.

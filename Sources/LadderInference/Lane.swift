@@ -24,7 +24,7 @@ final class Lane {
   private let capacity: Int
   private let reuses: Bool
   private let step: TensorPool
-  private let graph: Graph
+  private let memory: GraphMemory
   private(set) var slots: [TextSlot]
   private var turn = 0
 
@@ -32,12 +32,12 @@ final class Lane {
   ///   - tokens: of all texts together.
   ///   - texts: at once; fewer where the model takes no more.
   ///   - reuses: whether texts go on from what others hold.
-  ///   - graph: that side networks build their steps in.
+  ///   - memory: where the results of side networks' steps lie.
   init(
     _ backbone: Backbone, rungs: [Int], adapter: EngineAdapter?, tokens: Int, texts: Int, reuses: Bool,
-    exactAttention: Bool, graph: Graph
+    exactAttention: Bool, memory: GraphMemory
   ) throws {
-    self.graph = graph
+    self.memory = memory
     forward = try ForwardPass(
       backbone, rungs: rungs, maxTokens: tokens, texts: texts, finalRows: texts, exactAttention: exactAttention,
       keepsWindow: reuses && !backbone.takesOneSequence, adapter: adapter)
@@ -188,7 +188,7 @@ final class Lane {
     var first = 0, token = 0
     while first < sorted.count {
       var last = first, tokens = 0
-      let model = slots[sorted[first].slot].model, correction = try model?.correction(graph)
+      let model = slots[sorted[first].slot].model, correction = try model?.correction(memory)
       let most = correction?.textsAtOnce ?? .max
       while last < sorted.count, groups[order[last]] == groups[order[first]], last - first < most {
         tokens += sorted[last].tokens.count
@@ -251,7 +251,7 @@ final class Lane {
 
   /// Lets the model of a place read what is kept of its tokens and it has not read.
   private func readKept(_ slot: Int) throws {
-    guard let model = slots[slot].model, let correction = try model.correction(graph) else { return }
+    guard let model = slots[slot].model, let correction = try model.correction(memory) else { return }
     while slots[slot].read < slots[slot].tokens.count {
       let past = slots[slot].read, count = min(256, slots[slot].tokens.count - past)
       try step.reset()

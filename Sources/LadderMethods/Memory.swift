@@ -43,21 +43,34 @@ extension ModelDimensions {
   /// Bytes of keys and values in F16 that a block keeps of a token.
   package var keyBytesPerToken: Int { 2 * 2 * keyHeads * headSize }
 
+  /// Tokens of one call of the engine.
+  private static var unit: Int { 512 }
+
+  /// The keys and values that a context of so many tokens has room for.
+  package static func cells(tokens: Int) -> Int { (max(unit, tokens) + 255) / 256 * 256 }
+
+  /// Bytes that the engine works in over so many cells.
+  /// - Parameter masks: of attention, each in F32 and F16.
+  package func engineActivations(cells: Int, masks: Int = 1) -> Int {
+    4 * Self.unit * (4 * width + 2 * feedForward + 2 * heads * headSize) + 6 * Self.unit * cells * masks
+  }
+
+  /// Bytes of the tokenizer's tables.
+  package var tokenizerBytes: Int { 150 * vocabulary }
+
   /// What every method takes: the process, the weights, the engine and the head.
   package func shared(_ load: TrainingLoad) -> MemoryBreakdown {
     let model = self, length = load.length, lossRows = load.lossRows
     var breakdown = MemoryBreakdown()
-    let width = model.width, unit = 512, context = (max(unit, length) + 255) / 256 * 256
-    breakdown.process = (36 << 20) + 150 * model.vocabulary
+    let width = model.width, context = Self.cells(tokens: length)
+    breakdown.process = (36 << 20) + model.tokenizerBytes
     breakdown.weights = model.weightsBytes
     // A windowed model keeps one block in six whole (Gemma 3's pattern); the others a window and a call's tokens.
-    let windowed = min(context, ((model.window ?? context) + unit + 255) / 256 * 256)
+    let windowed = min(context, ((model.window ?? context) + Self.unit + 255) / 256 * 256)
     let whole = model.window == nil ? model.blocks : (model.blocks + 5) / 6
     let cache = model.keyBytesPerToken * (whole * context + (model.blocks - whole) * windowed)
     let rowsPerCall = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
-    let activations =
-      4 * unit * (4 * width + 2 * model.feedForward + 2 * model.heads * model.headSize) + 6 * unit * context
-    breakdown.engine = cache + activations + 4 * model.vocabulary * rowsPerCall
+    breakdown.engine = cache + model.engineActivations(cells: context) + 4 * model.vocabulary * rowsPerCall
     breakdown.head = VocabularyScan.bytes(width: width, vocabulary: model.vocabulary, rows: lossRows)
     if VocabularyScan.packs(bytes: model.headBytes, type: model.headType) { breakdown.head += model.headBytes }
     return breakdown

@@ -29,8 +29,8 @@ package protocol Predictor: AnyObject {
   /// What llama.cpp applies to the model, where it applies something.
   var adapter: EngineAdapter? { get }
   /// What is added to the head's input while texts are decoded; nil where nothing is.
-  /// - Parameter graph: that it may build its steps in, as others do.
-  func correction(_ graph: Graph) throws -> (any DecoderCorrection)?
+  /// - Parameter memory: where its steps' results may lie, as others' do.
+  func correction(_ memory: GraphMemory) throws -> (any DecoderCorrection)?
 }
 
 extension Predictor {
@@ -39,7 +39,7 @@ extension Predictor {
   ///   - slots: texts at once; fewer where the model takes no more.
   package func decoder(maxTokens: Int, slots: Int) throws -> TextDecoder {
     let forward = try ForwardPass(backbone, rungs: rungs, maxTokens: maxTokens, adapter: adapter)
-    let correction = try correction(try Graph(backbone.engine))
+    let correction = try correction(GraphMemory(backbone.engine))
     return try TextDecoder(forward, slots: min(slots, forward.maxSequences), correction: correction)
   }
 }
@@ -75,7 +75,7 @@ package final class BackbonePredictor: Predictor {
       try CachedTaps(backbone, TapNeeds(rungs: rungs), maxTokens: maxTokens, cache: cache, adapter: adapter), backbone)
   }
 
-  package func correction(_ graph: Graph) -> (any DecoderCorrection)? { nil }
+  package func correction(_ memory: GraphMemory) -> (any DecoderCorrection)? { nil }
 }
 
 /// The final norm's rows as the backbone hands them out.

@@ -159,7 +159,7 @@ public struct LadderServer: Sendable {
 
   private func modelRoutes(_ engine: GenerationEngine, _ catalogue: Catalogue) -> [Route] {
     let admission = Admission(most: settings.generation.texts + settings.limits.queue)
-    let bodies = BodyRoom(most: settings.limits.bodies)
+    let bodies = Admission(most: settings.limits.bodies)
     let texts = TextHandler(
       engine: engine, catalogue: catalogue, admission: admission, limits: settings.limits, bodies: bodies,
       metrics: GenerationMetrics(factory: registry))

@@ -37,7 +37,8 @@ public struct MemoryCurve: Codable, Sendable {
   public init(_ points: [Point]) {
     self.points = points
     let x = points.map { Double($0.length) }, y = points.map { Double($0.peakBytes) }
-    let line = Self.fit(x, y, degree: 1), parabola = points.count > 2 ? Self.fit(x, y, degree: 2) : line + [0]
+    let line = LeastSquares.polynomial(x, y, degree: 1),
+      parabola = points.count > 2 ? LeastSquares.polynomial(x, y, degree: 2) : line + [0]
     intercept = line[0]
     slope = line[1]
     worstResidual = zip(x, y).map { abs($1 - line[0] - line[1] * $0) / $1 }.max() ?? 0
@@ -56,28 +57,5 @@ public struct MemoryCurve: Codable, Sendable {
         .init("measured", measured, line: false),
         .init(String(format: "line: %.2f GB + %.1f kB a token", intercept / 1e9, slope / 1e3), ends, markers: false),
       ])
-  }
-
-  /// Least squares by the normal equations, lengths scaled to 1.
-  static func fit(_ x: [Double], _ y: [Double], degree: Int) -> [Double] {
-    let scale = max(1e-12, x.map(abs).max() ?? 1), n = degree + 1
-    var a = [[Double]](repeating: [Double](repeating: 0, count: n + 1), count: n)
-    for (x, y) in zip(x, y) {
-      let powers = (0..<n).map { pow(x / scale, Double($0)) }
-      for i in 0..<n {
-        for j in 0..<n { a[i][j] += powers[i] * powers[j] }
-        a[i][n] += powers[i] * y
-      }
-    }
-    for i in 0..<n {
-      let pivot = (i..<n).max { abs(a[$0][i]) < abs(a[$1][i]) } ?? i
-      a.swapAt(i, pivot)
-      guard abs(a[i][i]) > 1e-12 else { continue }
-      for row in 0..<n where row != i {
-        let factor = a[row][i] / a[i][i]
-        for column in i...n { a[row][column] -= factor * a[i][column] }
-      }
-    }
-    return (0..<n).map { abs(a[$0][$0]) > 1e-12 ? a[$0][n] / a[$0][$0] / pow(scale, Double($0)) : 0 }
   }
 }

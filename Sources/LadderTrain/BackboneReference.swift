@@ -3,8 +3,12 @@ import LadderCore
 
 extension RunDirectory.BackboneReference {
   /// Whether this names the model: by the earlier kind of fingerprint, where the run has no other.
-  func isSame(as backbone: Backbone) throws -> Bool {
-    try fingerprint == comparable(backbone.file, backbone.fingerprints)
+  func isSame(as backbone: Backbone) throws -> Bool { try isSame(as: backbone.file, backbone.fingerprints) }
+
+  /// The same of a model that is not loaded.
+  /// - Parameter own: the file's.
+  package func isSame(as file: GGUFFile, _ own: ModelFingerprint) throws -> Bool {
+    try fingerprint == comparable(file, own)
   }
 
   /// - Parameter run: the run's folder.

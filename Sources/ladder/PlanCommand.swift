@@ -61,7 +61,10 @@ struct PlanCommand: AsyncParsableCommand {
     }
     if measure { return try await measureSteps(path, own, planned) }
     let file = try GGUFFile(path: path, headerOnly: temporary != nil)
-    if serve { return try show(try GenerationMemory(file, try served.settings())) }
+    if serve {
+      let fingerprint = shape == nil ? try file.fingerprint() : nil
+      return try show(try GenerationMemory(file, fingerprint, try served.settings()))
+    }
     let final = planned
     let rows = try await interruptible { try Plan.rows(file, final) { Terminal.progress($0) } }
     Terminal.finishLine()

@@ -69,11 +69,9 @@ package final class ActivationCache: @unchecked Sendable {
     self.limit = limit
     self.path = path
     try DurableFile.makeFolder(path)
-    let manifest = path + "/cache.json"
+    let manifest = CacheFolder.descriptionPath(path)
     if FileManager.default.fileExists(atPath: manifest) {
-      guard let found = try? JSONDecoder().decode(CacheDescription.self, from: try DurableFile.read(manifest)),
-        found == description
-      else {
+      guard CacheFolder.description(of: path) == description else {
         throw LadderError(
           .data, "\(path) belongs to another backbone or version; remove the folder, or pass another `cache`")
       }
@@ -222,7 +220,7 @@ package final class ActivationCache: @unchecked Sendable {
   }
 
   private func ownMeasurement<M: RungMeasurement>(_ name: String, over samples: [PackedSample]) -> M? {
-    (try? DurableFile.read(measurementPath(name, samples))).flatMap { try? JSONDecoder().decode(M.self, from: $0) }
+    DurableFile.value(measurementPath(name, samples))
   }
 
   package func store(_ measurement: some RungMeasurement, _ name: String, over samples: [PackedSample]) {
@@ -233,6 +231,6 @@ package final class ActivationCache: @unchecked Sendable {
   private func measurementPath(_ name: String, _ samples: [PackedSample]) -> String {
     var sum = Checksum()
     for sample in samples { sum.mix(SampleKey(sample)) }
-    return path + "/\(name)-" + String(format: "%016llx", sum.value) + ".json"
+    return path + "/\(name)-\(sum.text).json"
   }
 }

@@ -17,10 +17,14 @@ package enum CacheFolder {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
     return names.sorted().compactMap { name in
       let path = directory + "/" + name
-      guard let json = try? DurableFile.read(path + "/cache.json") else { return nil }
-      return (try? JSONDecoder().decode(CacheDescription.self, from: json)).map { (path, $0) }
+      return description(of: path).map { (path, $0) }
     }
   }
+
+  static func descriptionPath(_ cache: String) -> String { cache + "/cache.json" }
+
+  /// What a cache says of itself; nil where it does not.
+  static func description(of cache: String) -> CacheDescription? { DurableFile.value(descriptionPath(cache)) }
 
   /// The caches in a folder; empty where it holds none.
   package static func summaries(in directory: String) -> [Summary] {
@@ -65,7 +69,7 @@ package enum CacheFolder {
 
   /// Bytes that the folder may take, as it was last told; nil for no limit.
   static func limit(of directory: String) -> Int? {
-    (try? DurableFile.read(limitPath(directory))).flatMap { try? JSONDecoder().decode(Int.self, from: $0) }
+    DurableFile.value(limitPath(directory))
   }
 
   static func setLimit(_ bytes: Int, of directory: String) throws {

@@ -54,9 +54,7 @@ package struct ShardFolder: Sendable {
 
   private var recordPath: String { path + "/shard.json" }
 
-  package func record() -> Record? {
-    (try? DurableFile.read(recordPath)).flatMap { try? JSONDecoder().decode(Record.self, from: $0) }
-  }
+  package func record() -> Record? { DurableFile.value(recordPath) }
 
   package func write(_ record: Record) throws { try DurableFile.write(recordPath, json: record) }
 
@@ -70,15 +68,16 @@ package struct ShardFolder: Sendable {
       throw LadderError(
         .inputOutput, "shard \(record.shard.index)/\(record.shard.count) in \(path): \(cache.stopped ?? "read-only")")
     }
-    if self.record() == nil, cache.entries > 0 {
-      throw LadderError(.data, "\(path) holds entries of nobody knows what samples; remove it")
-    }
-    if var found = self.record() {
-      found.isComplete = false
-      guard found == record else {
-        throw LadderError(
-          .data, "\(path) is of other samples or settings; remove it, or keep these in another `cache`")
+    guard var found = self.record() else {
+      if cache.entries > 0 {
+        throw LadderError(.data, "\(path) holds entries of nobody knows what samples; remove it")
       }
+      try write(record)
+      return cache
+    }
+    found.isComplete = false
+    guard found == record else {
+      throw LadderError(.data, "\(path) is of other samples or settings; remove it, or keep these in another `cache`")
     }
     return cache
   }
@@ -158,11 +157,9 @@ extension ActivationCache {
 
   private static func merge(_ shards: Shards, into directory: String, report: (Int) -> Void) throws -> String {
     let parts = try shards.map { shard in
-      guard
-        let description = (try? DurableFile.read(shard.folder.path + "/cache.json")).flatMap({
-          try? JSONDecoder().decode(CacheDescription.self, from: $0)
-        })
-      else { throw LadderError(.data, "\(shard.folder.path) does not say what it holds; run the shard again") }
+      guard let description = CacheFolder.description(of: shard.folder.path) else {
+        throw LadderError(.data, "\(shard.folder.path) does not say what it holds; run the shard again")
+      }
       return try ActivationCache(shard: shard.folder.path, description: description, limit: nil, writes: false)
     }
     guard let description = parts.first?.description, parts.allSatisfy({ $0.description == description }) else {

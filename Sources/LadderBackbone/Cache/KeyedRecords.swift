@@ -42,9 +42,7 @@ package final class KeyedRecords {
     let error = errno
     let mayWrite = index >= 0 && data >= 0 && fcntl(data, F_GETFL) & O_ACCMODE == O_RDWR
     isReadOnly = !mayWrite
-    // Where the file system knows no locks, one is taken on trust.
-    let isTaken = writes && flock(index, LOCK_EX | LOCK_NB) != 0 && (errno == EWOULDBLOCK || errno == EINTR)
-    isWritable = writes && mayWrite && !isTaken
+    isWritable = writes && mayWrite && DurableFile.lock(index)
     guard data >= 0, index >= 0 else {
       throw LadderError(.inputOutput, "cannot open the cache in \(dataPath): \(String(cString: strerror(error)))")
     }
@@ -62,7 +60,7 @@ package final class KeyedRecords {
   /// Waits until the disk has all of it: some file systems tell only then that it is full.
   /// - Throws: `inputOutput`.
   package func sync() throws {
-    guard isWritable, fsync(data) == 0, fsync(index) == 0 else {
+    guard isWritable, DurableFile.sync(data), DurableFile.sync(index) else {
       throw LadderError(.inputOutput, "it cannot be written: \(String(cString: strerror(errno)))")
     }
   }

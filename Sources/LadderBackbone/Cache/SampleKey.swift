@@ -1,3 +1,4 @@
+import Foundation
 import LadderData
 
 /// Tells samples apart: 128 bits over tokens and loss rows.
@@ -51,6 +52,9 @@ package struct Checksum {
     value = (value ^ word) &* 0xBF58_476D_1CE4_E5B9
     value = (value << 27 | value >> 37) &+ 0x94D0_49BB_1331_11EB
   }
+
+  /// Sixteen hexadecimal digits.
+  package var text: String { String(format: "%016llx", value) }
 
   package mutating func mix(_ key: SampleKey) {
     mix(key.low)

@@ -7,19 +7,20 @@ final class SideCorrection: DecoderCorrection {
   private let network: SideNetwork
   private let graph: Graph
 
-  init(_ network: SideNetwork, _ graph: Graph) throws {
+  init(_ network: SideNetwork, _ memory: GraphMemory) throws {
     self.network = network
-    self.graph = graph
+    graph = try Graph(memory, nodes: Self.nodes)
     guard network.parameters.hasTwins else { return }
-    graph.reset()
     network.parameters.round(graph)
     try graph.compute()
   }
 
+  private static let nodes = 16384
+
   /// Some twenty nodes of each layer for each text, and some sixty for all.
   var textsAtOnce: Int {
     let layers = network.geometry.layers
-    return max(1, (graph.nodes - 60 * layers - 256) / (24 * layers))
+    return max(1, (Self.nodes - 60 * layers - 256) / (24 * layers))
   }
 
   func state(capacity: Int) throws -> any DecoderState { try SideState(network, graph, capacity: capacity) }
@@ -108,6 +109,6 @@ private final class SideState: DecoderState {
 extension TextDecoder {
   /// - Parameter forward: hands out the network's rungs.
   package convenience init(_ network: SideNetwork, _ forward: ForwardPass, slots: Int = 1) throws {
-    try self.init(forward, slots: slots, correction: try SideCorrection(network, try Graph(network.engine)))
+    try self.init(forward, slots: slots, correction: try SideCorrection(network, GraphMemory(network.engine)))
   }
 }

@@ -23,7 +23,9 @@ package final class SidePredictor: Predictor {
 
   package var adapter: EngineAdapter? { nil }
 
-  package func correction(_ graph: Graph) throws -> (any DecoderCorrection)? { try SideCorrection(network, graph) }
+  package func correction(_ memory: GraphMemory) throws -> (any DecoderCorrection)? {
+    try SideCorrection(network, memory)
+  }
 }
 
 private final class SideRows: RowReader {

@@ -10,7 +10,7 @@ struct EmbeddingHandler: Sendable {
   let catalogue: Catalogue
   let admission: Admission
   let limits: ServerSettings.Limits
-  let bodies: BodyRoom
+  let bodies: Admission
 
   /// Texts of one request at most.
   static let mostTexts = 2048
@@ -64,7 +64,7 @@ struct EmbeddingHandler: Sendable {
       throw APIError.bad("input", "input may hold \(Self.mostTexts) texts at most")
     }
     let tokens = try texts.map { try $0.tokens(engine.backbone) }
-    let place = try admission.enter(texts: 1), end = ContinuousClock.now + .seconds(limits.seconds)
+    let place = try admission.enter(1), end = ContinuousClock.now + .seconds(limits.seconds)
     defer { withExtendedLifetime(place) {} }
     var vectors: [[Float]] = []
     for text in tokens {

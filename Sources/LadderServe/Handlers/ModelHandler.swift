@@ -8,7 +8,7 @@ struct ModelHandler: Sendable {
   let engine: GenerationEngine
   let catalogue: Catalogue
   let settings: ServerSettings
-  let bodies: BodyRoom
+  let bodies: Admission
 
   private struct ModelObject: Encodable {
     let id: String

@@ -10,7 +10,7 @@ struct TextHandler: Sendable {
   let catalogue: Catalogue
   let admission: Admission
   let limits: ServerSettings.Limits
-  let bodies: BodyRoom
+  let bodies: Admission
   let metrics: GenerationMetrics
 
   private var vocabulary: Int { engine.backbone.vocabulary }
@@ -22,7 +22,7 @@ struct TextHandler: Sendable {
     // What cannot fit is not rendered first.
     let bytes = asked.conversation.messages.reduce(0) { $0 + $1.content.utf8.count }
     if bytes > Self.bytesOfAToken * engine.capacity { throw tooLong("\(bytes) bytes") }
-    let place = try admission.enter(texts: asked.common.choices)
+    let place = try admission.enter(asked.common.choices)
     let prompt = try await engine.prepare(
       asked.conversation, rules: asked.rules, choices: asked.common.choices, with: model)
     try check([prompt], asked.common.options)
@@ -34,7 +34,7 @@ struct TextHandler: Sendable {
     var request = request
     let asked = try CompletionFields(try await fields(&request), limits, tokens: vocabulary)
     let model = try await resolve(asked.common)
-    let place = try admission.enter(texts: asked.prompts.count * asked.common.choices)
+    let place = try admission.enter(asked.prompts.count * asked.common.choices)
     let prompts = try asked.prompts.map { text in
       PreparedPrompt(tokens: try text.tokens(engine.backbone, asked.common.options), model)
     }

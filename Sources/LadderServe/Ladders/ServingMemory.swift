@@ -6,29 +6,34 @@ import LadderMethods
 import LadderTrain
 
 extension GenerationMemory {
-  /// What serving a model takes, with the runs that the settings name and those that lie in their folder.
-  /// - Throws: what reading a run's settings throws.
-  package init(_ file: GGUFFile, _ settings: ServerSettings) throws(LadderError) {
+  /// What serving a model takes, with the runs that the settings name and those in their folder that are the model's.
+  /// - Parameter fingerprint: the file's; nil for a shape, which has no runs.
+  /// - Throws: what reading the settings of a run throws that is named.
+  package init(
+    _ file: GGUFFile, _ fingerprint: ModelFingerprint?, _ settings: ServerSettings
+  ) throws(LadderError) {
     self = try LadderError.unify {
       let model = try ModelDimensions(file)
-      let found = try settings.folder.map { folder in
-        try Catalogue.names(in: folder).compactMap { Catalogue.path(of: $0, in: folder) }
+      var served = try settings.adapters.map { try Self.load($0, model) { _ in true } }
+      if let folder = settings.folder, let fingerprint {
+        let named = Set(settings.adapters.map(Catalogue.name(of:)))
+        // Of two of one name the named one is served; what cannot be read or is another model's is not.
+        for name in try Catalogue.names(in: folder) where !named.contains(name) {
+          guard let path = Catalogue.path(of: name, in: folder) else { continue }
+          served.append(try? Self.load(path, model) { try $0.isSame(as: file, fingerprint) })
+        }
       }
-      let named = Set(settings.adapters.map(Catalogue.name(of:)))
-      let fingerprint = found == nil ? nil : try file.fingerprint().text, earlier = try? file.earlierFingerprint()
-      // What is of another model is not served, nor what has the name of another.
-      let served = (found ?? []).filter { !named.contains(Catalogue.name(of: $0)) }.compactMap { path in
-        let own = path.hasSuffix(".gguf") ? fingerprint : try? RunDirectory(path).manifest().backbone.fingerprint
-        return own == fingerprint || own == earlier ? try? Self.load(path, model) : nil
-      }
-      return GenerationMemory(
-        model, settings.generation, try settings.adapters.map { try Self.load($0, model) } + served)
+      return GenerationMemory(model, settings.generation, served.compactMap(\.self))
     }
   }
 
-  private static func load(_ path: String, _ model: ModelDimensions) throws -> ServingLoad {
+  /// Nil where it belongs to another model.
+  private static func load(
+    _ path: String, _ model: ModelDimensions, belongs: (RunDirectory.BackboneReference) throws -> Bool
+  ) throws -> ServingLoad? {
     guard path.hasSuffix(".gguf") else {
-      return try RunDirectory(path).manifest().configuration.method.tuning.serving(model)
+      let manifest = try RunDirectory(path).manifest()
+      return try belongs(manifest.backbone) ? manifest.configuration.method.tuning.serving(model) : nil
     }
     guard let bytes = try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int else {
       throw LadderError(.missing, "there is no \(path.shown)")

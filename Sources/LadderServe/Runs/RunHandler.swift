@@ -39,27 +39,18 @@ struct RunHandler: Sendable {
     let after = try Self.number("after", request, 0...Int.max) ?? 0
     let newline = UInt8(ascii: "\n")
     // Before the place a line ends, unless the file is another one by now.
-    var start = after, data = Self.tail(run.metricsPath, from: max(0, after - 1))
-    let isKnown = after == 0 || data?.first == newline
-    if isKnown {
-      data = data?.dropFirst(after > 0 ? 1 : 0)
-    } else {
-      (start, data) = (0, Self.tail(run.metricsPath, from: 0))
+    let behind = after == 0 ? nil : FileTail.bytes(run.metricsPath) { _ in UInt64(after - 1) }
+    let isKnown = after == 0 || behind?.first == newline
+    guard let data = after > 0 && isKnown ? behind?.dropFirst() : FileTail.bytes(run.metricsPath, from: { _ in 0 })
+    else {
+      return JSON.response(Data("{\"next\":0,\"restarted\":false,\"steps\":[]}".utf8))
     }
-    guard let data else { return JSON.response(Data("{\"next\":0,\"restarted\":false,\"steps\":[]}".utf8)) }
+    let start = isKnown ? after : 0
     let whole = data[..<(data.lastIndex(of: newline).map { $0 + 1 } ?? data.startIndex)]
     let lines = whole.split(separator: newline)
     var object = Data("{\"next\":\(start + whole.count),\"restarted\":\(!isKnown),\"steps\":[".utf8)
     object += Data(lines.joined(separator: Data(",".utf8))) + Data("]}".utf8)
     return JSON.response(object)
-  }
-
-  /// A file's bytes behind a place, read, not mapped: training may cut it short meanwhile. Nil where there is no file.
-  private static func tail(_ path: String, from place: Int) -> Data? {
-    guard let handle = FileHandle(forReadingAtPath: path) else { return nil }
-    defer { try? handle.close() }
-    guard (try? handle.seek(toOffset: UInt64(place))) != nil else { return nil }
-    return (try? handle.readToEnd()) ?? Data()
   }
 
   func data(_ request: Request, _ context: some RequestContext) async throws -> Response {

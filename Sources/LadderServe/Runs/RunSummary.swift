@@ -72,10 +72,7 @@ struct RunSummary: Encodable {
 
   /// The last whole line, without the file before it.
   private static func lastStep(_ path: String) -> TrainingStep? {
-    guard let handle = FileHandle(forReadingAtPath: path), let end = try? handle.seekToEnd() else { return nil }
-    defer { try? handle.close() }
-    let start = end > 8192 ? end - 8192 : 0
-    guard (try? handle.seek(toOffset: start)) != nil, let tail = try? handle.readToEnd(),
+    guard let tail = FileTail.bytes(path, from: { $0 > 8192 ? $0 - 8192 : 0 }),
       let stop = tail.lastIndex(of: UInt8(ascii: "\n"))
     else { return nil }
     let line = tail[..<stop].split(separator: UInt8(ascii: "\n")).last

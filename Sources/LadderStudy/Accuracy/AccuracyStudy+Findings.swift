@@ -10,9 +10,9 @@ extension AccuracyStudy {
     for task in configuration.tasks {
       for method in [StudyConfiguration.Method(name: "base")] + configuration.methods {
         let names = method.name == "base" ? ["base"] : configuration.seeds.map { "seed-\($0)" }
-        let outcomes: [Outcome] = names.compactMap { folder.read(folder.result(task.name, method.name, $0)) }
+        let outcomes: [Outcome] = names.compactMap { DurableFile.value(folder.result(task.name, method.name, $0)) }
         if outcomes.isEmpty { continue }
-        let cost: TrainingStep? = folder.read(folder.result(task.name, method.name, "cost"))
+        let cost: TrainingStep? = DurableFile.value(folder.result(task.name, method.name, "cost"))
         rows.append(
           AccuracyTable.Row(
             task: task.name, method: method.name, options: task.options(of: method).description, outcomes: outcomes,

@@ -114,12 +114,6 @@ struct StudyFolder: Sendable {
     }
   }
 
-  /// Nil where there is no such file.
-  func read<T: Decodable>(_ path: String) -> T? {
-    guard FileManager.default.fileExists(atPath: path), let data = try? DurableFile.read(path) else { return nil }
-    return try? JSONDecoder().decode(T.self, from: data)
-  }
-
   func write(_ value: some Encodable, to path: String) throws {
     try DurableFile.makeFolder((path as NSString).deletingLastPathComponent)
     try DurableFile.write(path, json: value)

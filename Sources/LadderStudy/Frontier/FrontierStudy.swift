@@ -103,7 +103,7 @@ public struct FrontierStudy: Sendable {
     var page = HTMLReport(title: "Loss, memory and time")
     page.add("Methods", table: Self.cells(points))
     for task in study.configuration.tasks {
-      let base: AccuracyStudy.Outcome? = study.folder.read(study.folder.result(task.name, "base", "base"))
+      let base: AccuracyStudy.Outcome? = DurableFile.value(study.folder.result(task.name, "base", "base"))
       let charts = Self.charts(task.name, points.filter { $0.task == task.name }, base: base.map(Self.loss))
       for (name, chart) in zip(["memory", "seconds"], charts) {
         page.add(chart)
@@ -117,7 +117,7 @@ public struct FrontierStudy: Sendable {
   private func points(_ task: StudyConfiguration.Task) throws -> [Point] {
     let points = try study.configuration.methods.compactMap { method -> Point? in
       let outcomes: [AccuracyStudy.Outcome] = study.configuration.seeds.compactMap {
-        study.folder.read(study.folder.result(task.name, method.name, "seed-\($0)"))
+        DurableFile.value(study.folder.result(task.name, method.name, "seed-\($0)"))
       }
       guard let first = outcomes.first else { return nil }
       let losses = outcomes.map(Self.loss), count = Double(outcomes.count)

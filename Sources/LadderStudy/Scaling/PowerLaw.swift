@@ -31,12 +31,10 @@ public struct PowerLaw: Codable, Sendable, Equatable {
       let drawn = fitted.map { $0 + errors[Int(random.next() % UInt64(errors.count))] }
       if let other = Self.fit(x, drawn) { slopes.append(other.b) }
     }
-    slopes.sort()
     a = best.a * pow(scale, best.b)
     b = best.b
     c = best.c
-    low = slopes.isEmpty ? best.b : slopes[slopes.count / 20]
-    high = slopes.isEmpty ? best.b : slopes[slopes.count - 1 - slopes.count / 20]
+    (low, high) = LeastSquares.middle(slopes) ?? (best.b, best.b)
     residual = (errors.reduce(0) { $0 + $1 * $1 } / Double(errors.count)).squareRoot()
   }
 

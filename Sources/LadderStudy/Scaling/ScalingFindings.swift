@@ -18,6 +18,9 @@ extension ScalingStudy {
     public var parameters: Int? = nil
     /// In 10¹² operations, where budgets are of those.
     public var budget: Double? = nil
+
+    /// The logarithm of its trained numbers.
+    var logSize: Double { log(Double(max(1, parameters ?? 1))) }
   }
 
   /// The least loss at one budget of operations.
@@ -103,94 +106,59 @@ extension ScalingStudy {
 
     static func curves(_ points: [Point]) -> [IsoCurve] {
       Dictionary(grouping: points) { $0.budget ?? 0 }.sorted { $0.key < $1.key }.map { _, own in
-        IsoCurve(own.sorted { ($0.parameters ?? 0) < ($1.parameters ?? 0) })
+        IsoCurve(own.sorted { $0.logSize < $1.logSize })
       }
     }
 
     /// - Parameter losses: in place of the points' own.
     init(_ points: [Point], losses: [Double]? = nil) {
+      let losses = losses ?? points.map(\.loss), u = points.map(\.logSize)
       self.points = points
-      let losses = losses ?? points.map(\.loss), u = points.map { log(Double(max(1, $0.parameters ?? 1))) }
       self.losses = losses
       let best = losses.indices.min { losses[$0] < losses[$1] } ?? 0
       let measured = Minimum(
         method: points.first?.method ?? "", budget: points.first?.budget ?? 0,
         parameters: u.isEmpty ? 0 : exp(u[best]), loss: losses.isEmpty ? 0 : losses[best], isInside: false)
-      guard let p = Self.parabola(u, losses) else {
+      guard Set(u).count >= 3 else {
         fit = { _ in measured.loss }
         minimum = measured
         return
       }
-      fit = { p.0 + p.1 * $0 + p.2 * $0 * $0 }
-      let vertex = -p.1 / (2 * p.2)
-      let least = p.0 + p.1 * vertex + p.2 * vertex * vertex
-      guard p.2 > 0, vertex > (u.first ?? 0), vertex < (u.last ?? 0), least > 0 else {
+      // About their mean, so that the sums stay apart.
+      let mean = u.reduce(0, +) / Double(u.count)
+      let p = LeastSquares.polynomial(u.map { $0 - mean }, losses, degree: 2)
+      let fit = { (u: Double) in p[0] + p[1] * (u - mean) + p[2] * (u - mean) * (u - mean) }
+      self.fit = fit
+      let vertex = mean - p[1] / (2 * p[2])
+      guard p[2] > 0, vertex > (u.first ?? 0), vertex < (u.last ?? 0), fit(vertex) > 0 else {
         minimum = measured
         return
       }
       minimum = Minimum(
-        method: measured.method, budget: measured.budget, parameters: exp(vertex),
-        loss: least, isInside: true)
-    }
-
-    /// Least squares of degree two; nil for fewer than three places.
-    private static func parabola(_ u: [Double], _ y: [Double]) -> (Double, Double, Double)? {
-      guard Set(u).count >= 3 else { return nil }
-      // About their mean, so that the sums stay apart.
-      let n = Double(u.count), mean = u.reduce(0, +) / n, v = u.map { $0 - mean }
-      func moment(_ power: Int) -> Double { v.reduce(0) { $0 + pow($1, Double(power)) } }
-      func product(_ power: Int) -> Double { zip(v, y).reduce(0) { $0 + pow($1.0, Double(power)) * $1.1 } }
-      var rows = [
-        [n, moment(1), moment(2), product(0)], [moment(1), moment(2), moment(3), product(1)],
-        [moment(2), moment(3), moment(4), product(2)],
-      ]
-      for i in 0..<3 {
-        guard let pivot = (i..<3).max(by: { abs(rows[$0][i]) < abs(rows[$1][i]) }), abs(rows[pivot][i]) > 1e-12 else {
-          return nil
-        }
-        rows.swapAt(i, pivot)
-        for j in 0..<3 where j != i {
-          let factor = rows[j][i] / rows[i][i]
-          for k in i..<4 { rows[j][k] -= factor * rows[i][k] }
-        }
-      }
-      let c = (0..<3).map { rows[$0][3] / rows[$0][$0] }
-      return (c[0] - c[1] * mean + c[2] * mean * mean, c[1] - 2 * c[2] * mean, c[2])
+        method: measured.method, budget: measured.budget, parameters: exp(vertex), loss: fit(vertex), isInside: true)
     }
 
     /// Through the minima, in logarithms; the interval by drawing the points' distances from their parabolas anew.
     static func slope(_ curves: [IsoCurve], resamples: Int = 500) -> Slope? {
-      func slope(_ minima: [Minimum]) -> Double? {
-        let x = minima.map { log($0.budget) }, y = minima.map { log($0.loss) }, n = Double(x.count)
-        let mx = x.reduce(0, +) / n, my = y.reduce(0, +) / n
-        let variance = x.reduce(0) { $0 + ($1 - mx) * ($1 - mx) }
-        return variance > 0 ? zip(x, y).reduce(0) { $0 + ($1.0 - mx) * ($1.1 - my) } / variance : nil
+      func slope(_ minima: [Minimum]) -> Double {
+        LeastSquares.polynomial(minima.map { log($0.budget) }, minima.map { log($0.loss) }, degree: 1)[1]
       }
-      guard curves.count >= 3, let value = slope(curves.map(\.minimum)) else { return nil }
-      func fitted(_ curve: IsoCurve) -> [Double] {
-        curve.points.map { curve.fit(log(Double(max(1, $0.parameters ?? 1)))) }
-      }
+      guard curves.count >= 3 else { return nil }
+      let fitted = curves.map { curve in curve.points.map { curve.fit($0.logSize) } }
       // A parabola through three points leaves nothing: residuals grow by what its degrees of freedom took.
-      let residuals = curves.flatMap { curve in
+      let residuals = zip(curves, fitted).flatMap { curve, fitted in
         let free = max(1, curve.points.count - 3), scale = (Double(curve.points.count) / Double(free)).squareRoot()
-        return zip(curve.losses, fitted(curve)).map { scale * ($0 - $1) }
+        return zip(curve.losses, fitted).map { scale * ($0 - $1) }
       }
-      var random = SeededRandom(seed: 0, 67), drawn: [Double] = []
-      for _ in 0..<resamples {
-        let minima = curves.map { curve in
-          IsoCurve(
-            curve.points,
-            losses: fitted(curve).map { $0 + residuals[Int(random.next() % UInt64(residuals.count))] }
-          ).minimum
-        }
-        if let other = slope(minima) { drawn.append(other) }
+      var random = SeededRandom(seed: 0, 67)
+      let drawn = (0..<resamples).map { _ in
+        slope(
+          zip(curves, fitted).map { curve, fitted in
+            let losses = fitted.map { $0 + residuals[Int(random.next() % UInt64(residuals.count))] }
+            return IsoCurve(curve.points, losses: losses).minimum
+          })
       }
-      drawn.sort()
-      guard let first = drawn.first, let last = drawn.last else { return nil }
-      let cut = drawn.count / 20
-      return Slope(
-        value: value, low: drawn.count > 20 ? drawn[cut] : first,
-        high: drawn.count > 20 ? drawn[drawn.count - 1 - cut] : last)
+      return LeastSquares.middle(drawn).map { Slope(value: slope(curves.map(\.minimum)), low: $0.low, high: $0.high) }
     }
   }
 }

@@ -111,7 +111,7 @@ extension ScalingStudy {
     guard let minima = findings.minima?.filter({ $0.method == method }), !minima.isEmpty else { return nil }
     var series: [LineChart.Series] = []
     for (colour, curve) in IsoCurve.curves(findings.points.filter { $0.method == method }).enumerated() {
-      let sizes = curve.points.map { Double($0.parameters ?? 1) }
+      let sizes = curve.points.map { exp($0.logSize) }
       guard let first = sizes.first, let last = sizes.last else { continue }
       var points = LineChart.Series(
         "\(curve.minimum.budget.formatted()) TFLOP", zip(sizes, curve.losses).map { (x: $0, y: $1) }, line: false)

@@ -39,6 +39,7 @@ public struct ScalingStudy: Sendable {
   public let options: Options
   public let folder: String
   private let model: String
+  private let file: GGUFFile
   private let dimensions: ModelDimensions
 
   public init(model: String, folder: String, _ options: Options) throws {
@@ -51,7 +52,8 @@ public struct ScalingStudy: Sendable {
     self.options = options
     self.folder = folder
     self.model = model
-    dimensions = try ModelDimensions(GGUFFile(path: model))
+    file = try GGUFFile(path: model)
+    dimensions = try ModelDimensions(file)
   }
 
   /// A method in one size.
@@ -70,7 +72,6 @@ public struct ScalingStudy: Sendable {
   }
 
   private func sizes() throws -> [Size] {
-    let file = try GGUFFile(path: model)
     let ladders = try options.reductions.map { reduction in
       var training = TrainingOptions()
       training.method.method = .lst
@@ -155,10 +156,8 @@ public struct ScalingStudy: Sendable {
           let middle = (low + high) / 2
           if try operations(size, encoded.prefix(middle)) < wanted { low = middle + 1 } else { high = middle }
         }
-        let above = try operations(size, encoded.prefix(low)),
-          below = try operations(size, encoded.prefix(max(1, low - 1)))
-        return Training(
-          size: size, samples: wanted - below < above - wanted ? max(1, low - 1) : low, teraOperations: budget)
+        let distances = try [low, max(1, low - 1)].map { ($0, abs(try operations(size, encoded.prefix($0)) - wanted)) }
+        return Training(size: size, samples: distances.min { $0.1 < $1.1 }?.0 ?? low, teraOperations: budget)
       }
     }
   }
@@ -181,11 +180,7 @@ public struct ScalingStudy: Sendable {
     }
     let name = "\(size.method.name)-\(size.name.replacingOccurrences(of: " ", with: "-"))-\(budget)"
     let place = "\(folder)/runs/\(name)", result = place + ".json"
-    if FileManager.default.fileExists(atPath: result),
-      let known = try? JSONDecoder().decode(Result.self, from: try DurableFile.read(result))
-    {
-      return (known.loss, known.seconds)
-    }
+    if let known: Result = DurableFile.value(result) { return (known.loss, known.seconds) }
     let cache = size.method.keepsActivations ? options.cache : nil
     var training = TrainingJob(model: model, data: data, out: place, options: size.options)
     training.options.maxLength = options.maxLength

@@ -110,7 +110,6 @@ public struct ActivationExtraction: Sendable {
       let place = ShardFolder(cache.directory, key: description.folderName, shard)
       let record = ShardFolder.Record(shard: shard, samples: Self.checksum(groups), groups: own.map(\.count))
       store = try place.open(description, record, limit: cache.limit)
-      if place.record() == nil { try place.write(record) }
       folder = (place, record)
     } else {
       (store, folder) = (try cache.open(backbone, needs), nil)
@@ -122,18 +121,16 @@ public struct ActivationExtraction: Sendable {
     let missing = own.filter { !$0.allSatisfy(store.holds) }, computed = missing.reduce(0) { $0 + Self.tokens($1) }
     let began = ContinuousClock.now
     var done = 0
-    if !missing.isEmpty {
-      let filling = try ActivationFilling(
-        backbone, needs, cache: store, maxTokens: own.flatMap { $0.map(\.tokens.count) }.max() ?? 1)
-      try filling.fill(missing) { group in
-        done += Self.tokens(group)
-        let speed = Double(done) / max(1e-9, (ContinuousClock.now - began).seconds)
-        report(
-          .progress(
-            Progress(
-              tokens: total - computed + done, totalTokens: total, tokensPerSecond: speed,
-              secondsLeft: Double(computed - done) / speed)))
-      }
+    let filling = try ActivationFilling(
+      backbone, needs, cache: store, maxTokens: own.flatMap { $0.map(\.tokens.count) }.max() ?? 1)
+    try filling.fill(missing) { group in
+      done += Self.tokens(group)
+      let speed = Double(done) / max(1e-9, (ContinuousClock.now - began).seconds)
+      report(
+        .progress(
+          Progress(
+            tokens: total - computed + done, totalTokens: total, tokensPerSecond: speed,
+            secondsLeft: Double(computed - done) / speed)))
     }
     let seconds = (ContinuousClock.now - began).seconds
     if let (place, record) = folder {
@@ -155,8 +152,7 @@ public struct ActivationExtraction: Sendable {
       sum.mix(UInt64(group.count))
       for sample in group { sum.mix(SampleKey(sample)) }
     }
-    let text = String(sum.value, radix: 16)
-    return String(repeating: "0", count: 16 - text.count) + text
+    return sum.text
   }
 
   /// Joins the shards of a cache's folder, and removes them.

@@ -92,7 +92,7 @@ struct ServeCommand: AsyncParsableCommand {
     let server = LadderServer(
       settings, engine: try GenerationEngine(backbone, settings: settings.generation),
       dataView: { try await views.view($0, $1) }, logger: logger)
-    if let file = try? GGUFFile(path: backbone.path), let memory = try? GenerationMemory(file, settings) {
+    if let memory = try? GenerationMemory(backbone.file, backbone.fingerprints, settings) {
       Terminal.note("memory: \(Terminal.bytes(memory.total)) at most with the runs that are there now")
     }
     let second = SecondSignal()
