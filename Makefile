@@ -14,7 +14,7 @@ STATIC := --static-swift-stdlib
 endif
 LADDER := .build/release/ladder
 
-.PHONY: help bootstrap build demo test models check-memory test-accelerator dist check-templates check-peft check-hub check-serve docs lint format bench study clean
+.PHONY: help bootstrap build demo test models check-memory test-accelerator dist check-templates check-peft check-hub check-serve check-mpi docs lint format bench study clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,7 +31,7 @@ demo:  ## fine-tune Gemma 3 270M on an inbox of messages and show it before and 
 	scripts/demo $(LADDER)
 
 test:  ## run every test, on tiny models written by the tests and on Gemma 3 270M
-	scripts/bootstrap
+	scripts/bootstrap llama model mpi
 	$(MAKE) --no-print-directory run-tests
 
 .PHONY: run-tests
@@ -78,6 +78,11 @@ check-serve:  ## the server from outside: the openai client, fuzzing, the page i
 	scripts/bootstrap
 	$(MAKE) --no-print-directory build
 	scripts/check-serve $(LADDER)
+
+check-mpi:  ## training in four network namespaces with shaped links, over MPICH and Open MPI (root; a quarter of an hour)
+	scripts/bootstrap llama model mpi
+	$(MAKE) --no-print-directory build
+	scripts/check-mpi $(LADDER)
 
 models: .deps/llama.mk  ## try a tiny model of each of llama.cpp's architectures and write docs/models.md (minutes)
 	swift build -c release --product model-table $(STATIC) $(LINK)

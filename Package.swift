@@ -12,6 +12,7 @@ let package = Package(
     .library(name: "Ladder", targets: ["Ladder"]),
     .library(name: "LadderStudy", targets: ["LadderStudy"]),
     .library(name: "LadderServe", targets: ["LadderServe"]),
+    .library(name: "LadderMPI", targets: ["LadderMPI"]),
     .library(name: "LadderHub", targets: ["LadderHub", "LadderDistil"]),
     .executable(name: "ladder", targets: ["LadderCommand"]),
   ],
@@ -39,6 +40,9 @@ let package = Package(
     // Dense products and loops over rows of numbers, for the processor at hand.
     .target(name: "CKernels"),
 
+    // MPI from a library that is found at run time.
+    .target(name: "CMPI"),
+
     // Errors, durable files, random streams, cancellation: no C library.
     .target(name: "LadderCore", swiftSettings: settings),
     // Samples, and samples as tokens; it knows no model.
@@ -58,6 +62,8 @@ let package = Package(
     // What can be trained on a frozen model: a folder for each, and one list of them (Method.swift).
     .target(name: "LadderMethods", dependencies: ["LadderBackbone"], swiftSettings: settings),
     .target(name: "LadderTrain", dependencies: ["LadderMethods"], swiftSettings: settings),
+    // Training in several processes, over MPI.
+    .target(name: "LadderMPI", dependencies: ["LadderTrain", "CMPI"], swiftSettings: settings),
     // Text from a model and what was trained on it: one loop that commands, library and server share.
     .target(name: "LadderInference", dependencies: ["LadderTrain"], swiftSettings: settings),
     .target(name: "LadderEval", dependencies: ["LadderInference"], swiftSettings: settings),
@@ -89,7 +95,7 @@ let package = Package(
     .executableTarget(
       name: "LadderCommand",
       dependencies: [
-        "Ladder", "LadderStudy", "LadderServe", "LadderHub", "LadderDistil", "CChat", "Yams",
+        "Ladder", "LadderStudy", "LadderServe", "LadderHub", "LadderDistil", "LadderMPI", "CChat", "Yams",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/ladder", swiftSettings: settings),

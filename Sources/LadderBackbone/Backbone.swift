@@ -29,6 +29,7 @@ public final class Backbone: @unchecked Sendable {
   public let weightsBytes: Int
   package let engine: Engine
   private let gpuLayers: Int?
+  private let workers: RemoteWorkers?
   private let lock = NSRecursiveLock()
   private var whole: ModelOwner?
   private var currentHead: Head
@@ -42,13 +43,14 @@ public final class Backbone: @unchecked Sendable {
   ///   - device: one of `Device.all`; nil takes the first accelerator, or the CPU.
   ///   - gpuLayers: blocks that an accelerator holds and runs, counted from the last; the CPU has the others. Nil is
   ///     all of them.
+  ///   - workers: `HOST:PORT` of machines that hold and run the blocks in this one's place (`ladder worker`).
   /// - Throws: `missing`, `data` for a file that is no decoder-only GGUF, `usage` for an unknown device.
-  public convenience init(path: String, threads: Int? = nil, device: String? = nil, gpuLayers: Int? = nil)
-    throws(LadderError)
-  {
+  public convenience init(
+    path: String, threads: Int? = nil, device: String? = nil, gpuLayers: Int? = nil, workers: [String] = []
+  ) throws(LadderError) {
     self.init(
       try LadderError.unify {
-        try Parts(path: path, threads: threads, device: device, gpuLayers: gpuLayers, head: nil)
+        try Parts(path: path, threads: threads, device: device, gpuLayers: gpuLayers, workers: workers, head: nil)
       })
   }
 
@@ -57,11 +59,13 @@ public final class Backbone: @unchecked Sendable {
   ///     then, and the blocks when something needs them.
   ///   - embeds: take a decoder that was trained to give texts' vectors too.
   package convenience init(
-    path: String, threads: Int? = nil, device: String? = nil, gpuLayers: Int? = nil, head: HeadDescription?,
-    embeds: Bool = false
+    path: String, threads: Int? = nil, device: String? = nil, gpuLayers: Int? = nil, workers: [String] = [],
+    head: HeadDescription?, embeds: Bool = false
   ) throws {
     self.init(
-      try Parts(path: path, threads: threads, device: device, gpuLayers: gpuLayers, head: head, embeds: embeds))
+      try Parts(
+        path: path, threads: threads, device: device, gpuLayers: gpuLayers, workers: workers, head: head,
+        embeds: embeds))
   }
 
   private init(_ parts: Parts) {
@@ -76,13 +80,14 @@ public final class Backbone: @unchecked Sendable {
     language = parts.language
     engine = parts.engine
     gpuLayers = parts.gpuLayers
+    workers = parts.workers
     currentHead = parts.head
     currentNames = parts.names
     whole = parts.isWhole ? parts.owner : nil
   }
 
-  /// The device that runs the model, by ggml's name.
-  public var deviceName: String { engine.name }
+  /// The device that runs the model, by ggml's name; of workers how many there are.
+  public var deviceName: String { workers.map { "\($0.devices.count) workers" } ?? engine.name }
 
   /// The most bytes this process has held: resident memory, plus the device's own where it has any.
   public var peakBytes: Int { ProcessMemory.peak + engine.deviceBytesInUse }
@@ -123,7 +128,7 @@ public final class Backbone: @unchecked Sendable {
 
   private func load() throws -> ModelOwner {
     wasReloaded = whole != nil
-    let owner = try ModelLoading.load(path, engine, vocabularyOnly: false, gpuLayers: gpuLayers)
+    let owner = try ModelLoading.load(path, engine, vocabularyOnly: false, gpuLayers: gpuLayers, workers: workers)
     // The model's own head from here on; the one that was read for itself is freed.
     let (head, names) = try Parts.head(of: owner, file, engine, blocks: blocks)
     currentHead = head
@@ -149,6 +154,7 @@ public final class Backbone: @unchecked Sendable {
     let fingerprints: ModelFingerprint
     let engine: Engine
     let gpuLayers: Int?
+    let workers: RemoteWorkers?
     let owner: ModelOwner
     /// Whether the blocks are loaded too.
     let isWhole: Bool
@@ -159,16 +165,22 @@ public final class Backbone: @unchecked Sendable {
     /// Where the blocks are loaded.
     let names: GraphNames?
 
-    init(path: String, threads: Int?, device: String?, gpuLayers: Int?, head: HeadDescription?, embeds: Bool = false)
-      throws
-    {
+    init(
+      path: String, threads: Int?, device: String?, gpuLayers: Int?, workers: [String], head: HeadDescription?,
+      embeds: Bool = false
+    ) throws {
       self.gpuLayers = gpuLayers
       file = try GGUFFile(path: path)
       try file.requireDecoder(embeds: embeds)
       let fingerprints = Alongside { [file] in try file.fingerprint() }
-      engine = try Engine(threads: threads, device: device)
+      if !workers.isEmpty, device.map({ $0 != "CPU" }) ?? false || gpuLayers != nil {
+        throw LadderError(.usage, "`workers` hold all blocks: leave out `device` and `gpuLayers`")
+      }
+      engine = try Engine(threads: threads, device: workers.isEmpty ? device : "CPU")
+      self.workers = workers.isEmpty ? nil : try RemoteWorkers(workers)
       isWhole = head == nil
-      owner = try ModelLoading.load(file.path, engine, vocabularyOnly: !isWhole, gpuLayers: gpuLayers)
+      owner = try ModelLoading.load(
+        file.path, engine, vocabularyOnly: !isWhole, gpuLayers: gpuLayers, workers: self.workers)
       language = try ModelVocabulary(owner, path: path)
       guard let blocks = try file.blocks(), let width = try file.size("embedding_length") else {
         throw LadderError(

@@ -7,4 +7,9 @@ public enum EngineLog {
     Log.install()
     Log.setSink(sink)
   }
+
+  /// - Parameter words: called where ggml gives up, before it ends the process.
+  public static func setLastWords(_ words: @escaping @convention(c) (UnsafePointer<CChar>?) -> Void) {
+    Log.setLastWords(words)
+  }
 }

@@ -7,25 +7,29 @@ enum ModelLoading {
   /// - Parameters:
   ///   - vocabularyOnly: the tokenizer and the metadata, without any weights.
   ///   - gpuLayers: blocks on an accelerator, counted from the last, the head with them; nil is all.
+  ///   - workers: that hold the blocks, each as many as its memory lets it; head and embedding stay here.
   /// - Throws: `data` with llama.cpp's own reason.
-  static func load(_ path: String, _ engine: Engine, vocabularyOnly: Bool, gpuLayers: Int? = nil) throws -> ModelOwner {
+  static func load(
+    _ path: String, _ engine: Engine, vocabularyOnly: Bool, gpuLayers: Int? = nil, workers: RemoteWorkers? = nil
+  ) throws -> ModelOwner {
     Log.clearError()
-    guard let model = model(path, engine, vocabularyOnly, gpuLayers) else {
+    guard let model = model(path, engine, vocabularyOnly, gpuLayers, workers) else {
       throw LadderError(.data, "llama.cpp cannot load \(path): \(Log.takeError())")
     }
     return ModelOwner(model)
   }
 
   private static func model(
-    _ path: String, _ engine: Engine, _ vocabularyOnly: Bool, _ gpuLayers: Int?
+    _ path: String, _ engine: Engine, _ vocabularyOnly: Bool, _ gpuLayers: Int?, _ workers: RemoteWorkers?
   ) -> OpaquePointer? {
     var parameters = llama_model_default_params()
     parameters.vocab_only = vocabularyOnly
     // Repacked weights would lie beside the mapped file: read them into buffers instead, one copy of each.
     parameters.load_mode = LLAMA_LOAD_MODE_NONE
     // llama.cpp counts the output, the head with its norm, as one more.
-    parameters.n_gpu_layers = engine.isCPU ? 0 : gpuLayers.map { Int32(min($0, 1 << 20) + 1) } ?? -1
-    var devices: [ggml_backend_dev_t?] = engine.isCPU ? [nil] : [engine.device, nil]
+    parameters.n_gpu_layers =
+      engine.isCPU && workers == nil ? 0 : gpuLayers.map { Int32(min($0, 1 << 20) + 1) } ?? -1
+    var devices: [ggml_backend_dev_t?] = (workers?.devices ?? (engine.isCPU ? [] : [engine.device])) + [nil]
     guard engine.isCPU else {
       return devices.withUnsafeMutableBufferPointer {
         parameters.devices = $0.baseAddress

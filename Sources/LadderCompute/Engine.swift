@@ -11,6 +11,8 @@ public struct Device: Sendable {
   public let description: String
   /// Bytes of the device's own memory; 0 where it does not say.
   public let memory: Int
+  /// Whether it is another than the processor.
+  public let isAccelerator: Bool
 
   /// Every device of the ggml that is linked.
   public static var all: [Device] {
@@ -22,8 +24,24 @@ public struct Device: Sendable {
       ggml_backend_dev_memory(device, &free, &total)
       return Device(
         name: String(cString: ggml_backend_dev_name(device)),
-        description: String(cString: ggml_backend_dev_description(device)), memory: total)
+        description: String(cString: ggml_backend_dev_description(device)), memory: total,
+        isAccelerator: ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_GPU)
     }
+  }
+
+  /// A device by its name; for nil the first accelerator, or else the CPU.
+  /// - Throws: `usage` where there is none of this name.
+  static func named(_ name: String?) throws -> ggml_backend_dev_t? {
+    ProcessorBackend.loadPlugins()
+    guard let name else {
+      return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU)
+        ?? ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)
+    }
+    guard let device = ggml_backend_dev_by_name(name) else {
+      let names = all.map(\.name).joined(separator: ", ")
+      throw LadderError(.usage, "no device \(name): this build has \(names)")
+    }
+    return device
   }
 }
 
@@ -72,16 +90,7 @@ package final class Engine: @unchecked Sendable {
     llama_backend_init()
     let threads = max(1, threads ?? Self.processors)
     processor = try ProcessorBackend()
-    var device = processor.device
-    if let deviceName {
-      guard let named = ggml_backend_dev_by_name(deviceName) else {
-        let names = Device.all.map(\.name).joined(separator: ", ")
-        throw LadderError(.usage, "no device \(deviceName): this build has \(names)")
-      }
-      device = named
-    } else if let accelerator = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) {
-      device = accelerator
-    }
+    let device = try Device.named(deviceName) ?? processor.device
     guard let cpu = ggml_backend_dev_init(processor.device, nil) else {
       throw LadderError(.engine, "the CPU backend did not start")
     }
@@ -213,6 +222,11 @@ package enum Log {
       return handler
     }
     sink?(line)
+  }
+
+  /// What happens where ggml gives up, before it ends the process.
+  package static func setLastWords(_ words: @escaping @convention(c) (UnsafePointer<CChar>?) -> Void) {
+    ggml_set_abort_callback(words)
   }
 
   package static func clearError() { lock.withLock { lastError = "" } }

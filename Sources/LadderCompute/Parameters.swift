@@ -27,11 +27,23 @@ package final class Parameters {
     package let rounded: Tensor?
   }
 
+  /// Where a parameter lies: its group, and its numbers there.
+  package struct Place: Sendable, Equatable {
+    package let group: Int
+    package let numbers: Range<Int>
+
+    package init(group: Int, numbers: Range<Int>) {
+      self.group = group
+      self.numbers = numbers
+    }
+  }
+
   package let specifications: [Specification]
   package private(set) var groups: [Group] = []
   private var tensors: [String: Tensor] = [:]
   private var gradientTensors: [String: Tensor] = [:]
   private var roundedTensors: [Tensor: Tensor] = [:]
+  private var places: [String: Place] = [:]
   private let context: OpaquePointer
   private let pool: TensorPool
 
@@ -60,6 +72,7 @@ package final class Parameters {
       var offset = 0
       for member in members {
         tensors[member.name] = alias(values, member.shape, at: offset)
+        places[member.name] = Place(group: groups.count, numbers: offset..<(offset + member.count))
         if let gradients { gradientTensors[member.name] = alias(gradients, member.shape, at: offset) }
         if let rounded, let master = tensors[member.name] {
           roundedTensors[master] = alias(rounded, member.shape, at: offset)
@@ -92,6 +105,8 @@ package final class Parameters {
 
   /// Trainable numbers, padding not counted.
   package var count: Int { specifications.numbers }
+
+  package func place(_ name: String) -> Place? { places[name] }
 
   package func zeroGradients() { for group in groups { group.gradients?.zero() } }
 

@@ -153,6 +153,12 @@ package struct Tensor: Hashable, @unchecked Sendable {
     }
   }
 
+  /// Copies some of the numbers of a contiguous F32 tensor.
+  package func copy(_ numbers: Range<Int>, to target: UnsafeMutableRawBufferPointer) {
+    precondition(target.count >= 4 * numbers.count && 4 * numbers.upperBound <= bytes)
+    ggml_backend_tensor_get(pointer, target.baseAddress, 4 * numbers.lowerBound, 4 * numbers.count)
+  }
+
   /// Calls `body` with the tensor's memory where the host can address it, with a copy otherwise; `writeBack` copies the
   /// copy back.
   package func withHostBytes<R>(writeBack: Bool = false, _ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows

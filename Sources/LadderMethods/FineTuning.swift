@@ -94,9 +94,12 @@ package protocol Learner: AnyObject {
   /// The head's input at the loss rows, [d, rows]. `dropout` nil is for judging: nothing is dropped, and `backward`
   /// does not follow.
   func forward(dropout: SeededRandom?) throws -> Tensor
+  /// The parameters whose gradients `backward` has done with at a time, in its order: every parameter once.
+  var gradientParts: [[String]] { get }
   /// Adds the parameters' gradients to their buffers. Shapes: gradient [d, rows], with respect to what `forward`
   /// returned.
-  func backward(_ gradient: Tensor) throws
+  /// - Parameter finished: called after each of `gradientParts`, whose gradients nothing more is added to.
+  func backward(_ gradient: Tensor, finished: (Int) throws -> Void) throws
   /// The weights and all that is needed to use them.
   func export() -> Safetensors
   func restore(_ file: Safetensors, from path: String) throws
@@ -108,4 +111,5 @@ package protocol Learner: AnyObject {
 
 extension Learner {
   package func read(_ samples: [PackedSample]) throws { try read(samples, keeps: true) }
+  package func backward(_ gradient: Tensor) throws { try backward(gradient) { _ in } }
 }

@@ -55,6 +55,8 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   public var filtersGradient = true
   /// How the head's loss is worked; nil is `exact`.
   public var head: HeadMode? = nil
+  /// How gradients travel where several processes train; nil is `float32`.
+  public var gradientFormat: GradientFormat? = nil
   /// Of initialisation, order and dropout.
   public var seed: UInt64 = 0
   /// Steps between checkpoints.

@@ -36,6 +36,7 @@ public struct TrainingOptions: NamedOptions {
   public var clip: Float?
   public var head: HeadMode?
   public var exactGradient: Bool?
+  public var gradientFormat: GradientFormat?
   public var seed: UInt64?
   public var checkpointEvery: Int?
   public var validateEvery: Int?
@@ -52,7 +53,8 @@ public struct TrainingOptions: NamedOptions {
       .init("batch-size", \.batchSize), .init("micro-batch", \.microBatch), .init("learning-rate", \.learningRate),
       .init("schedule", \.schedule), .init("warmup", \.warmup), .init("weight-decay", \.weightDecay),
       .init("average", \.average), .init("warm-start", \.warmStart), .init("optimizer", \.optimizer),
-      .init("clip", \.clip), .init("head", \.head), .init("exact-gradient", \.exactGradient), .init("seed", \.seed),
+      .init("clip", \.clip), .init("head", \.head), .init("exact-gradient", \.exactGradient),
+      .init("gradient-format", \.gradientFormat), .init("seed", \.seed),
       .init("checkpoint-every", \.checkpointEvery), .init("validate-every", \.validateEvery),
     ]
   }
@@ -76,6 +78,7 @@ public struct TrainingOptions: NamedOptions {
     settings.warmStart = warmStart
     // Exact is what no word means too: runs that differ in that alone are alike.
     settings.head = head == .cached ? .cached : nil
+    settings.gradientFormat = gradientFormat == .bfloat16 ? .bfloat16 : nil
     assign(&settings.epochs, epochs)
     assign(&settings.maxLength, maxLength)
     assign(&settings.overlong, overlong)
@@ -116,3 +119,4 @@ extension EarlierTurns: OptionValue {}
 extension PreferenceSettings.Loss: OptionValue {}
 extension Schedule: OptionValue {}
 extension HeadMode: OptionValue {}
+extension GradientFormat: OptionValue {}

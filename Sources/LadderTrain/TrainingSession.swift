@@ -1,3 +1,4 @@
+import Foundation
 import LadderBackbone
 import LadderCompute
 import LadderCore
@@ -7,7 +8,8 @@ import LadderMethods
 /// What a method trains, in training: its parameters, its optimiser, and the work of one step.
 ///
 /// For each micro-batch: read the samples (a side network: the backbone's taps), run what is trained, take the frozen
-/// head's cross-entropy, go back through what is trained; then one AdamW step.
+/// head's cross-entropy, go back through what is trained; then one AdamW step. Of several ranks each works its part of
+/// the batch, and takes the same step.
 package final class TrainingSession {
   /// Seconds that each part of the work took since the session began.
   package struct PhaseTimes: Sendable, Equatable {
@@ -18,8 +20,10 @@ package final class TrainingSession {
     /// The head's cross-entropy and its gradient.
     package var head = 0.0
     package var optimiser = 0.0
+    /// Waiting for the other ranks.
+    package var exchange = 0.0
 
-    package var total: Double { backbone + trained + head + optimiser }
+    package var total: Double { backbone + trained + head + optimiser + exchange }
   }
 
   package let backbone: Backbone
@@ -32,6 +36,9 @@ package final class TrainingSession {
   private let objective: any TrainingObjective
   private let gradients: TensorPool
   private let cache: ActivationCache?
+  private let ranks: Ranks
+  /// With several ranks.
+  private let exchange: GradientExchange?
   private var likelihood: LikelihoodObjective? { objective as? LikelihoodObjective }
   /// Where the configuration asks for it and there is a cache.
   package var cachedHead: CachedHead? { likelihood?.cachedHead }
@@ -40,8 +47,10 @@ package final class TrainingSession {
   /// - Parameters:
   ///   - maxTokens: the longest sample.
   ///   - cache: where the model's activations are kept; for methods that leave them as they are.
+  ///   - ranks: that share each batch.
   package init(
-    _ backbone: Backbone, _ configuration: TrainingConfiguration, maxTokens: Int, cache: ActivationCache? = nil
+    _ backbone: Backbone, _ configuration: TrainingConfiguration, maxTokens: Int, cache: ActivationCache? = nil,
+    ranks: Ranks = Ranks()
   ) throws {
     self.backbone = backbone
     self.configuration = configuration
@@ -55,6 +64,11 @@ package final class TrainingSession {
     objective = try configuration.objective(backbone)
     gradients = TensorPool(backbone.engine)
     self.cache = cache
+    self.ranks = ranks
+    let learner = learner, format = configuration.gradientFormat ?? .float32
+    exchange = ranks.group.map {
+      GradientExchange(learner.parameters, order: learner.gradientParts, $0, format: format)
+    }
   }
 
   /// Opens the head's references for these samples in the cache.
@@ -103,7 +117,7 @@ package final class TrainingSession {
   }
 
   /// Bytes that activations and the head's chunks take, besides parameters and the optimiser's state.
-  package var workspaceBytes: Int { learner.bytes + objective.bytes + gradients.capacity }
+  package var workspaceBytes: Int { learner.bytes + objective.bytes + gradients.capacity + (exchange?.bytes ?? 0) }
 
   /// What one step gave.
   package struct StepResult: Sendable {
@@ -132,11 +146,33 @@ package final class TrainingSession {
   package func take(_ batch: [TrainingExample], number: Int, learningRate: Float, head: HeadUse = .exact) throws
     -> StepResult
   {
+    // The whole batch's, which every rank knows: no gradient waits for it.
     let weight = batch.reduce(0) { $0 + objective.weight($1) }
-    var sum = 0.0, isWhole = false
+    var isWhole = false
     defer { if !isWhole { learner.parameters.zeroGradients() } }
     likelihood?.begin(head)
-    for (index, examples) in microBatches(batch).enumerated() {
+    try even(number)
+    let sum = try together(batch) { try accumulate($0, number: number, weight: weight, finished: $1) }
+    guard sum.isFinite else {
+      throw LadderError(
+        .data, "the loss is not finite at step \(number + 1): lower `learningRate`; the last checkpoint is intact")
+    }
+    let norm = try timed(\.optimiser) { try optimiser.update(learningRate: learningRate) }
+    isWhole = true
+    return StepResult(loss: Float(sum / Double(max(1, weight))), gradientNorm: norm, drift: likelihood?.drift(weight))
+  }
+
+  /// Adds the gradient of a batch's losses over `weight`.
+  /// - Parameter finished: called with each of the learner's `gradientParts` that nothing more is added to.
+  /// - Returns: the summed losses.
+  private func accumulate(_ batch: [TrainingExample], number: Int, weight: Int, finished: (Int) throws -> Void) throws
+    -> Double
+  {
+    var sum = 0.0
+    let groups = microBatches(batch)
+    for (place, examples) in groups.enumerated() {
+      // Ranks draw each for itself.
+      let index = place + ranks.rank << 32
       try Cancellation.check()
       try timed(\.backbone) { try learner.read(examples.flatMap(\.packed)) }
       try timed(\.head) { try objective.prepare(examples, learner) }
@@ -149,15 +185,9 @@ package final class TrainingSession {
         var draws = SeededRandom(seed: configuration.seed, 4, number, index)
         return try objective.evaluate(rows, examples, gradient: gradient, scale: 1 / Float(weight), seed: draws.next())
       }
-      try timed(\.trained) { try learner.backward(gradient) }
+      try timed(\.trained) { try learner.backward(gradient) { if place == groups.count - 1 { try finished($0) } } }
     }
-    guard sum.isFinite else {
-      throw LadderError(
-        .data, "the loss is not finite at step \(number + 1): lower `learningRate`; the last checkpoint is intact")
-    }
-    let norm = try timed(\.optimiser) { try optimiser.update(learningRate: learningRate) }
-    isWhole = true
-    return StepResult(loss: Float(sum / Double(max(1, weight))), gradientNorm: norm, drift: likelihood?.drift(weight))
+    return sum
   }
 
   /// The same on samples.
@@ -174,13 +204,81 @@ package final class TrainingSession {
 
   private func lossAsItStands(_ examples: [TrainingExample]) throws -> Float {
     var sum = 0.0
-    for group in microBatches(examples) {
+    for group in microBatches(ranks.part(lengths: examples.map(\.tokens)).map { examples[$0] }) {
       try Cancellation.check()
       try learner.read(group.flatMap(\.packed))
       try objective.prepare(group, learner)
       sum += try objective.evaluate(try learner.forward(dropout: nil), group, gradient: nil, scale: 1, seed: 0)
     }
-    return Float(sum / Double(max(1, examples.reduce(0) { $0 + objective.weight($1) })))
+    return Float(try ranks.sum(sum) / Double(max(1, examples.reduce(0) { $0 + objective.weight($1) })))
+  }
+
+  // MARK: - Ranks
+
+  /// Works this rank's part of a batch and sums all ranks' gradients, as far as they are done with meanwhile.
+  /// - Returns: the summed losses of all.
+  private func together(_ batch: [TrainingExample], _ work: ([TrainingExample], (Int) throws -> Void) throws -> Double)
+    throws -> Double
+  {
+    guard let exchange else { return try work(batch) { _ in } }
+    exchange.begin()
+    let sum: Double
+    do {
+      sum = try work(ranks.part(lengths: batch.map(\.tokens)).map { batch[$0] }, exchange.ready)
+    } catch {
+      // The others wait for what they were promised, and learn then that it is worth nothing.
+      try? exchange.finish()
+      ranks.abandon(error)
+      throw error
+    }
+    return try timed(\.exchange) {
+      try exchange.finish()
+      return try ranks.sum(sum)
+    }
+  }
+
+  /// Steps between two looks whether all ranks have the same parameters: machines of several kinds round unlike.
+  private static let lookEvery = 32
+
+  /// Says that this rank goes on, and from time to time has all go on from the first one's state where their parameters
+  /// have come apart.
+  private func even(_ number: Int) throws {
+    guard ranks.count > 1, number % Self.lookEvery == 0 else {
+      try ranks.agree()
+      return
+    }
+    var checksum = Checksum()
+    for values in learner.parameters.groups.map(\.values) {
+      try values.forEachPart { bytes in for word in bytes.bindMemory(to: UInt64.self) { checksum.mix(word) } }
+    }
+    guard Set(try ranks.agree([checksum.value])).count > 1 else { return }
+    var state = RunDirectory.CheckpointState(step: optimiser.step, tokens: 0, metricsBytes: 0)
+    state.averaged = average?.count
+    try share(&state)
+  }
+
+  /// Gives the first rank's parameters, optimiser's state and place in the run to all.
+  func share(_ state: inout RunDirectory.CheckpointState) throws {
+    guard ranks.count > 1 else { return }
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let files = ["ladder.safetensors", "optimiser.safetensors", "state.json"]
+    let own = RunDirectory(folder), place = "\(own.checkpointsPath)/step-\(state.step)"
+    let sent = try ranks.together {
+      guard ranks.isFirst else { return [Data]() }
+      try own.saveCheckpoint(state, self)
+      return try files.map { try DurableFile.read("\(place)/\($0)") }
+    }
+    let received = try files.indices.map { try ranks.shared(bytes: sent[$0]) }
+    state = try ranks.together {
+      if ranks.isFirst { return state }
+      try DurableFile.makeFolder(place)
+      for (name, bytes) in zip(files, received) { try DurableFile.write("\(place)/\(name)", [bytes]) }
+      guard let state = try own.loadCheckpoint(self) else {
+        throw LadderError(.engine, "the first process's state did not arrive")
+      }
+      return state
+    }
   }
 
   private func microBatches(_ batch: [TrainingExample]) -> [[TrainingExample]] {

@@ -25,12 +25,13 @@ struct LadderCommand: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       Train.self, CacheCommand.self, SweepCommand.self, Evaluate.self, Generate.self, ChatCommand.self,
-      ServeCommand.self, DataCommand.self, Inspect.self, PlanCommand.self, Bench.self,
+      ServeCommand.self, WorkerCommand.self, DataCommand.self, Inspect.self, PlanCommand.self, Bench.self,
       Pull.self, Export.self, Distil.self,
       StudyCommand.self,
     ])
 
   static func main() async {
+    EngineLog.setLastWords(lastWords)
     var command: any ParsableCommand
     do { command = try parseAsRoot(joined(CommandLine.arguments.dropFirst())) } catch { leave(with: error) }
     do {
@@ -41,6 +42,9 @@ struct LadderCommand: AsyncParsableCommand {
       }
     } catch let error as LadderError {
       fail(error)
+    } catch let status as ExitCode {
+      // What there was to say was said.
+      Foundation.exit(status.rawValue)
     } catch {
       // What ArgumentParser does not know is a failure.
       if exitCode(for: error) == .failure { fail(LadderError(any: error)) }
@@ -76,4 +80,13 @@ struct LadderCommand: AsyncParsableCommand {
     Terminal.error("ladder: \(error.message)")
     Foundation.exit(error.kind.rawValue)
   }
+}
+
+/// ggml ends the process where its own state is lost, as when a worker is gone: in one line.
+private func lastWords(_ words: UnsafePointer<CChar>?) {
+  Terminal.isQuiet = false
+  Terminal.finishLine()
+  Terminal.error("ladder: the engine gave up (\(words.map { String(cString: $0) } ?? "")); what was saved stays")
+  // Other threads are in the middle of something.
+  _exit(LadderError.Kind.engine.rawValue)
 }

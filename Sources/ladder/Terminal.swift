@@ -3,6 +3,8 @@ import Foundation
 /// Standard output for results, standard error for everything else.
 enum Terminal {
   static let isInteractive = isatty(STDERR_FILENO) != 0
+  /// Says nothing: another process speaks for this one.
+  nonisolated(unsafe) static var isQuiet = false
   nonisolated(unsafe) private static var lineIsOpen = false
   nonisolated(unsafe) private static var blockLines = 0
   nonisolated(unsafe) private static var lastPlain = ContinuousClock.now - .seconds(60)
@@ -87,6 +89,7 @@ enum Terminal {
   }
 
   private static func write(_ text: String, _ descriptor: Int32) {
+    if isQuiet { return }
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
       let written = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }

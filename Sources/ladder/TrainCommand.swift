@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Ladder
+import LadderMPI
 import LadderStudy
 
 struct Train: AsyncParsableCommand {
@@ -14,6 +15,8 @@ struct Train: AsyncParsableCommand {
       and the last checkpoint. With --method qlora it also holds the adapter for llama.cpp (adapter.gguf) and for PEFT
       (adapter_model.safetensors, adapter_config.json). Stop with Ctrl-C and go on with --resume: the weights end bit
       for bit as if never stopped.
+
+      Under mpirun (Open MPI, MPICH and its kin) the processes share each batch; the first writes the run's folder.
       """)
 
   @OptionGroup var options: ModelOptions
@@ -59,6 +62,39 @@ struct Train: AsyncParsableCommand {
   }
 
   mutating func run() async throws {
+    let group = try MPIGroup.joined(), ranks = Ranks(group)
+    Terminal.isQuiet = !ranks.isFirst
+    do {
+      let job = try await ranks.together { try await prepare(group) }
+      try await Self.run(job, ranks)
+      group?.leave()
+    } catch {
+      guard let group else { throw error }
+      // The first process says it, before the others end: their launcher ends it then.
+      let error = LadderError(any: error)
+      if ranks.isFirst || !ranks.isOver {
+        Terminal.isQuiet = false
+        Terminal.finishLine()
+        Terminal.error("ladder: \(error.message)")
+      }
+      group.leave()
+      throw ExitCode(error.kind.rawValue)
+    }
+  }
+
+  /// What is trained on what, ready to begin.
+  private struct Job: Sendable {
+    var trainer: Trainer
+    var samples: [Sample]
+    var name: String
+    var validation: [Sample]?
+    var validationName: String?
+    var run: RunDirectory
+    var resumes: Bool
+    var page: RunPage?
+  }
+
+  private mutating func prepare(_ group: MPIGroup?) async throws -> Job {
     let asked = try config.map { given.over(try ConfigurationFile.read(TrainingFile.self, path: $0)) } ?? given
     let settings = try asked.run.training.configuration()
     let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) }
@@ -68,19 +104,39 @@ struct Train: AsyncParsableCommand {
     options.model = asked.model
     options.verbose = asked.verbose ?? false
     options.machine = asked.run.machine
+    if let group {
+      options.threads = options.threads ?? MPIEnvironment.threads
+      options.device = options.device ?? MPIEnvironment.device
+      Self.tell(of: group, settings, threads: options.threads)
+    }
     let backbone = try await options.load(
       cache: cacheOptions?.directory, trainsInside: !settings.method.keepsActivations)
     Terminal.note(
       "\(backbone.file.name ?? "model"): \(backbone.blocks) blocks of width \(backbone.width), "
         + "\(Terminal.bytes(backbone.weightsBytes)) on \(backbone.deviceName)"
     )
-    let resume = asked.resume ?? false
-    let shown = page ? try await RunPage(RunDirectory(out), port: pagePort, language: backbone.language) : nil
-    defer { shown?.close() }
+    let run = RunDirectory(out)
+    return Job(
+      trainer: Trainer(backbone, settings, cache: cacheOptions), samples: samples, name: Self.name(sources),
+      validation: validation, validationName: held.map(Self.name), run: run, resumes: asked.resume ?? false,
+      page: page && group?.rank ?? 0 == 0
+        ? try await RunPage(run, port: pagePort, language: backbone.language) : nil)
+  }
+
+  private static func tell(of group: MPIGroup, _ settings: TrainingConfiguration, threads: Int?) {
+    let each = threads.map { ", \($0) thread\($0 == 1 ? "" : "s") each" } ?? ""
+    Terminal.note("\(group.count) processes over \(group.version.prefix { $0 != "," })\(each)")
+    if settings.batchSize < group.count {
+      Terminal.note("a batch of \(settings.batchSize) leaves \(group.count - settings.batchSize) of them without work")
+    }
+  }
+
+  private static func run(_ job: Job, _ ranks: Ranks) async throws {
+    defer { job.page?.close() }
     let last = try await interruptible(saves: true) {
-      try Trainer(backbone, settings, cache: cacheOptions).train(
-        samples, name: Self.name(sources), validation: validation, validationName: held.map(Self.name),
-        into: RunDirectory(out), resume: resume, report: Self.show)
+      try job.trainer.train(
+        job.samples, name: job.name, validation: job.validation, validationName: job.validationName, into: job.run,
+        resume: job.resumes, among: ranks, report: Self.show)
     }
     Terminal.finishLine()
     if let last {
@@ -89,7 +145,7 @@ struct Train: AsyncParsableCommand {
           + "tok/s, peak \(Terminal.bytes(last.peakBytes))"
       )
     }
-    Terminal.output(out)
+    Terminal.output(job.run.path)
   }
 
   static func name(_ sources: [DataSource]) -> String {

@@ -26,12 +26,14 @@ struct Command {
   /// - Parameters:
   ///   - input: what stands on its standard input.
   ///   - environment: variables besides this process's own.
+  ///   - launcher: what starts the command, with its own arguments.
   static func start(
-    _ arguments: [String], input: Data? = nil, environment: [String: String] = [:], in folder: TemporaryFolder
+    _ arguments: [String], input: Data? = nil, environment: [String: String] = [:], launcher: [String] = [],
+    in folder: TemporaryFolder
   ) throws -> Running {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: path)
-    process.arguments = arguments
+    let process = Process(), words = launcher + [path] + arguments
+    process.executableURL = URL(fileURLWithPath: words[0])
+    process.arguments = Array(words.dropFirst())
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     let id = UUID().uuidString
     let paths = (folder.file("\(id).out"), folder.file("\(id).err"))
@@ -72,9 +74,10 @@ struct Command {
   }
 
   static func run(
-    _ arguments: [String], input: Data? = nil, environment: [String: String] = [:], in folder: TemporaryFolder
+    _ arguments: [String], input: Data? = nil, environment: [String: String] = [:], launcher: [String] = [],
+    in folder: TemporaryFolder
   ) throws -> Result {
-    try start(arguments, input: input, environment: environment, in: folder).wait()
+    try start(arguments, input: input, environment: environment, launcher: launcher, in: folder).wait()
   }
 }
 

@@ -115,7 +115,8 @@ extension Head {
     if engine.isCPU {
       owner.know(
         capture.search.weights.compactMap { tensor, block in
-          tensor.pointee.data.map { (block, UnsafeRawBufferPointer(start: $0, count: ggml_nbytes(tensor))) }
+          guard Tensor(tensor).isOnHost else { return nil }
+          return tensor.pointee.data.map { (block, UnsafeRawBufferPointer(start: $0, count: ggml_nbytes(tensor))) }
         })
     }
     let head = Head(

@@ -39,7 +39,10 @@ package final class LoRALearner: Learner {
   package func forward(dropout: SeededRandom?) throws -> Tensor {
     try step.forward(dropout: dropout, keeps: dropout != nil)
   }
-  package func backward(_ gradient: Tensor) throws { try step.backward(gradient) }
+  package var gradientParts: [[String]] { step.gradientParts }
+  package func backward(_ gradient: Tensor, finished: (Int) throws -> Void) throws {
+    try step.backward(gradient, finished: finished)
+  }
 
   package func export() -> Safetensors { parameters.export() }
   package func restore(_ file: Safetensors, from path: String) throws { try parameters.restore(file, from: path) }

@@ -109,9 +109,13 @@ package final class LoRAStep {
     return final
   }
 
+  /// The parameters whose gradients `backward` has done with at a time, in its order.
+  package var gradientParts: [[String]] { model.blocks.reversed().map(model.names) }
+
   /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward`
   /// returned.
-  package func backward(_ gradient: Tensor) throws {
+  /// - Parameter finished: called after each of `gradientParts`.
+  package func backward(_ gradient: Tensor, finished: (Int) throws -> Void = { _ in }) throws {
     guard let places, let lossRows, let last, let gradientOfState else { preconditionFailure("forward() comes first") }
     graph.reset()
     let top = Tape(graph)
@@ -123,7 +127,7 @@ package final class LoRAStep {
 
     let blocks = model.blocks
     var upstream = last
-    for index in blocks.reversed() {
+    for (part, index) in blocks.reversed().enumerated() {
       let place = index - blocks.lowerBound, state = states[place]
       try Cancellation.check()
       graph.reset()
@@ -137,6 +141,7 @@ package final class LoRAStep {
       model.parameters.accumulateGradients(names, from: tape)
       if let next = tape.gradient(of: state) { graph.store(next, in: gradientOfState) }
       try graph.compute()
+      try finished(part)
       upstream = gradientOfState
     }
   }

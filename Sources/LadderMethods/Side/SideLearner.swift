@@ -34,7 +34,10 @@ package final class SideLearner: Learner {
   }
   package func referenceRows() throws -> Tensor { step.finalRows }
   package func forward(dropout: SeededRandom?) throws -> Tensor { try step.forward(dropout: dropout) }
-  package func backward(_ gradient: Tensor) throws { try step.backward(gradient) }
+  package var gradientParts: [[String]] { step.gradientParts }
+  package func backward(_ gradient: Tensor, finished: (Int) throws -> Void) throws {
+    try step.backward(gradient, finished: finished)
+  }
   package func export() -> Safetensors { network.export() }
   package func restore(_ file: Safetensors, from path: String) throws { try network.restore(file, from: path) }
   package func writeExtras(to folder: String) throws {}

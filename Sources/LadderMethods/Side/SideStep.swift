@@ -124,9 +124,17 @@ package final class SideStep {
     return activations.final
   }
 
+  /// The parameters whose gradients `backward` has done with at a time, in its order.
+  package var gradientParts: [[String]] {
+    runs.reversed().map { run in
+      (run.upperBound == network.geometry.layers ? network.outputNames : []) + run.flatMap(network.layerNames)
+    }
+  }
+
   /// Adds every parameter's gradient to its buffer. Shapes: gradient [d, rows], with respect to what `forward`
   /// returned.
-  package func backward(_ gradient: Tensor) throws {
+  /// - Parameter finished: called after each of `gradientParts`.
+  package func backward(_ gradient: Tensor, finished: (Int) throws -> Void = { _ in }) throws {
     guard let activations, let trains else { preconditionFailure("forward() comes first") }
     let side = activations.side
     let interval = network.geometry.interval
@@ -134,7 +142,7 @@ package final class SideStep {
     func tape(_ graph: Graph, _ index: Int, outputIsRead: Bool) -> Tape {
       network.tape(graph, trains ? side.kept[index] : nil, outputIsRead: outputIsRead)
     }
-    for run in runs.reversed() {
+    for (part, run) in runs.reversed().enumerated() {
       let isLast = run.upperBound == network.geometry.layers
       try graphs.run(nodes: nodes(run, side), inputs: isLast ? [gradient] : []) { graph in
         // With respect to the output of the layer at hand; of the last layer, once its output exists.
@@ -169,6 +177,7 @@ package final class SideStep {
         }
         if run.lowerBound > 0, let next = gradientOfOutput { graph.store(next, in: side.gradientOfState) }
       }
+      try finished(part)
     }
   }
 

@@ -9,11 +9,15 @@ public struct MachineOptions: NamedOptions {
   public var device: String?
   public var threads: Int?
   public var gpuLayers: Int?
+  public var workers: TextList?
 
   public init() {}
 
   public static var fields: [OptionField<MachineOptions>] {
-    [.init("device", \.device), .init("threads", \.threads), .init("gpu-layers", \.gpuLayers)]
+    [
+      .init("device", \.device), .init("threads", \.threads), .init("gpu-layers", \.gpuLayers),
+      .init("workers", \.workers),
+    ]
   }
 }
 

@@ -26,6 +26,12 @@ struct ModelOptions: ParsableArguments {
       valueName: "N"))
   var gpuLayers: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Machines that hold and run the model's blocks, each with `ladder worker`; head and training stay here.",
+      valueName: "host:port,…"))
+  var workers: [String] = []
+
   @Flag(help: "Show llama.cpp's own log.")
   var verbose = false
 
@@ -35,12 +41,14 @@ struct ModelOptions: ParsableArguments {
       machine.device = device
       machine.threads = threads
       machine.gpuLayers = gpuLayers
+      machine.workers = workers.isEmpty ? nil : TextList(workers)
       return machine
     }
     set {
       device = newValue.device
       threads = newValue.threads
       gpuLayers = newValue.gpuLayers
+      workers = newValue.workers?.texts ?? []
     }
   }
 
@@ -59,7 +67,12 @@ struct ModelOptions: ParsableArguments {
     if let threads, threads < 1 { throw LadderError(.usage, "--threads must be 1 or more") }
     if let gpuLayers, gpuLayers < 0 { throw LadderError(.usage, "--gpu-layers must be 0 or more") }
     let model = try await ModelName.path(name)
+    let workers = workers.flatMap { $0.split(separator: ",").map(String.init) }
     if trainsInside {
+      if !workers.isEmpty {
+        throw LadderError(
+          .usage, "--workers run blocks that nothing is trained in: with QLoRA take --blocks N, its last N alone")
+      }
       if gpuLayers != nil {
         throw LadderError(.usage, "--gpu-layers is for side networks: with QLoRA every block is on the --device")
       }
@@ -67,6 +80,7 @@ struct ModelOptions: ParsableArguments {
         path: model, threads: threads, device: device, head: try HeadDescription(of: GGUFFile(path: model)))
     }
     let head = try cache.flatMap { try CacheFolder.head(in: $0, of: GGUFFile(path: model)) }
-    return try Backbone(path: model, threads: threads, device: device, gpuLayers: gpuLayers, head: head, embeds: embeds)
+    return try Backbone(
+      path: model, threads: threads, device: device, gpuLayers: gpuLayers, workers: workers, head: head, embeds: embeds)
   }
 }

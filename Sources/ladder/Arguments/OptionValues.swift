@@ -18,6 +18,7 @@ extension EarlierTurns: ExpressibleByArgument {}
 extension PreferenceSettings.Loss: ExpressibleByArgument {}
 extension Schedule: ExpressibleByArgument {}
 extension HeadMode: ExpressibleByArgument {}
+extension GradientFormat: ExpressibleByArgument {}
 extension TrainingOptions.Optimizer: ExpressibleByArgument {}
 extension CacheFormat: ExpressibleByArgument {}
 extension Metric: ExpressibleByArgument {}

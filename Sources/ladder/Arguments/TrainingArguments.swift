@@ -66,6 +66,11 @@ struct TrainingArguments: ParsableArguments {
   var head: HeadMode?
   @Flag(help: "Work every vocabulary entry's part of the head's gradient, without drawing among the smallest: slow.")
   var exactGradient = false
+  @Option(
+    help: ArgumentHelp(
+      "How gradients travel where mpirun started several processes: f32 (default), or bf16: half the bytes, rounded.",
+      valueName: "kind"))
+  var gradientFormat: GradientFormat?
   @Option(help: ArgumentHelp("Seed of initialisation, order and dropout (default 0).", valueName: "S")) var seed:
     UInt64?
   @Option(help: ArgumentHelp("Steps between checkpoints (default 100).", valueName: "N")) var checkpointEvery: Int?
@@ -97,6 +102,7 @@ struct TrainingArguments: ParsableArguments {
     options.clip = clip
     options.head = head
     options.exactGradient = exactGradient ? true : nil
+    options.gradientFormat = gradientFormat
     options.seed = seed
     options.checkpointEvery = checkpointEvery
     options.validateEvery = validateEvery
