@@ -174,17 +174,16 @@ final class TrainingLoop {
   }
 
   private func step() throws {
-    let epoch = state.step / perEpoch
-    if plan.epoch != epoch {
-      let batches = BatchPlan(
-        lengths: lengths, batchSize: configuration.batchSize, seed: configuration.seed, epoch: epoch)
-      plan = (epoch, batches.batches)
-    }
-    let batch = plan.batches[state.step % perEpoch]
+    let batch = batch(state.step)
     let rate =
       configuration.learningRate * configuration.schedule.factor(step: state.step, warmup: warmup, total: total)
     let samples = batch.map { examples[$0] }, use = head.use(state.step, perEpoch: perEpoch)
-    let take = { [session, state] in try session.take(samples, number: state.step, learningRate: rate, head: use) }
+    // A validation would have other samples read in between.
+    let isRead = state.step + 1 < total && !(held != nil && isValidationStep(state.step + 1))
+    let next = isRead && ranks.count > 1 ? self.batch(state.step + 1).map { examples[$0] } : nil
+    let take = { [session, state] in
+      try session.take(samples, number: state.step, learningRate: rate, head: use, next: next)
+    }
     let (result, note) = state.step == firstStep ? try session.watching(take) : (try take(), nil)
     if let note { report(.note(note)) }
     state.step += 1
@@ -208,11 +207,22 @@ final class TrainingLoop {
     cacheNote.tell(report)
   }
 
+  /// The samples of a step, from 0.
+  private func batch(_ step: Int) -> [Int] {
+    let epoch = step / perEpoch
+    if plan.epoch != epoch {
+      let batches = BatchPlan(
+        lengths: lengths, batchSize: configuration.batchSize, seed: configuration.seed, epoch: epoch)
+      plan = (epoch, batches.batches)
+    }
+    return plan.batches[step % perEpoch]
+  }
+
   /// What is due once a step was taken, unless it is done: the checkpoint first, so that a process that is killed while
   /// it validates loses nothing.
   private func settle() throws {
     guard state.step > 0 else { return }
-    let validates = held != nil && isValidationStep && state.validated != state.step
+    let validates = held != nil && isValidationStep(state.step) && state.validated != state.step
     if state.step > firstStep,
       state.step % configuration.checkpointEvery == 0 || state.step == total
         || (validates && state.step % perEpoch == 0)
@@ -234,8 +244,8 @@ final class TrainingLoop {
     report(.validation(step: state.step, loss: loss, isBest: isBest))
   }
 
-  private var isValidationStep: Bool {
+  private func isValidationStep(_ step: Int) -> Bool {
     let every = configuration.validateEvery
-    return state.step == total || (every > 0 ? state.step % every == 0 : state.step % perEpoch == 0)
+    return step == total || (every > 0 ? step % every == 0 : step % perEpoch == 0)
   }
 }

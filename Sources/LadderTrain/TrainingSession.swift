@@ -1,4 +1,3 @@
-import Foundation
 import LadderBackbone
 import LadderCompute
 import LadderCore
@@ -36,9 +35,11 @@ package final class TrainingSession {
   private let objective: any TrainingObjective
   private let gradients: TensorPool
   private let cache: ActivationCache?
-  private let ranks: Ranks
+  let ranks: Ranks
   /// With several ranks.
   private let exchange: GradientExchange?
+  /// The micro-batch that the learner has read ahead, with several ranks.
+  private var ahead: [TrainingExample]?
   private var likelihood: LikelihoodObjective? { objective as? LikelihoodObjective }
   /// Where the configuration asks for it and there is a cache.
   package var cachedHead: CachedHead? { likelihood?.cachedHead }
@@ -140,19 +141,23 @@ package final class TrainingSession {
   }
 
   /// Takes one optimiser step on a batch.
-  /// - Parameter number: the step's number from 0, which decides the dropout. Gradients are zero before and after.
+  /// - Parameters:
+  ///   - number: the step's number from 0, which decides the dropout. Gradients are zero before and after.
+  ///   - next: the batch of the next step. What the model makes of it depends on nothing that is learned, so several
+  ///     ranks read it while their gradients travel.
   /// - Throws: `interrupted` between micro-batches where the task is cancelled, `data` where the loss is not finite;
   ///   the parameters are those before the step then.
-  package func take(_ batch: [TrainingExample], number: Int, learningRate: Float, head: HeadUse = .exact) throws
-    -> StepResult
-  {
+  package func take(
+    _ batch: [TrainingExample], number: Int, learningRate: Float, head: HeadUse = .exact,
+    next: [TrainingExample]? = nil
+  ) throws -> StepResult {
     // The whole batch's, which every rank knows: no gradient waits for it.
     let weight = batch.reduce(0) { $0 + objective.weight($1) }
     var isWhole = false
     defer { if !isWhole { learner.parameters.zeroGradients() } }
     likelihood?.begin(head)
-    try even(number)
-    let sum = try together(batch) { try accumulate($0, number: number, weight: weight, finished: $1) }
+    try evenOut(number)
+    let sum = try together(batch, next) { try accumulate($0, number: number, weight: weight, finished: $1) }
     guard sum.isFinite else {
       throw LadderError(
         .data, "the loss is not finite at step \(number + 1): lower `learningRate`; the last checkpoint is intact")
@@ -174,7 +179,8 @@ package final class TrainingSession {
       // Ranks draw each for itself.
       let index = place + ranks.rank << 32
       try Cancellation.check()
-      try timed(\.backbone) { try learner.read(examples.flatMap(\.packed)) }
+      if ahead != examples { try timed(\.backbone) { try learner.read(examples.flatMap(\.packed)) } }
+      ahead = nil
       try timed(\.head) { try objective.prepare(examples, learner) }
       let rows = try timed(\.trained) {
         try learner.forward(dropout: SeededRandom(seed: configuration.seed, 3, number, index))
@@ -204,6 +210,7 @@ package final class TrainingSession {
 
   private func lossAsItStands(_ examples: [TrainingExample]) throws -> Float {
     var sum = 0.0
+    ahead = nil
     for group in microBatches(ranks.part(lengths: examples.map(\.tokens)).map { examples[$0] }) {
       try Cancellation.check()
       try learner.read(group.flatMap(\.packed))
@@ -217,14 +224,23 @@ package final class TrainingSession {
 
   /// Works this rank's part of a batch and sums all ranks' gradients, as far as they are done with meanwhile.
   /// - Returns: the summed losses of all.
-  private func together(_ batch: [TrainingExample], _ work: ([TrainingExample], (Int) throws -> Void) throws -> Double)
-    throws -> Double
-  {
+  private func together(
+    _ batch: [TrainingExample], _ next: [TrainingExample]?,
+    _ work: ([TrainingExample], (Int) throws -> Void) throws -> Double
+  ) throws -> Double {
     guard let exchange else { return try work(batch) { _ in } }
+    func own(_ batch: [TrainingExample]) -> [TrainingExample] {
+      ranks.part(lengths: batch.map(\.tokens)).map { batch[$0] }
+    }
     exchange.begin()
     let sum: Double
     do {
-      sum = try work(ranks.part(lengths: batch.map(\.tokens)).map { batch[$0] }, exchange.ready)
+      sum = try work(own(batch), exchange.ready)
+      exchange.readyAll()
+      if let first = next.flatMap({ microBatches(own($0)).first }) {
+        try timed(\.backbone) { try learner.read(first.flatMap(\.packed)) }
+        ahead = first
+      }
     } catch {
       // The others wait for what they were promised, and learn then that it is worth nothing.
       try? exchange.finish()
@@ -234,50 +250,6 @@ package final class TrainingSession {
     return try timed(\.exchange) {
       try exchange.finish()
       return try ranks.sum(sum)
-    }
-  }
-
-  /// Steps between two looks whether all ranks have the same parameters: machines of several kinds round unlike.
-  private static let lookEvery = 32
-
-  /// Says that this rank goes on, and from time to time has all go on from the first one's state where their parameters
-  /// have come apart.
-  private func even(_ number: Int) throws {
-    guard ranks.count > 1, number % Self.lookEvery == 0 else {
-      try ranks.agree()
-      return
-    }
-    var checksum = Checksum()
-    for values in learner.parameters.groups.map(\.values) {
-      try values.forEachPart { bytes in for word in bytes.bindMemory(to: UInt64.self) { checksum.mix(word) } }
-    }
-    guard Set(try ranks.agree([checksum.value])).count > 1 else { return }
-    var state = RunDirectory.CheckpointState(step: optimiser.step, tokens: 0, metricsBytes: 0)
-    state.averaged = average?.count
-    try share(&state)
-  }
-
-  /// Gives the first rank's parameters, optimiser's state and place in the run to all.
-  func share(_ state: inout RunDirectory.CheckpointState) throws {
-    guard ranks.count > 1 else { return }
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(UUID().uuidString)").path
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let files = ["ladder.safetensors", "optimiser.safetensors", "state.json"]
-    let own = RunDirectory(folder), place = "\(own.checkpointsPath)/step-\(state.step)"
-    let sent = try ranks.together {
-      guard ranks.isFirst else { return [Data]() }
-      try own.saveCheckpoint(state, self)
-      return try files.map { try DurableFile.read("\(place)/\($0)") }
-    }
-    let received = try files.indices.map { try ranks.shared(bytes: sent[$0]) }
-    state = try ranks.together {
-      if ranks.isFirst { return state }
-      try DurableFile.makeFolder(place)
-      for (name, bytes) in zip(files, received) { try DurableFile.write("\(place)/\(name)", [bytes]) }
-      guard let state = try own.loadCheckpoint(self) else {
-        throw LadderError(.engine, "the first process's state did not arrive")
-      }
-      return state
     }
   }
 

@@ -13,8 +13,8 @@ public enum GradientFormat: String, Codable, Sendable, CaseIterable {
   var size: Int { self == .float32 ? 4 : 2 }
 }
 
-/// Sums the gradients of all ranks while the backward pass goes on: what it has done with travels on a thread of its
-/// own.
+/// Sums the gradients of all ranks while the backward pass goes on, and the model reads the next samples: what is done
+/// with travels on a thread of its own.
 ///
 /// Of each part every rank sums one piece, over the ranks in their order, and sends the sums to all: 2·(N − 1)/N of the
 /// gradient's bytes go out of each of N ranks, and the result is the same on all, whatever arrives first.
@@ -107,11 +107,14 @@ final class GradientExchange: @unchecked Sendable {
     }
   }
 
+  /// The gradients of the parts that were not told of will not change either.
+  func readyAll() { for part in parts.indices where !parts[part].isTold { ready(part) } }
+
   /// Tells of all parts that were not told of, waits until all have travelled, and puts the sums in the gradients'
   /// place.
   /// - Throws: what `ProcessGroup` throws.
   func finish() throws {
-    for part in parts.indices where !parts[part].isTold { ready(part) }
+    readyAll()
     while work.wait(timeout: .now() + .milliseconds(20)) == .timedOut {
       // The queue knows no task.
       if Task.isCancelled { group.hurry() }
