@@ -39,7 +39,7 @@ run-tests:
 	swift test --no-parallel -Xswiftc -O -Xcc -O2 $(LINK)
 
 check-memory:  ## the tests, with memory that is unmapped as soon as it is freed (Linux): a stale pointer ends them
-	scripts/bootstrap
+	scripts/bootstrap llama model mpi
 	GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4096:glibc.malloc.mmap_max=1000000:glibc.malloc.perturb=165 \
 	  $(MAKE) --no-print-directory run-tests
 

@@ -65,7 +65,8 @@ int ladder_mpi_begin(const char *path, char *error, int capacity) {
     code = pointer_begin(world, byte, errors_return, 2, NULL);
   }
   if (code) {
-    return failure(error, capacity, path, code < 0 ? "it takes calls from the main thread alone" : "it cannot begin");
+    failure(error, capacity, path, code < 0 ? "it takes calls from the main thread alone" : "it cannot begin");
+    return 2;
   }
   mpi = is_number ? &number_library : &pointer_library;
   return 0;

@@ -74,11 +74,15 @@ package final class Engine: @unchecked Sendable {
   /// Processors that this process may run on: threads that wait for each other must not share one.
   package static var processors: Int {
     let all = ProcessInfo.processInfo.activeProcessorCount
-    // Linux says them as a mask in hexadecimal digits: "Cpus_allowed:\tff".
-    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
-    let mask = status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed:") }?.dropFirst("Cpus_allowed:".count)
-    let allowed = mask?.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) } ?? 0
+    let allowed = processorMask.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) }
     return allowed > 0 ? min(allowed, all) : all
+  }
+
+  /// Which they are, as Linux says it: a mask in hexadecimal digits ("Cpus_allowed:\tff"). Empty elsewhere.
+  package static var processorMask: String {
+    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+    let line = status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed:") }
+    return line.map { $0.dropFirst("Cpus_allowed:".count).trimmingCharacters(in: .whitespaces) } ?? ""
   }
 
   /// - Parameters:

@@ -1,5 +1,6 @@
 import CMPI
 import Foundation
+import LadderCompute
 import LadderCore
 import LadderTrain
 
@@ -39,8 +40,11 @@ public final class MPIGroup: ProcessGroup {
     var failures: [String] = [], isLoaded = false
     for path in launcher.libraries() where !isLoaded {
       var text = [CChar](repeating: 0, count: 512)
-      isLoaded = ladder_mpi_begin(path, &text, Int32(text.count)) == 0
+      let status = ladder_mpi_begin(path, &text, Int32(text.count))
+      isLoaded = status == 0
       if !isLoaded { failures.append(Self.string(text)) }
+      // One that was begun is not followed by another.
+      if status == 2 { throw LadderError(.engine, "MPI does not begin: \(Self.string(text))") }
     }
     guard isLoaded else {
       throw LadderError(
@@ -56,6 +60,25 @@ public final class MPIGroup: ProcessGroup {
 
   private static func string(_ text: [CChar]) -> String {
     String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// Threads for this process: of the processors that it may run on its share among the processes of its machine that
+  /// may run on the same. Asked for by all at once.
+  public func threads() throws -> Int {
+    var name = [CChar](repeating: 0, count: 256)
+    gethostname(&name, name.count - 1)
+    // Long enough for a machine's name, and for the masks of a thousand processors.
+    let word = 640
+    var own = Array((Self.string(name) + " " + Engine.processorMask).utf8.prefix(word))
+    own += Array(repeating: 0, count: word - own.count)
+    var all = [UInt8](repeating: 0, count: word * count)
+    try own.withUnsafeBytes { own in
+      try all.withUnsafeMutableBytes {
+        try allGather(own, into: $0, counts: Array(repeating: word, count: count))
+      }
+    }
+    let sharers = (0..<count).count { all[($0 * word)..<(($0 + 1) * word)].elementsEqual(own) }
+    return max(1, Engine.processors / max(1, sharers))
   }
 
   /// Waits for the others, where they can be reached, and ends MPI; nothing is called after it.

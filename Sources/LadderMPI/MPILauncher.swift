@@ -5,11 +5,12 @@ import LadderCompute
 struct MPILauncher: Equatable {
   /// Processes in all; nil where it does not say.
   var processes: Int?
-  /// Those on this machine, and this one's number among them; nil where it does not say.
-  var local: Int?
+  /// This process's number among those on its machine; nil where it does not say.
   var localRank: Int?
   /// Whether it is Open MPI's.
   var isOpenMPI: Bool
+  /// Whether it may be any: srun with PMIx starts both kinds.
+  private var isAny: Bool
   private var named: String?
   private var path: String
 
@@ -20,14 +21,10 @@ struct MPILauncher: Equatable {
       return nil
     }
     isOpenMPI = environment["OMPI_COMM_WORLD_SIZE"] != nil
+    isAny = environment["PMIX_RANK"] != nil
     processes = number("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_NRANKS")
     if processes == nil, environment["PMIX_RANK"] != nil { processes = number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") }
     guard processes != nil || environment["PMIX_RANK"] != nil else { return nil }
-    local = number("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
-    // Slurm's list begins with the first machine, as 4(x2),3.
-    if local == nil, let tasks = environment["SLURM_STEP_TASKS_PER_NODE"] {
-      local = Int(tasks.prefix(while: \.isNumber))
-    }
     localRank = number("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
     named = environment["LADDER_MPI"].flatMap { $0.isEmpty ? nil : $0 }
     path = environment["PATH"] ?? ""
@@ -43,8 +40,8 @@ struct MPILauncher: Equatable {
       let open = ["libmpi.so.40", "libmpi.so"], others = ["libmpi.so.12", "libmpich.so.12", "libmpi.so"]
       let standard = ["libmpi_abi.so.1", "libmpi_abi.so.0", "libmpi_abi.so"]
     #endif
-    let names = (isOpenMPI ? open : others) + standard
-    let beside = folders().flatMap { folder in names.map { folder + "/" + $0 } }
+    let names = (isOpenMPI ? open : isAny ? others + open : others) + standard
+    let folders = folders(), beside = names.flatMap { name in folders.map { $0 + "/" + name } }
     return beside.filter { FileManager.default.fileExists(atPath: $0) } + names
   }
 
@@ -59,14 +56,6 @@ struct MPILauncher: Equatable {
 
 /// What a launcher says before MPI begins.
 public enum MPIEnvironment {
-  /// Threads for this process, where those on this machine share its cores; nil where the launcher does not say how many
-  /// they are.
-  public static var threads: Int? {
-    MPILauncher(ProcessInfo.processInfo.environment)?.local.map { processes in
-      // A launcher may have bound the process to fewer cores.
-      min(Engine.processors, max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))) / max(1, processes)))
-    }
-  }
   /// The accelerator for this process, where those on this machine have several to share; nil leaves it open.
   public static var device: String? {
     let accelerators = Device.all.filter(\.isAccelerator)

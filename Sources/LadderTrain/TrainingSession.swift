@@ -144,7 +144,7 @@ package final class TrainingSession {
   /// - Parameters:
   ///   - number: the step's number from 0, which decides the dropout. Gradients are zero before and after.
   ///   - next: the batch of the next step. What the model makes of it depends on nothing that is learned, so several
-  ///     ranks read it while their gradients travel.
+  ///     ranks read its first micro-batch while their gradients travel.
   /// - Throws: `interrupted` between micro-batches where the task is cancelled, `data` where the loss is not finite;
   ///   the parameters are those before the step then.
   package func take(
@@ -237,7 +237,7 @@ package final class TrainingSession {
     do {
       sum = try work(own(batch), exchange.ready)
       exchange.readyAll()
-      if let first = next.flatMap({ microBatches(own($0)).first }) {
+      if !Task.isCancelled, let first = next.flatMap({ microBatches(own($0)).first }) {
         try timed(\.backbone) { try learner.read(first.flatMap(\.packed)) }
         ahead = first
       }

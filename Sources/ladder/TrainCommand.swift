@@ -62,10 +62,11 @@ struct Train: AsyncParsableCommand {
   }
 
   mutating func run() async throws {
-    let group = try MPIGroup.joined(), ranks = Ranks(group)
+    // All ask for it before anything can fail on one.
+    let group = try MPIGroup.joined(), ranks = Ranks(group), threads = try group?.threads()
     Terminal.isQuiet = !ranks.isFirst
     do {
-      let job = try await ranks.together { try await prepare(group) }
+      let job = try await ranks.together { try await prepare(group, threads: threads) }
       try await Self.run(job, ranks)
       group?.leave()
     } catch {
@@ -94,7 +95,7 @@ struct Train: AsyncParsableCommand {
     var page: RunPage?
   }
 
-  private mutating func prepare(_ group: MPIGroup?) async throws -> Job {
+  private mutating func prepare(_ group: MPIGroup?, threads: Int?) async throws -> Job {
     let asked = try config.map { given.over(try ConfigurationFile.read(TrainingFile.self, path: $0)) } ?? given
     let settings = try asked.run.training.configuration()
     let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) }
@@ -105,7 +106,10 @@ struct Train: AsyncParsableCommand {
     options.verbose = asked.verbose ?? false
     options.machine = asked.run.machine
     if let group {
-      options.threads = options.threads ?? MPIEnvironment.threads
+      if !options.workers.isEmpty {
+        throw LadderError(.usage, "a worker serves one process: --workers is not for several")
+      }
+      options.threads = options.threads ?? threads
       options.device = options.device ?? MPIEnvironment.device
       Self.tell(of: group, settings, threads: options.threads)
     }

@@ -65,11 +65,17 @@ struct Command {
 
     /// Calls `act` with the process once `condition` holds; gives up after a minute, so that a broken command fails the
     /// test.
-    func when(_ condition: () -> Bool, _ act: (pid_t) -> Void) {
+    /// - Returns: whether it came to that.
+    @discardableResult
+    func when(_ condition: () -> Bool, _ act: (pid_t) -> Void) -> Bool {
       for _ in 0..<12000 where process.isRunning {
-        if condition() { return act(process.processIdentifier) }
+        if condition() {
+          act(process.processIdentifier)
+          return true
+        }
         usleep(5000)
       }
+      return false
     }
   }
 

@@ -25,9 +25,10 @@ import Testing
       endpoint = "127.0.0.1:\(port)"
       running = try Command.start(["worker", "--port", "\(port)", "--threads", "1", "--device", "CPU"], in: folder)
       for _ in 0..<600 {
-        if Self.answers(port) { break }
-        usleep(20000)
+        if Self.answers(port) { return }
+        usleep(100_000)
       }
+      throw LadderError(.engine, "no worker at \(endpoint)")
     }
 
     deinit { running.process.terminate() }

@@ -2,7 +2,7 @@
 // All calls come from one thread at a time. Where they return int it is 0, or MPI's error code.
 #pragma once
 
-// Loads the library and initialises it. Returns 0, or 1 with a line in `error`.
+// Loads the library and initialises it. Returns 0, or with a line in `error` 1 where it is no such library, 2 where it does not begin.
 //   path: as dlopen takes it.
 int ladder_mpi_begin(const char *path, char *error, int capacity);
 

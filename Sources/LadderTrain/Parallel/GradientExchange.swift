@@ -43,6 +43,10 @@ final class GradientExchange: @unchecked Sendable {
   private let parts: [Part]
   private let queue = DispatchQueue(label: "ladder.gradients")
   private let work = DispatchGroup()
+  /// Of the queue: what other ranks send, and what is sent where it is rounded. They stay: a library that was given up
+  /// may know of them still.
+  private let pieces: UnsafeMutableRawBufferPointer
+  private let rounded: UnsafeMutableBufferPointer<UInt16>
   /// Of the queue: what went wrong first.
   private var failure: (any Error)?
 
@@ -58,7 +62,19 @@ final class GradientExchange: @unchecked Sendable {
     parts = (0...order.count).map { part in
       Part(Self.joined(all.filter { (last[$0] ?? order.count) == part }.compactMap(parameters.place)))
     }
+    let largest = min(Self.most, parts.map(\.values.count).max() ?? 0)
+    // A rank's piece may be one number longer than its share.
+    pieces = .allocate(byteCount: format.size * (largest + group.count) + 64, alignment: 64)
+    rounded = .allocate(capacity: format == .bfloat16 ? largest : 0)
   }
+
+  deinit {
+    pieces.deallocate()
+    rounded.deallocate()
+  }
+
+  /// Numbers that travel at once: MPI counts bytes in 32 bits.
+  private static let most = 1 << 26
 
   /// Neighbours as one.
   private static func joined(_ places: [Parameters.Place]) -> [Parameters.Place] {
@@ -78,7 +94,7 @@ final class GradientExchange: @unchecked Sendable {
   }
 
   /// Bytes that it works in.
-  var bytes: Int { parts.reduce(0) { $0 + 2 * 4 * $1.values.count } }
+  var bytes: Int { parts.reduce(0) { $0 + 4 * $1.values.count } + pieces.count + 2 * rounded.count }
 
   /// A step begins.
   func begin() {
@@ -134,10 +150,8 @@ final class GradientExchange: @unchecked Sendable {
   // MARK: - On the queue
 
   private func sum(all values: UnsafeMutableBufferPointer<Float>) throws {
-    // MPI counts bytes in 32 bits.
-    let most = 1 << 26
-    for start in stride(from: 0, to: values.count, by: most) {
-      try sum(UnsafeMutableBufferPointer(rebasing: values[start..<min(start + most, values.count)]))
+    for start in stride(from: 0, to: values.count, by: Self.most) {
+      try sum(UnsafeMutableBufferPointer(rebasing: values[start..<min(start + Self.most, values.count)]))
     }
   }
 
@@ -145,13 +159,11 @@ final class GradientExchange: @unchecked Sendable {
     let ranks = group.count, bounds = (0...ranks).map { values.count * $0 / ranks }
     let counts = (0..<ranks).map { format.size * (bounds[$0 + 1] - bounds[$0]) }
     let own = bounds[group.rank]..<bounds[group.rank + 1]
-    var pieces = [UInt8](repeating: 0, count: max(1, ranks * counts[group.rank]))
+    let pieces = UnsafeMutableRawBufferPointer(rebasing: pieces[..<(ranks * counts[group.rank])])
     try packed(values) { bytes in
-      try pieces.withUnsafeMutableBytes { pieces in
-        try group.allToAll(
-          UnsafeRawBufferPointer(bytes), counts: counts, into: pieces,
-          received: Array(repeating: counts[group.rank], count: ranks))
-      }
+      try group.allToAll(
+        UnsafeRawBufferPointer(bytes), counts: counts, into: pieces,
+        received: Array(repeating: counts[group.rank], count: ranks))
       let piece = UnsafeMutableBufferPointer(rebasing: values[own])
       piece.update(repeating: 0)
       add(pieces, to: piece)
@@ -163,8 +175,9 @@ final class GradientExchange: @unchecked Sendable {
       {
         ladder_to_bf16(source, target, piece.count)
       }
-      let sent = Array(ownBytes)
-      try sent.withUnsafeBytes { try group.allGather($0, into: bytes, counts: counts) }
+      let sent = UnsafeMutableRawBufferPointer(rebasing: self.pieces[..<ownBytes.count])
+      sent.copyMemory(from: UnsafeRawBufferPointer(ownBytes))
+      try group.allGather(UnsafeRawBufferPointer(sent), into: bytes, counts: counts)
       if format == .bfloat16, let target = values.baseAddress,
         let source = bytes.bindMemory(to: UInt16.self).baseAddress
       {
@@ -178,36 +191,32 @@ final class GradientExchange: @unchecked Sendable {
     _ values: UnsafeMutableBufferPointer<Float>, _ body: (UnsafeMutableRawBufferPointer) throws -> Void
   ) throws {
     guard format == .bfloat16 else { return try body(UnsafeMutableRawBufferPointer(values)) }
-    var rounded = [UInt16](repeating: 0, count: values.count)
-    try rounded.withUnsafeMutableBufferPointer { rounded in
-      if let source = values.baseAddress, let target = rounded.baseAddress {
-        ladder_to_bf16(source, target, values.count)
-      }
-      try body(UnsafeMutableRawBufferPointer(rounded))
+    let rounded = UnsafeMutableBufferPointer(rebasing: rounded[..<values.count])
+    if let source = values.baseAddress, let target = rounded.baseAddress {
+      ladder_to_bf16(source, target, values.count)
     }
+    try body(UnsafeMutableRawBufferPointer(rounded))
   }
 
   /// Adds pieces as they came to `target`, in the ranks' order.
-  private func add(_ pieces: [UInt8], to target: UnsafeMutableBufferPointer<Float>) {
+  private func add(_ bytes: UnsafeMutableRawBufferPointer, to target: UnsafeMutableBufferPointer<Float>) {
     guard let sum = target.baseAddress, !target.isEmpty else { return }
-    pieces.withUnsafeBytes { bytes in
-      if format == .float32 {
-        let numbers = bytes.bindMemory(to: Float.self)
-        for rank in 0..<group.count {
-          if let source = numbers.baseAddress {
-            ladder_add_scaled(1, source + rank * target.count, sum, Int32(target.count))
-          }
-        }
-        return
-      }
-      let numbers = bytes.bindMemory(to: UInt16.self)
-      var widened = [Float](repeating: 0, count: target.count)
+    if format == .float32 {
+      let numbers = bytes.bindMemory(to: Float.self)
       for rank in 0..<group.count {
-        widened.withUnsafeMutableBufferPointer { widened in
-          guard let source = numbers.baseAddress, let copy = widened.baseAddress else { return }
-          ladder_from_bf16(source + rank * target.count, copy, target.count)
-          ladder_add_scaled(1, copy, sum, Int32(target.count))
+        if let source = numbers.baseAddress {
+          ladder_add_scaled(1, source + rank * target.count, sum, Int32(target.count))
         }
+      }
+      return
+    }
+    let numbers = bytes.bindMemory(to: UInt16.self)
+    var widened = [Float](repeating: 0, count: target.count)
+    for rank in 0..<group.count {
+      widened.withUnsafeMutableBufferPointer { widened in
+        guard let source = numbers.baseAddress, let copy = widened.baseAddress else { return }
+        ladder_from_bf16(source + rank * target.count, copy, target.count)
+        ladder_add_scaled(1, copy, sum, Int32(target.count))
       }
     }
   }

@@ -8,7 +8,7 @@ public protocol ProcessGroup: AnyObject, Sendable {
   /// Processes.
   var count: Int { get }
   /// Copies the bytes of the first process to all.
-  /// - Throws: `engine` where the others cannot be reached, `interrupted` after `hurry`.
+  /// - Throws: `interrupted` where the others cannot be reached: the state is saved then.
   func broadcast(_ bytes: UnsafeMutableRawBufferPointer) throws
   /// Gives all processes' bytes to each, one process's after another's.
   /// - Parameter counts: bytes of each process.
