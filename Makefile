@@ -2,7 +2,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PKG_CONFIG_PATH := $(CURDIR)/.deps/pkgconfig:$(PKG_CONFIG_PATH)
+# What only lists, formats or removes builds no llama.cpp first.
+ifneq ($(filter-out help clean lint format,$(or $(MAKECMDGOALS),help)),)
 -include .deps/llama.mk
+endif
 
 # A shared llama.cpp has to be found at run time; the pinned one is linked in.
 ifneq ($(LLAMA_RPATH),)
