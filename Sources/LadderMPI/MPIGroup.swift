@@ -71,13 +71,7 @@ public final class MPIGroup: ProcessGroup {
     let word = 640
     var own = Array((Self.string(name) + " " + Engine.processorMask).utf8.prefix(word))
     own += Array(repeating: 0, count: word - own.count)
-    var all = [UInt8](repeating: 0, count: word * count)
-    try own.withUnsafeBytes { own in
-      try all.withUnsafeMutableBytes {
-        try allGather(own, into: $0, counts: Array(repeating: word, count: count))
-      }
-    }
-    let sharers = (0..<count).count { all[($0 * word)..<(($0 + 1) * word)].elementsEqual(own) }
+    let sharers = try gather(own).count { $0 == own }
     return max(1, Engine.processors / max(1, sharers))
   }
 

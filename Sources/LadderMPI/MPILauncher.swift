@@ -23,8 +23,8 @@ struct MPILauncher: Equatable {
     isOpenMPI = environment["OMPI_COMM_WORLD_SIZE"] != nil
     isAny = environment["PMIX_RANK"] != nil
     processes = number("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_NRANKS")
-    if processes == nil, environment["PMIX_RANK"] != nil { processes = number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") }
-    guard processes != nil || environment["PMIX_RANK"] != nil else { return nil }
+    if processes == nil, isAny { processes = number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") }
+    guard processes != nil || isAny else { return nil }
     localRank = number("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
     named = environment["LADDER_MPI"].flatMap { $0.isEmpty ? nil : $0 }
     path = environment["PATH"] ?? ""

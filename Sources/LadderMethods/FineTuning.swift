@@ -94,11 +94,12 @@ package protocol Learner: AnyObject {
   /// The head's input at the loss rows, [d, rows]. `dropout` nil is for judging: nothing is dropped, and `backward`
   /// does not follow.
   func forward(dropout: SeededRandom?) throws -> Tensor
-  /// The parameters whose gradients `backward` has done with at a time, in its order: every parameter once.
+  /// The parameters whose gradients `backward` adds to at a time, in its order; one in several parts is done with after
+  /// the last of them.
   var gradientParts: [[String]] { get }
   /// Adds the parameters' gradients to their buffers. Shapes: gradient [d, rows], with respect to what `forward`
   /// returned.
-  /// - Parameter finished: called after each of `gradientParts`, whose gradients nothing more is added to.
+  /// - Parameter finished: called after each of `gradientParts`.
   func backward(_ gradient: Tensor, finished: (Int) throws -> Void) throws
   /// The weights and all that is needed to use them.
   func export() -> Safetensors

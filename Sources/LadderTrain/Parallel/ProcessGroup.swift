@@ -24,3 +24,16 @@ public protocol ProcessGroup: AnyObject, Sendable {
   /// Has no call wait for the others for long any more: this process was asked to stop, and perhaps they are gone.
   func hurry()
 }
+
+extension ProcessGroup {
+  /// Gives all processes' bytes to each, as many from each.
+  package func gather(_ own: [UInt8]) throws -> [[UInt8]] {
+    var all = [UInt8](repeating: 0, count: own.count * count)
+    try own.withUnsafeBytes { own in
+      try all.withUnsafeMutableBytes {
+        try allGather(own, into: $0, counts: Array(repeating: own.count, count: count))
+      }
+    }
+    return (0..<count).map { Array(all[($0 * own.count)..<(($0 + 1) * own.count)]) }
+  }
+}

@@ -85,13 +85,7 @@ public final class Ranks: @unchecked Sendable {
   }
 
   private func exchange(_ own: RankWord, _ group: any ProcessGroup) throws -> [RankWord] {
-    var all = [UInt8](repeating: 0, count: RankWord.bytes * group.count)
-    try own.encoded.withUnsafeBytes { own in
-      try all.withUnsafeMutableBytes {
-        try group.allGather(own, into: $0, counts: Array(repeating: RankWord.bytes, count: group.count))
-      }
-    }
-    return (0..<group.count).map { RankWord(all[($0 * RankWord.bytes)..<(($0 + 1) * RankWord.bytes)]) }
+    try group.gather(own.encoded).map { RankWord($0[...]) }
   }
 
   /// - Throws: `usage` where another rank trains on something else.
@@ -142,13 +136,7 @@ public final class Ranks: @unchecked Sendable {
     var count = UInt64(bytes.count)
     try withUnsafeMutableBytes(of: &count) { try group.broadcast($0) }
     var result = isFirst ? bytes : Data(count: Int(count))
-    // MPI counts in 32 bits.
-    let part = 1 << 28
-    try result.withUnsafeMutableBytes { all in
-      for start in stride(from: 0, to: all.count, by: part) {
-        try group.broadcast(UnsafeMutableRawBufferPointer(rebasing: all[start..<min(start + part, all.count)]))
-      }
-    }
+    try result.withUnsafeMutableBytes { try group.broadcast($0) }
     return result
   }
 
