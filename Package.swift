@@ -20,7 +20,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", exact: "1.5.0"),
     .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
-    .package(url: "https://github.com/swiftcsv/SwiftCSV", exact: "0.10.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
     .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
@@ -46,7 +45,7 @@ let package = Package(
     // Errors, durable files, random streams, cancellation: no C library.
     .target(name: "LadderCore", swiftSettings: settings),
     // Samples, and samples as tokens; it knows no model.
-    .target(name: "LadderData", dependencies: ["LadderCore", "SwiftCSV"], swiftSettings: settings),
+    .target(name: "LadderData", dependencies: ["LadderCore"], swiftSettings: settings),
     // Models and data sets from the hub, in its cache's layout.
     .target(
       name: "LadderHub",

@@ -78,6 +78,11 @@ import Testing
         Sample(prompt: "say \"hi\", or\nnot", completion: " yes", choices: [" yes", " no"]),
         Sample(prompt: "\u{301}é", completion: " 4 ", answer: "4"), Sample(prompt: "b", completion: "c"),
       ])
+    // A cell is what stands between its quotes or separators, byte for byte.
+    let odd = "text\n\"он сказал \"\"привет\"\"\u{2028}\"\na\u{0C}b\u{0B}c\u{85}\r\"\"\"é\"\" é\" \rz"
+    #expect(
+      try Sample.load(try folder.write("odd.csv", odd))
+        == ["он сказал \"привет\"\u{2028}", "a\u{0C}b\u{0B}c\u{85}", "\"é\" é", "z"].map { Sample(.text($0)) })
     let tabs = try folder.write("d.tsv", "prompt\tcompletion\r\na, b\t c\r\n")
     #expect(try Sample.load(tabs) == [Sample(prompt: "a, b", completion: " c")])
     let semicolons = try folder.write("s.CSV", "prompt;completion\na, b; c")
