@@ -8,8 +8,12 @@ struct ConversationRecord {
   /// The messages under a key, with the tools and the template's options beside it.
   func conversation(_ key: String) throws -> Conversation {
     var messages = try Self.messages(try list(key), key)
-    if key == "conversations", let system = object["system"]?.string, !system.isEmpty {
-      messages.insert(ChatMessage(role: "system", content: system), at: 0)
+    if ["conversations", "messages"].contains(key), let value = object["system"] {
+      let system = try Self.text(value, "system")
+      if !system.isEmpty, messages.first?.role == "system" {
+        throw LadderError(.data, "\"system\" stands beside a first message of that role; write one of them")
+      }
+      if !system.isEmpty { messages.insert(ChatMessage(role: "system", content: system), at: 0) }
     }
     return Conversation(messages, tools: try tools(), templateOptions: try options())
   }
@@ -80,7 +84,7 @@ struct ConversationRecord {
       ["reasoning_content", "reasoning", "thinking"].first { members[$0] != nil } ?? "reasoning_content")
     if members["content"] == nil, calls.isEmpty, reasoning == nil { throw bad("a message lacks \"content\"") }
     var content = ""
-    if let value = members["content"] { content = try text(value) }
+    if let value = members["content"] { content = try text(value, "content") }
     if role != "assistant" {
       for key in ["tool_calls", "reasoning_content", "reasoning", "thinking", "weight"] where members[key] != nil {
         throw bad("\"\(key)\" belongs to messages of role \"assistant\" alone")
@@ -92,9 +96,9 @@ struct ConversationRecord {
   }
 
   /// The text of a message, or of its parts one behind the other.
-  private static func text(_ content: JSONText) throws(LadderError) -> String {
+  private static func text(_ content: JSONText, _ key: String) throws(LadderError) -> String {
     if let text = content.string { return text }
-    guard content.isList else { throw LadderError(.data, "\"content\" is neither a string nor a list of text parts") }
+    guard content.isList else { throw LadderError(.data, "\"\(key)\" is neither a string nor a list of text parts") }
     var result = ""
     for part in content.elements {
       if let text = part.string {
@@ -104,7 +108,7 @@ struct ConversationRecord {
       let members = part.object
       guard let kind = members["type"]?.string, kind == "text", let text = members["text"]?.string else {
         let kind = members["type"]?.string ?? part.source
-        throw LadderError(.data, "\"content\" has a part of type \"\(kind.shown)\"; only \"text\" can be learned from")
+        throw LadderError(.data, "\"\(key)\" has a part of type \"\(kind.shown)\"; only \"text\" can be learned from")
       }
       result += text
     }

@@ -106,7 +106,7 @@ struct SampleRecord {
     let question = input.isEmpty ? instruction : "\(instruction)\n\n### Input:\n\(input)"
     return Sample(
       .completion(prompt: "### Instruction:\n\(question)\n\n### Response:\n", completion: output),
-      answer: try answer())
+      choices: try choices(output), answer: try answer())
   }
 
   /// A pair in one of TRL's formats: texts or lists of messages, with a "prompt" or with what both begin with.

@@ -19,10 +19,17 @@ import Testing
 
       {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
       {"text": "whole"}
-      {"instruction": "do", "input": "this", "output": "done"}
+      {"instruction": "do", "input": "this", "output": "done", "choices": ["done", "left"]}
+      {"system": "be brief", "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
       """)
     let samples = try Sample.load(path)
-    #expect(samples.count == 5)
+    #expect(samples.count == 6 && samples[4].choices == ["done", "left"])
+    #expect(samples.allSatisfy { $0.unread.isEmpty })
+    guard case .conversation(let conversation) = samples[5].form else {
+      Issue.record("\(samples[5])")
+      return
+    }
+    #expect(conversation.messages.map(\.role) == ["system", "user", "assistant"])
     #expect(samples[0].choices == [" b", " c"])
     #expect(samples[1].answer == "4")
     #expect(samples[3] == Sample(.text("whole")))
@@ -33,6 +40,10 @@ import Testing
     ("{\"prompt\": \"a\"}", "completion"),
     ("{\"prompt\": 3, \"completion\": \"b\"}", "prompt"),
     ("{\"prompt\": \"a\", \"completion\": \"b\", \"choices\": [\"c\", \"d\"]}", "choices"),
+    (
+      #"{"system": "s", "messages": [{"role": "system", "content": "s"}, {"role": "assistant", "content": "a"}]}"#,
+      "system"
+    ),
     ("{\"text\": \"\"}", "empty"), ("{\"other\": 1}", "prompt"),
     ("{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}]}", "assistant"),
     ("\u{FFFD}{", "JSON"),

@@ -32,10 +32,14 @@ public struct SampleTemplate: Codable, Sendable, Equatable {
       var result = "", rest = text[...]
       while let open = rest.firstIndex(of: "{"), let close = rest[open...].firstIndex(of: "}") {
         let field = String(rest[rest.index(after: open)..<close])
-        guard let value = line[field] else {
-          throw LadderError(.data, "\(place): no field \(field), which the task's template names")
+        // A null is an absent field.
+        guard let value = line[field], !(value is NSNull) else {
+          throw LadderError(.data, "\(place): no field \(field.shown), which the task's template names")
         }
-        result += rest[..<open] + ((value as? String) ?? (value as? NSNumber)?.stringValue ?? "\(value)")
+        guard let text = (value as? String) ?? (value as? NSNumber)?.stringValue else {
+          throw LadderError(.data, "\(place): the field \(field.shown) is neither a text nor a number")
+        }
+        result += rest[..<open] + text
         rest = rest[rest.index(after: close)...]
       }
       return result + rest
