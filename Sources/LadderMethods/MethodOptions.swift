@@ -125,6 +125,10 @@ extension SideConfiguration.Gates: OptionValue {}
 extension SideConfiguration.Precision: OptionValue {}
 
 extension SideConfiguration.Rungs: OptionValue {
+  /// A list of one number is that block, not every so many.
+  public init?(optionParts: [String]) {
+    self.init(optionParts.joined(separator: ",") + (optionParts.count == 1 && Int(optionParts[0]) != nil ? "," : ""))
+  }
   public init?(optionText: String) { self.init(optionText) }
   public static var optionWords: String { "middle, all, a number, or a list i,j,k" }
 

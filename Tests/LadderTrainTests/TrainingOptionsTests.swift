@@ -53,6 +53,9 @@ import Testing
 
   @Test func whatIsGivenWins() throws {
     let file = try decode(#"{"epochs": 3, "reduction": 4, "seed": 1}"#)
+    // A list of one block is that block.
+    #expect(try decode(#"{"rungs": [2]}"#).method.rungs == .list([2]))
+    #expect(try decode(#"{"rungs": 2}"#).method.rungs == .every(2))
     let merged = try decode(#"{"epochs": 2, "rungs": "all"}"#).over(file)
     #expect(merged.description == "--epochs 2 --reduction 4 --rungs all --seed 1")
   }

@@ -12,16 +12,16 @@ public protocol NamedOptions: Codable, Sendable, Equatable, CustomStringConverti
 public struct OptionField<Root> {
   package let name: String
   package let value: (Root) -> (any OptionValue)?
-  fileprivate let read: (inout Root, [String]) throws -> Void
+  fileprivate let read: (inout Root, PlainValue) throws -> Void
   fileprivate let fill: (inout Root, Root) -> Void
 
   package init<Value: OptionValue>(_ name: String, _ path: WritableKeyPath<Root, Value?>) {
     self.name = name
     value = { $0[keyPath: path] }
-    read = { root, parts in
-      guard let value = parts.count == 1 ? Value(optionText: parts[0]) : Value(optionParts: parts) else {
+    read = { root, given in
+      guard let value = given.isList ? Value(optionParts: given.parts) : Value(optionText: given.parts[0]) else {
         throw LadderError(
-          .usage, "`\(Self.property(name))` \(parts.joined(separator: ",")): take \(Value.optionWords)")
+          .usage, "`\(Self.property(name))` \(given.parts.joined(separator: ",")): take \(Value.optionWords)")
       }
       root[keyPath: path] = value
     }
@@ -39,7 +39,8 @@ public struct OptionField<Root> {
   }
 
   private init(
-    name: String, value: @escaping (Root) -> (any OptionValue)?, read: @escaping (inout Root, [String]) throws -> Void,
+    name: String, value: @escaping (Root) -> (any OptionValue)?,
+    read: @escaping (inout Root, PlainValue) throws -> Void,
     fill: @escaping (inout Root, Root) -> Void
   ) {
     self.name = name
@@ -74,7 +75,7 @@ extension NamedOptions {
   /// - Throws: `usage` for an unknown name, and for a value that cannot be read.
   package mutating func set(_ name: String, to text: String) throws(LadderError) {
     guard let field = Self.fields.first(where: { $0.name == name }) else { throw Self.unknown(name) }
-    try LadderError.unify { try field.read(&self, [text]) }
+    try LadderError.unify { try field.read(&self, PlainValue(text)) }
   }
 
   private static func unknown(_ name: String) -> LadderError {
@@ -113,7 +114,7 @@ extension NamedOptions {
       guard let scalar = try? container.decode(PlainValue.self, forKey: key) else {
         throw LadderError(.data, "\(name) is not a plain value")
       }
-      try field.read(&self, scalar.parts)
+      try field.read(&self, scalar)
     }
   }
 
@@ -147,14 +148,23 @@ private struct OptionName: CodingKey {
 /// any memory.
 package struct PlainValue: Decodable, Sendable {
   package let parts: [String]
+  /// A list may have one part.
+  package let isList: Bool
+
+  init(_ text: String) {
+    parts = [text]
+    isList = false
+  }
 
   package init(from decoder: any Decoder) throws {
     if var list = try? decoder.unkeyedContainer() {
       var parts: [String] = []
       while !list.isAtEnd { parts.append(try list.decode(Scalar.self).text) }
       self.parts = parts
+      isList = true
     } else {
       parts = [try Scalar(from: decoder).text]
+      isList = false
     }
   }
 }
