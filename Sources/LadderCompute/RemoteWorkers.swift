@@ -12,6 +12,8 @@ package struct RemoteWorkers: @unchecked Sendable {
   /// - Parameter endpoints: `host:port` of each worker.
   /// - Throws: `usage` for what is no address, `missing` where none answers, `engine` where this ggml has no RPC.
   package init(_ endpoints: [String]) throws {
+    // What is written to a worker that is gone fails, and ggml says so; the signal would end the process without a word.
+    signal(SIGPIPE, SIG_IGN)
     typealias Add = @convention(c) (UnsafePointer<CChar>?) -> ggml_backend_reg_t?
     let add = unsafeBitCast(try Self.function("ggml_backend_rpc_add_server"), to: Add.self)
     devices = try endpoints.flatMap { endpoint in
