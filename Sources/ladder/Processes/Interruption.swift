@@ -3,14 +3,15 @@ import Ladder
 
 /// Runs long work so that the signals by which a terminal, a session or a scheduler ends a program cancel it and let it
 /// save; a second one ends the process and its children at once. The end of the parent that watches over this process,
-/// where there is one, counts as a signal.
+/// where there is one, counts as a signal. SIGUSR1 is what launchers of many processes hand on without ending them.
 ///
 /// - Parameter saves: whether what is stopped keeps its state.
 func interruptible<Result: Sendable>(
   saves: Bool = false, _ work: @escaping @Sendable () async throws -> Result
 ) async throws -> Result {
   let task = Task.detached { try await work() }
-  let sources = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU].compactMap { number -> (any DispatchSourceSignal)? in
+  let sources = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU, SIGUSR1].compactMap {
+    number -> (any DispatchSourceSignal)? in
     var before = sigaction()
     sigaction(number, nil, &before)
     // Under nohup a terminal that closes is no reason to stop.
