@@ -66,6 +66,27 @@ import Testing
     #expect(try extraction("whole", nil, change).run(Self.samples).computedTokens == 0)
   }
 
+  /// What low-rank additions to the last blocks read may be stored rounded too.
+  @Test(arguments: [CacheFormat.bf16, .q8, .f32]) func whatIsStoredIsWhatTrainingReads(_ format: CacheFormat) throws {
+    var configuration = TrainerTests.configuration
+    Self.topBlocks(&configuration)
+    configuration.epochs = 1
+    let backbone = try Backbone(path: model, threads: 2, device: "CPU")
+    func losses(_ cache: CacheOptions?, _ run: String) throws -> [Float] {
+      var losses: [Float] = []
+      try Trainer(backbone, configuration, cache: cache)
+        .train(Array(Self.samples.prefix(32)), into: RunDirectory(folder.file(run))) {
+          if case .step(let step) = $0 { losses.append(step.loss) }
+        }
+      return losses
+    }
+    let cache = CacheOptions(directory: folder.file("kept"), format: format)
+    _ = try ActivationExtraction(backbone, configuration, cache: cache).run(Array(Self.samples.prefix(32)))
+    let kept = try losses(cache, "kept-run"), fresh = try losses(nil, "fresh-run")
+    #expect(kept.count == fresh.count && !kept.isEmpty)
+    for (a, b) in zip(kept, fresh) { #expect(abs(a - b) < (format == .q8 ? 0.05 : 0.02), "\(kept) \(fresh)") }
+  }
+
   @Test func aShardThatWasStoppedGoesOn() async throws {
     _ = try extraction("whole").run(Self.samples)
     let part = try CacheShard(1, of: 2), first = try extraction("parts", part)

@@ -107,6 +107,7 @@ package final class ActivationCache: @unchecked Sendable {
   /// - Parameter places: where among this cache's rungs each tap is.
   private func read(_ samples: [PackedSample], places: [Int], taps: [Tensor], final: Tensor?) -> Bool {
     let width = description.width, row = description.format.elementType.bytes(width)
+    requireForm(taps)
     var token = 0, lossRow = 0
     for sample in samples {
       guard let (record, entry) = records.read(SampleKey(sample)), record.tokens == sample.tokens.count,
@@ -142,6 +143,7 @@ package final class ActivationCache: @unchecked Sendable {
     guard records.isWritable, stopped == nil else { return }
     let width = description.width, row = description.format.elementType.bytes(width)
     let tapRow = description.format == .q8 ? 2 * width : row
+    requireForm(taps)
     var token = 0, lossRow = 0
     for sample in samples {
       defer {
@@ -170,6 +172,11 @@ package final class ActivationCache: @unchecked Sendable {
         return
       }
     }
+  }
+
+  private func requireForm(_ taps: [Tensor]) {
+    precondition(
+      taps.allSatisfy { $0.isBFloat16 == (description.format != .f32) }, "taps are F32 where the cache is, else BF16")
   }
 
   /// Waits until the disk has all of it.

@@ -38,9 +38,12 @@ package final class CachedTaps: TapSource {
     if cache.read(samples, taps: taps, final: final) { return }
     try forwardPass().run(samples, taps: taps, final: final)
     guard keeps else { return }
+    let hasSome = samples.contains(where: cache.holds)
     cache.write(samples, taps: taps, final: final)
-    // In this epoch too a method reads what later epochs will.
-    if cache.description.format == .q8 { _ = cache.read(samples, taps: taps, final: final) }
+    // In this epoch too a method reads what later epochs will, and what the same step would if it were taken again.
+    if cache.description.format == .q8 || hasSome, samples.allSatisfy(cache.holds) {
+      _ = cache.read(samples, taps: taps, final: final)
+    }
   }
 
   /// Runs `body` storing nothing: what looks at samples before training begins groups them in its own way, and the last

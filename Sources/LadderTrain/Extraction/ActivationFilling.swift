@@ -33,7 +33,7 @@ package struct ActivationFilling {
       if !group.allSatisfy(cache.holds) {
         try pool.reset()
         let tokens = group.reduce(0) { $0 + $1.tokens.count }, rows = group.reduce(0) { $0 + $1.lossRows.count }
-        let type: ElementType = needs.format == .f32 ? .float32 : .bfloat16
+        let type: ElementType = source.roundsTaps ? .bfloat16 : .float32
         let taps = try needs.rungs.map { _ in try pool.make(type, [width, tokens]) }
         let final = needs.readsFinal ? try pool.make(.float32, [width, rows]) : nil
         try source.run(group, taps: taps, final: final)

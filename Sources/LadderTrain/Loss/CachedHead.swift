@@ -80,7 +80,7 @@ package final class CachedHead {
         taken.insert(id)
         mass -= share(place)
       }
-      let others = own.filter { !taken.contains(known.lists.ids[$0]) }
+      let others = own.filter { !taken.contains(known.lists.ids[$0]) && known.probabilities[$0] > 0 }
       let sum = others.reduce(0.0) { $0 + Double(known.probabilities[$1]) }
       rest.append(others.lazy.map { known.lists.ids[$0] })
       for place in others {

@@ -74,6 +74,7 @@ package final class LikelihoodObjective: TrainingObjective {
   ) throws -> [Float] {
     let targets = samples.flatMap(\.targets), rivals = samples.flatMap(\.rivals)
     guard let cachedHead, rivals.allSatisfy(\.isEmpty) else {
+      comparison.isWhole = false
       return try loss.evaluate(
         corrected, targets: targets, rivals: rivals, gradient: gradient, scale: scale, seed: seed)
     }
