@@ -181,7 +181,7 @@ public final class Backbone: @unchecked Sendable {
       isWhole = head == nil
       owner = try ModelLoading.load(
         file.path, engine, vocabularyOnly: !isWhole, gpuLayers: gpuLayers, workers: self.workers)
-      language = try ModelVocabulary(owner, path: path)
+      language = try ModelVocabulary(owner, path: path, threads: engine.threads)
       guard let blocks = try file.blocks(), let width = try file.size("embedding_length") else {
         throw LadderError(
           .data, "\(path): the header names no block_count or embedding_length; convert the model again")

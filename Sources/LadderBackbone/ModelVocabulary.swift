@@ -7,6 +7,7 @@ import LadderData
 /// How a model reads text: its tokenizer and its template for conversations. Needs no weights.
 package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
   package let tokenizer: Tokenizer
+  package let threads: Int
   private let path: String
   private let owner: ModelOwner
   private let lock = NSLock()
@@ -20,10 +21,10 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
     let file = try GGUFFile(path: path)
     try file.requireDecoder()
     let owner = try ModelLoading.load(file.path, try Engine(threads: 1, device: "CPU"), vocabularyOnly: true)
-    try self.init(owner, path: path)
+    try self.init(owner, path: path, threads: Engine.processors)
   }
 
-  init(_ owner: ModelOwner, path: String) throws {
+  init(_ owner: ModelOwner, path: String, threads: Int) throws {
     guard let vocabulary = llama_model_get_vocab(owner.model), llama_vocab_type(vocabulary) != LLAMA_VOCAB_TYPE_NONE
     else {
       throw LadderError(
@@ -32,10 +33,11 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
     tokenizer = Tokenizer(vocabulary: vocabulary, owner: owner)
     self.owner = owner
     self.path = path
+    self.threads = threads
   }
 
   /// The same with a template of its own.
-  package func separate() throws -> ModelVocabulary { try ModelVocabulary(owner, path: path) }
+  package func separate() throws -> ModelVocabulary { try ModelVocabulary(owner, path: path, threads: threads) }
 
   /// Recurrent states are kept per sequence, so such models take one sample at a time.
   package var takesOneSequence: Bool {
@@ -67,7 +69,6 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
 
   // MARK: - Tokenizing
 
-  package var threads: Int { Engine.processors }
   package var addsBeginning: Bool { tokenizer.addsBeginning }
   package var beginning: Int32? { tokenizer.beginning }
   package var end: Int32? { tokenizer.end }

@@ -90,7 +90,7 @@ package struct SampleEncoder: Sendable {
     if excess() > 0 {
       isCut = true
       let surplus = excess(), isText = forms.allSatisfy { if case .completion = $0 { true } else { false } }
-      sequences = isText && overlong == .trim ? sequences.compactMap { $0.cut(surplus, keeping: kept($0)) } : []
+      sequences = isText && overlong == .trim ? sequences.compactMap { $0.cut(surplus, keeping: kept($0.tokens)) } : []
     }
     let encoded = sequences.compactMap(\.encoded)
     guard encoded.count == 2 else {
@@ -174,7 +174,7 @@ package struct SampleEncoder: Sendable {
       return []
     }
     count.split += 1
-    let beginning = Array(tokens.prefix(kept(LearnedTokens(tokens: tokens))))
+    let beginning = Array(tokens.prefix(kept(tokens)))
     return LearnedTokens.pieces(of: tokens, beginning: beginning, length: maxLength).compactMap(\.encoded)
   }
 
@@ -208,13 +208,22 @@ package struct SampleEncoder: Sendable {
     return encoded.contains { $0 == nil } ? nil : encoded.compactMap { $0 }
   }
 
-  /// The tokens that a generation starts from.
-  package func prompt(_ sample: Sample) throws -> [Int32] {
+  /// The tokens that a generation starts from, a longer prompt without its start behind the beginning-of-text token; nil
+  /// for a longer one that is to be left out.
+  package func prompt(_ sample: Sample) throws -> [Int32]? {
+    let tokens = try whole(sample), excess = tokens.count - maxLength
+    if excess <= 0 { return tokens }
+    guard overlong == .trim else { return nil }
+    let kept = kept(tokens)
+    return Array(tokens[..<kept] + tokens[(kept + excess)...])
+  }
+
+  private func whole(_ sample: Sample) throws -> [Int32] {
     switch sample.form {
     case .completion(let prompt, _): return text(prompt)
     case .text(let text): return self.text(text)
     case .reply(let conversation, _): return try tokenizer.prompt(conversation)
-    case .preference(let chosen, _): return try self.prompt(Sample(chosen))
+    case .preference(let chosen, _): return try whole(Sample(chosen))
     case .conversation(let conversation):
       let asked =
         conversation.messages.last?.role == "assistant" ? conversation.messages.dropLast() : conversation.messages[...]
@@ -267,15 +276,15 @@ package struct SampleEncoder: Sendable {
   }
 
   /// How many tokens stay at the start: that which begins a text.
-  private func kept(_ sample: LearnedTokens) -> Int {
-    sample.tokens.first == tokenizer.beginning && tokenizer.addsBeginning ? 1 : 0
+  private func kept(_ tokens: [Int32]) -> Int {
+    tokens.first == tokenizer.beginning && tokenizer.addsBeginning ? 1 : 0
   }
 
   /// Cuts the start of what carries no loss, keeping the beginning-of-text token.
   private func fit(_ sample: LearnedTokens, _ count: inout Count) -> EncodedSample? {
     let excess = sample.tokens.count - maxLength
     guard excess > 0 else { return sample.encoded }
-    guard overlong == .trim, let cut = sample.cut(excess, keeping: kept(sample)) else {
+    guard overlong == .trim, let cut = sample.cut(excess, keeping: kept(sample.tokens)) else {
       count.dropped += 1
       return nil
     }

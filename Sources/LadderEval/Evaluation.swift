@@ -44,7 +44,8 @@ extension LadderModel {
   private func measure(
     _ samples: [Sample], _ name: String, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
   ) throws -> Evaluation {
-    let encoder = SampleEncoder(backbone, maxLength: options.maxLength, overlong: options.overlong)
+    if samples.isEmpty { throw LadderError(.data, "\(name): there are no samples") }
+    let encoder = SampleEncoder(language, maxLength: options.maxLength, overlong: options.overlong)
     var result =
       switch options.metric == .auto ? Self.metric(for: samples) : options.metric {
       case .preference: try evaluatePairs(samples, name, encoder, options, report)
@@ -72,15 +73,17 @@ extension LadderModel {
   ) throws -> Evaluation {
     let (encoded, count) = try encoder.encode(samples, name: name)
     let began = ContinuousClock.now
-    let losses = try losses(encoded, options, report)
+    let all = try losses(encoded, options, report), losses = all.filter { $0.allSatisfy(\.isFinite) }
+    guard !losses.isEmpty else { throw LadderError(.data, "\(name): no sample's likelihood is a finite number") }
     let rows = losses.reduce(0) { $0 + $1.count }, sum = losses.joined().reduce(0.0) { $0 + Double($1) }
     let loss = sum / Double(max(1, rows)), tokens = encoded.reduce(0) { $0 + $1.tokens.count }
     var result = Evaluation(
-      task: name, metric: .loss, value: loss, examples: encoded.count, loss: loss,
+      task: name, metric: .loss, value: loss, examples: losses.count, loss: loss,
       tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds, trimmed: count.trimmed,
       dropped: count.dropped)
     result.leaveOut(count.dropped, .tooLong)
     result.leaveOut(count.idle, .nothingLearned)
+    result.leaveOut(all.count - losses.count, .notFinite)
     result.notes = count.notes
     return result
   }
@@ -89,28 +92,28 @@ extension LadderModel {
     _ samples: [Sample], _ name: String, _ encoder: SampleEncoder, _ options: EvaluationOptions,
     _ report: (Int, Int) -> Void
   ) throws -> Evaluation {
-    let answers = try samples.map { sample in
-      guard let answer = sample.answer else {
-        throw LadderError(.data, "\(name): `metric` exact needs an \"answer\" in every sample")
-      }
-      return answer
+    guard samples.allSatisfy({ $0.answer != nil }) else {
+      throw LadderError(.data, "\(name): `metric` exact needs an \"answer\" in every sample")
     }
-    let isChat = samples.map { sample in
+    let asked = try samples.compactMap { sample in try encoder.prompt(sample).map { (sample: sample, prompt: $0) } }
+    let prompts = asked.map(\.prompt), answers = asked.map { $0.sample.answer ?? "" }
+    guard !prompts.isEmpty else {
+      throw LadderError(.data, "\(name): no prompt fits `maxLength` \(options.maxLength); raise it")
+    }
+    let isChat = asked.map(\.sample).map { sample in
       switch sample.form {
       case .conversation, .reply: true
       case .completion, .text, .preference: false
       }
     }
-    let end = isChat.contains(true) ? AnswerEnd(templateOf: backbone.language) : AnswerEnd()
+    let end = isChat.contains(true) ? AnswerEnd(templateOf: language) : AnswerEnd()
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
-    let prompts = try samples.map(encoder.prompt)
-    let longest = min(options.maxLength, prompts.map(\.count).max() ?? 1)
     let texts = backbone.takesOneSequence ? 1 : max(1, min(options.parallelTexts, prompts.count))
     var right = 0, tokens = 0, finished = 0
     var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
     let began = ContinuousClock.now
     try generate(
-      prompts.map { Array($0.suffix(longest)) }, texts: texts, maxTokens: options.maxTokens,
+      prompts, texts: texts, maxTokens: options.maxTokens,
       ends: isChat.map { $0 ? end : AnswerEnd() }
     ) { index, result in
       let isRight = FinalAnswer.matches(result.text, answers[index])
@@ -122,10 +125,11 @@ extension LadderModel {
     }
     evaluation.predictions = predictions.compactMap { $0 }
     evaluation.metric = .exact
-    evaluation.value = Double(right) / Double(samples.count)
+    evaluation.value = Double(right) / Double(prompts.count)
     evaluation.accuracy = evaluation.value
     evaluation.unjudged = [:]
-    evaluation.examples = samples.count
+    evaluation.leaveOut(samples.count - prompts.count, .tooLong)
+    evaluation.examples = prompts.count
     evaluation.tokensPerSecond = Double(tokens) / (ContinuousClock.now - began).seconds
     return evaluation
   }

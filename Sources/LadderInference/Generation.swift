@@ -21,7 +21,7 @@ extension LadderModel {
     onText: (String) -> Void = { _ in }
   ) throws(LadderError) -> Generation {
     try LadderError.unify {
-      try generate(try backbone.prompt(conversation), options, AnswerEnd(templateOf: backbone.language), onText)
+      try generate(try language.prompt(conversation), options, AnswerEnd(templateOf: language), onText)
     }
   }
 

@@ -10,21 +10,24 @@ public final class LadderModel: @unchecked Sendable {
   /// The model that it builds on.
   public let backbone: Backbone
   package let predictor: any Predictor
+  /// How it reads text: a run's conversations are rendered as it was trained.
+  package let language: ModelVocabulary
 
   /// - Parameter adapter: a run's folder; nil takes the backbone as it is.
   /// - Throws: `missing` or `data` where the run is not whole or was trained on another backbone.
   public init(_ backbone: Backbone, adapter: RunDirectory? = nil) throws(LadderError) {
     self.backbone = backbone
-    predictor = try LadderError.unify {
-      guard let adapter else { return BackbonePredictor(backbone) }
-      let predictor = try adapter.predictor(backbone)
-      backbone.language.use(try adapter.manifest().configuration.chat)
-      return predictor
+    (predictor, language) = try LadderError.unify {
+      guard let adapter else { return (BackbonePredictor(backbone), backbone.language) }
+      let predictor = try adapter.predictor(backbone), language = try backbone.language.separate()
+      language.use(try adapter.manifest().configuration.chat)
+      return (predictor, language)
     }
   }
 
   package init(_ predictor: any Predictor) {
     backbone = predictor.backbone
+    language = backbone.language
     self.predictor = predictor
   }
 }

@@ -78,13 +78,15 @@ struct Evaluate: AsyncParsableCommand {
     let final = settings, chat = chat
     let result = try await interruptible {
       let model = try LadderModel(backbone, adapter: adapter)
-      try chat.apply(to: backbone.language)
+      try chat.apply(to: model.language)
       return try model.evaluate(samples, name: name, options: final) { done, total in
         Terminal.progress("evaluated \(done) of \(total)")
       }
     }
     Terminal.finishLine()
-    if let predictions {
+    if let predictions, result.predictions.isEmpty {
+      Terminal.note("\(predictions) is not written: the metric \(result.metric.rawValue) predicts nothing")
+    } else if let predictions {
       let lines = try result.predictions.map { try Terminal.json($0) + "\n" }.joined()
       do { try lines.write(toFile: predictions, atomically: true, encoding: .utf8) } catch {
         throw LadderError(.inputOutput, "cannot write \(predictions)")

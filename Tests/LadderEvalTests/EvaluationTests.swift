@@ -141,6 +141,19 @@ import Testing
     ]
     let result = try LadderModel(backbone).evaluate(samples, options: settings)
     #expect(result.metric == .exact && result.value == 0.5)
+    // A prompt that is cut keeps its beginning-of-text token, and may be left out instead.
+    let far = String(repeating: "a long way before ", count: 20) + prompt
+    let long = Sample(prompt: far, completion: " x", answer: said)
+    var encoder = SampleEncoder(backbone, maxLength: 40)
+    let cut = try #require(try encoder.prompt(long)), whole = backbone.tokens(far, beginning: true, special: false)
+    #expect(cut.count == 40 && cut.first == backbone.beginning && Array(cut.dropFirst()) == whole.suffix(39))
+    encoder = SampleEncoder(backbone, maxLength: 40, overlong: .drop)
+    #expect(try encoder.prompt(long) == nil)
+    settings.maxLength = 40
+    settings.overlong = .drop
+    let left = try LadderModel(backbone).evaluate(samples + [long], options: settings)
+    #expect(left.examples == 2 && left.unjudged == [.tooLong: 1] && left.value == 0.5)
+    #expect(#expect(throws: LadderError.self) { try LadderModel(backbone).evaluate([]) }?.kind == .data)
   }
 
   /// Choices that are the same to the model, that are not there or that do not fit are counted, not guessed.

@@ -88,8 +88,9 @@ public struct ActivationExtraction: Sendable {
       throw LadderError(
         .usage, "a cache keeps what does not change: with `method` \(tuning.name) in all blocks everything does")
     }
-    backbone.language.use(configuration.chat)
-    let encoder = configuration.encoder(backbone)
+    let language = try backbone.language.separate()
+    language.use(configuration.chat)
+    let encoder = configuration.encoder(language)
     var seen: Set<SampleKey> = [], packed: [PackedSample] = []
     for (samples, name) in [(samples, name), (validation, validationName)] where !samples.isEmpty {
       let (examples, count) = try encoder.examples(samples, name: name)
