@@ -40,7 +40,7 @@ package final class TensorPool {
     let dimensions = shape.map(Int64.init)
     // ggml itself ends the process where a context is full.
     guard made < most, let pointer = ggml_new_tensor(context, type, Int32(dimensions.count), dimensions) else {
-      throw LadderError(.engine, "too many tensors in one step: use a smaller `batchSize`")
+      throw LadderError(.engine, "too many tensors in one step: use smaller `microBatchTokens`, or `maxLength`")
     }
     made += 1
     let size = (engine.bytes(of: pointer) + alignment - 1) / alignment * alignment

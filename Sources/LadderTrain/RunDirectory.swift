@@ -124,12 +124,33 @@ public struct RunDirectory: Sendable {
   /// - Throws: `data` with both fingerprints, and with what differs, where the backbone is another one.
   package func predictor(_ backbone: Backbone) throws -> any Predictor {
     let manifest = try manifest()
+    let weights = try weights(of: manifest, on: backbone)
+    let folder = (weights as NSString).deletingLastPathComponent
+    return try manifest.configuration.method.tuning.predictor(backbone, weights: weights, folder: folder)
+  }
+
+  private func weights(of manifest: Manifest, on backbone: Backbone) throws -> String {
     try manifest.backbone.require(backbone, run: path)
     let weights = FileSet.current(Self.weightsName, in: path)
     guard FileManager.default.fileExists(atPath: weights) else {
       throw LadderError(.missing, "\(path) holds no weights yet; let its training run on with `resume`")
     }
-    let folder = (weights as NSString).deletingLastPathComponent
-    return try manifest.configuration.method.tuning.predictor(backbone, weights: weights, folder: folder)
+    return weights
+  }
+
+  /// The weights, for a run of other settings to start from.
+  /// - Throws: `data` where the backbone is another one; `usage` where the weights would mean something else there.
+  func weights(for configuration: TrainingConfiguration, on backbone: Backbone) throws -> String {
+    let manifest = try manifest(), weights = try weights(of: manifest, on: backbone)
+    var differences = configuration.meaningDifferences(from: manifest.configuration)
+    let rungs = try configuration.method.tuning.outline(on: backbone.outline).rungs
+    if let other = manifest.rungs, other != rungs { differences.append("rungs") }
+    guard differences.isEmpty else {
+      throw LadderError(
+        .usage,
+        "`warmStart` takes weights as \(path) trained them, and these differ: "
+          + differences.map { "`\($0)`" }.joined(separator: ", "))
+    }
+    return weights
   }
 }

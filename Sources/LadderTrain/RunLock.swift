@@ -25,7 +25,7 @@ final class RunLock {
         if errno == ENOENT { continue }
         throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
       }
-      guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      guard DurableFile.lock(descriptor) else {
         close(descriptor)
         throw LadderError(.usage, "another process is training into \(run.path); wait for it, or take another `into`")
       }

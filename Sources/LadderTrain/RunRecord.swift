@@ -65,8 +65,9 @@ final class RunRecord {
   func restore(_ session: TrainingSession) throws -> RunDirectory.CheckpointState? { try run.loadCheckpoint(session) }
 
   /// Steps are about to be taken from this state.
-  func begin(_ state: RunDirectory.CheckpointState, isNew: Bool) throws {
-    if isNew { try run.write(try manifest(state, finished: false)) }
+  /// - Parameter total: steps of the whole run.
+  func begin(_ state: RunDirectory.CheckpointState, total: Int) throws {
+    if state.step < total { try run.write(try manifest(state, finished: false)) }
     metrics = try MetricsFile(run.metricsPath, keeping: state.metricsBytes)
   }
 
@@ -79,13 +80,15 @@ final class RunRecord {
   }
 
   /// Writes what a validation gave.
-  func validated(_ state: inout RunDirectory.CheckpointState, loss: Float, seconds: Double) throws {
+  /// - Parameter loss: nil where it is not finite.
+  func validated(_ state: inout RunDirectory.CheckpointState, loss: Float?, seconds: Double) throws {
     try metrics?.amendLast(step: state.step) {
       $0.validationLoss = loss
       $0.validationSeconds = seconds
     }
     state.metricsBytes = metrics?.bytes ?? 0
     try run.update(state)
+    if state.bestStep == state.step { try run.write(try manifest(state, finished: false)) }
   }
 
   /// Writes the weights to use.

@@ -93,7 +93,9 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
 
   /// Optimiser steps of a run over so many examples.
   package func totalSteps(examples: Int) -> Int {
-    steps ?? max(1, Int((epochs * Double(BatchPlan.batches(of: examples, size: batchSize))).rounded(.up)))
+    let exact = epochs * Double(BatchPlan.batches(of: examples, size: batchSize))
+    // A product of decimals may lie a rounding above a whole number.
+    return steps ?? max(1, Int((exact * (1 - 1e-12)).rounded(.up)))
   }
 
   /// Reads samples as the settings say.
@@ -109,6 +111,18 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     let mine = flattened(), theirs = other.flattened()
     let without = ["checkpointEvery", "method.lora.baseModel"]
     return Set(mine.keys).union(theirs.keys).filter { !without.contains($0) && mine[$0] != theirs[$0] }.sorted()
+  }
+
+  /// What differs from `other` and would give the same weights another meaning. Where shapes differ, restoring tells.
+  func meaningDifferences(from other: TrainingConfiguration) -> [String] {
+    let without: Set = [
+      "rungs", "reduction", "initialisation", "tapDropout", "statisticsRows", "precision", "dropout", "checkpointing",
+      "rounds", "baseModel",
+    ]
+    return differences(from: other).filter {
+      let parts = $0.split(separator: ".").map(String.init)
+      return parts[0] == "method" && without.isDisjoint(with: parts)
+    }
   }
 
   /// Every setting as text, by its path.

@@ -57,9 +57,10 @@ final class TrainingLoop {
     // An earlier run may not know when it began.
     let began = try ranks.shared(earlier.map(\.began) ?? Date().timeIntervalSince1970.rounded(.down))
     record?.began = began
-    backbone.language.use(configuration.chat, now: began.map(Date.init(timeIntervalSince1970:)))
-    if configuration.chat?.template != nil { _ = try backbone.chatTemplate() }
-    let encoder = configuration.encoder(backbone)
+    let language = try backbone.language.separate()
+    language.use(configuration.chat, now: began.map(Date.init(timeIntervalSince1970:)))
+    if configuration.chat?.template != nil { _ = try language.chatTemplate() }
+    let encoder = configuration.encoder(language)
     func encode(_ samples: NamedSamples) throws -> [TrainingExample] {
       let (examples, count) = try encoder.examples(samples.samples, name: samples.name)
       report(.samples(SampleReport(samples.samples, name: samples.name, kept: examples.count, count)))
@@ -102,9 +103,10 @@ final class TrainingLoop {
     warmup = Int((configuration.warmup * Float(total)).rounded())
     averagedFrom = total - max(1, Int((configuration.averaging * Float(total)).rounded()))
     if let record {
-      state = try Self.begin(record, session, encoded, tuning, resume: resume, report)
+      state = try Self.begin(record, session, encoded, tuning, resume: resume, total: total, report)
     }
     try session.share(&state)
+    session.average?.begin(at: state.step, from: averagedFrom)
     firstStep = state.step
     firstTokens = state.tokens
     firstSeconds = state.seconds ?? 0
@@ -130,7 +132,7 @@ final class TrainingLoop {
   /// The state to go on from: the last checkpoint's, or a new run's.
   private static func begin(
     _ record: RunRecord, _ session: TrainingSession, _ samples: [EncodedSample], _ tuning: any FineTuning,
-    resume: Bool, _ report: (TrainingEvent) -> Void
+    resume: Bool, total: Int, _ report: (TrainingEvent) -> Void
   ) throws -> RunDirectory.CheckpointState {
     let restored = resume ? try record.restore(session) : nil
     if let restored {
@@ -144,7 +146,7 @@ final class TrainingLoop {
       }
     }
     let state = restored ?? RunDirectory.CheckpointState(step: 0, tokens: 0, metricsBytes: 0)
-    try record.begin(state, isNew: restored == nil)
+    try record.begin(state, total: total)
     return state
   }
 
@@ -199,7 +201,8 @@ final class TrainingLoop {
       peakBytes: backbone.peakBytes,
       gradientNorm: result.gradientNorm,
       secondsLeft: seconds / Double(state.step - firstStep) * Double(total - state.step),
-      elapsedSeconds: state.seconds, headDrift: result.drift?.loss, headGradientDrift: result.drift?.gradient)
+      elapsedSeconds: state.seconds, headDrift: result.drift?.loss.finite,
+      headGradientDrift: result.drift?.gradient.finite)
     head.add(result.drift)
     try record?.append(line)
     last = line
@@ -234,6 +237,14 @@ final class TrainingLoop {
     report(.stage("validating on \(held.count) samples"))
     let start = ContinuousClock.now, loss = try session.meanLoss(held)
     let seconds = (ContinuousClock.now - start).seconds, isBest = loss < (state.bestLoss ?? .infinity)
+    guard loss.isFinite else {
+      state.validated = state.step
+      try record?.validated(&state, loss: nil, seconds: seconds)
+      return report(
+        .note(
+          "the validation loss at step \(state.step) is not finite: the model gives no numbers for one of these samples; "
+            + "leave it out"))
+    }
     if isBest {
       state.bestLoss = loss
       state.bestStep = state.step
@@ -248,4 +259,8 @@ final class TrainingLoop {
     let every = configuration.validateEvery
     return step == total || (every > 0 ? step % every == 0 : step % perEpoch == 0)
   }
+}
+
+extension FloatingPoint {
+  fileprivate var finite: Self? { isFinite ? self : nil }
 }

@@ -82,7 +82,7 @@ package final class TrainingSession {
   /// samples; all from another run where the configuration names one.
   package func initialise(_ samples: [EncodedSample]) throws {
     if let warm = configuration.warmStart {
-      let weights = RunDirectory(warm).weightsPath
+      let weights = try RunDirectory(warm).weights(for: configuration, on: backbone)
       return try learner.restore(try Safetensors(path: weights), from: weights)
     }
     try learner.initialise(seed: configuration.seed, samples.map(\.packed))
@@ -118,7 +118,9 @@ package final class TrainingSession {
   }
 
   /// Bytes that activations and the head's chunks take, besides parameters and the optimiser's state.
-  package var workspaceBytes: Int { learner.bytes + objective.bytes + gradients.capacity + (exchange?.bytes ?? 0) }
+  package var workspaceBytes: Int {
+    learner.bytes + objective.bytes + gradients.capacity + (exchange?.bytes ?? 0) + (average?.bytes ?? 0)
+  }
 
   /// What one step gave.
   package struct StepResult: Sendable {

@@ -15,20 +15,40 @@ package final class WeightAverage {
     self.parameters = parameters
     let pool = TensorPool(engine, tensors: 8)
     self.pool = pool
-    graph = try Graph(engine, nodes: 64)
+    let parts = parameters.groups.reduce(0) { $0 + $1.values.count / Self.numbersAtOnce + 2 }
+    graph = try Graph(engine, nodes: 64 + 8 * parts)
     means = try parameters.groups.map { try pool.make(.float32, [$0.values[0], $0.values[1]]) }
     means.forEach { $0.zero() }
   }
+
+  private static let numbersAtOnce = 1 << 20
+
+  package var bytes: Int { pool.capacity + graph.workspace }
 
   /// Takes the parameters as they stand into the mean.
   package func add() throws {
     count += 1
     graph.reset()
     for (mean, group) in zip(means, parameters.groups) {
-      let kept = graph.scaleInPlace(mean, 1 - 1 / Float(count))
-      _ = graph.addInPlace(kept, graph.scale(group.values, 1 / Float(count)))
+      // Some at a time: what is scaled is a copy.
+      let rows = max(1, 2 * Self.numbersAtOnce / mean[0])
+      for start in stride(from: 0, to: mean[1], by: rows) {
+        let part = start..<min(start + rows, mean[1])
+        let kept = graph.scaleInPlace(graph.slice(mean, 1, part), 1 - 1 / Float(count))
+        _ = graph.addInPlace(kept, graph.scale(graph.slice(group.values, 1, part), 1 / Float(count)))
+      }
     }
     try graph.compute()
+  }
+
+  /// Begins anew where the mean is over steps that are not among the last: of a run that has grown since.
+  /// - Parameters:
+  ///   - step: the last that was taken.
+  ///   - first: the last before those that the mean is to be over.
+  package func begin(at step: Int, from first: Int) {
+    guard step - count < first else { return }
+    means.forEach { $0.zero() }
+    count = 0
   }
 
   /// Runs `body` with the mean in the parameters' place; without a step in the mean, with the parameters themselves.

@@ -50,6 +50,15 @@ import Testing
     #expect(try MetricsFile(path, keeping: kept - 4).bytes > kept)
   }
 
+  @Test func wholeEpochsAreWholeSteps() {
+    var c = TrainingConfiguration()
+    c.batchSize = 1
+    for (epochs, steps) in [(0.55, 55), (0.07, 7), (1, 100), (0.001, 1), (0.551, 56)] {
+      c.epochs = epochs
+      #expect(c.totalSteps(examples: 100) == steps, "\(epochs)")
+    }
+  }
+
   static let samples = (0..<48).map { i in
     Sample(
       prompt: "question \(i % 7) of kind \(i % 2 == 0 ? "even" : "odd"):",
@@ -297,6 +306,23 @@ import Testing
     #expect(try weights(cut) == weights(run))
   }
 
+  /// A run that grows averages over its own last steps, not over those that were the last before.
+  @Test func aRunThatGrewAveragesItsLastSteps() throws {
+    var c = configuration
+    c.averaging = 0.25
+    c.schedule = .constant
+    c.warmup = 0
+    let whole = RunDirectory(folder.file("whole")), grown = RunDirectory(folder.file("grown"))
+    try Trainer(backbone, c).train(Self.samples, into: whole)
+    let epochs = c.epochs
+    c.epochs = epochs / 2
+    try Trainer(backbone, c).train(Self.samples, into: grown)
+    c.epochs = epochs
+    try Trainer(backbone, c).train(Self.samples, into: grown, resume: true)
+    #expect(try weights(grown) == weights(whole))
+    #expect(try grown.manifest().finished)
+  }
+
   @Test func aWarmStartBeginsWithTheOtherRunsWeights() throws {
     let first = RunDirectory(folder.file("first")), second = RunDirectory(folder.file("second"))
     try Trainer(backbone, configuration).train(Self.samples, into: first)
@@ -308,9 +334,16 @@ import Testing
       try JSONDecoder().decode(TrainingStep.self, from: Data($0.utf8)).loss
     }
     #expect(losses[0] < 0.8 * cold[0])
-    c.side.reduction = 4
-    #expect(throws: LadderError.self) {
-      try Trainer(backbone, c).train(Self.samples, into: RunDirectory(folder.file("third")))
+    let changes: [(inout TrainingConfiguration) -> Void] = [
+      { $0.side.reduction = 4 }, { $0.side.rungs = .list([1, 2, 3]) }, { $0.side.gateTemperature = 0.5 },
+      { $0.side.tapNorm = .rms },
+    ]
+    for (index, change) in changes.enumerated() {
+      var other = c
+      change(&other)
+      #expect(throws: LadderError.self) {
+        try Trainer(backbone, other).train(Self.samples, into: RunDirectory(folder.file("other-\(index)")))
+      }
     }
   }
 

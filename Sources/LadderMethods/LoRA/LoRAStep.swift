@@ -26,7 +26,8 @@ package final class LoRAStep {
 
   package init(_ model: LoRAModel) throws {
     self.model = model
-    pool = TensorPool(model.engine, tensors: 64 + 24 * model.blocks.count)
+    // Results of each block, and masks of each 128 rows of attention.
+    pool = TensorPool(model.engine, tensors: 8192 + 24 * model.blocks.count)
     masks = TensorPool(model.engine, tensors: 64)
     tasks = try HostTasks(model.engine)
     graph = try Graph(model.engine, nodes: 1 << 16)

@@ -6,21 +6,23 @@ import LadderCore
 final class SideCorrection: DecoderCorrection {
   private let network: SideNetwork
   private let graph: Graph
+  private let nodes: Int
 
   init(_ network: SideNetwork, _ memory: GraphMemory) throws {
     self.network = network
-    graph = try Graph(memory, nodes: Self.nodes)
+    nodes = max(16384, Self.nodes(layers: network.geometry.layers, texts: 1))
+    graph = try Graph(memory, nodes: nodes)
     guard network.parameters.hasTwins else { return }
     network.parameters.round(graph)
     try graph.compute()
   }
 
-  private static let nodes = 16384
-
   /// Some twenty nodes of each layer for each text, and some sixty for all.
+  private static func nodes(layers: Int, texts: Int) -> Int { 256 + 60 * layers + 24 * layers * texts }
+
   var textsAtOnce: Int {
     let layers = network.geometry.layers
-    return max(1, (Self.nodes - 60 * layers - 256) / (24 * layers))
+    return (nodes - Self.nodes(layers: layers, texts: 0)) / Self.nodes(layers: layers, texts: 1)
   }
 
   func state(capacity: Int) throws -> any DecoderState { try SideState(network, graph, capacity: capacity) }
