@@ -194,6 +194,7 @@ public struct RandomModel: Sendable {
       for (index, entry) in entries.enumerated() { try write(entry, index, to: handle) }
     } catch {
       try? FileManager.default.removeItem(atPath: path)
+      if let error = error as? LadderError { throw error }
       throw LadderError(.inputOutput, "cannot write \(path): the disk may be full")
     }
   }
@@ -212,6 +213,7 @@ public struct RandomModel: Sendable {
         _ = ggml_quantize_chunk(entry.type, values, $0.baseAddress, 0, Int64(drawn), Int64(entry.columns), nil)
       }
       for start in stride(from: 0, to: entry.rows, by: drawn) {
+        try Cancellation.check()
         let rows = min(drawn, entry.rows - start)
         try handle.write(contentsOf: block.prefix(rows * rowBytes))
         written += rows * rowBytes

@@ -32,6 +32,16 @@ import Testing
   private static let small = #"{"rungs": "1,3", "reduction": 2, "batch-size": 4, "device": "CPU", "threads": 1}"#
   private static let methods = #"[{"name": "one", "options": {"method": "lst", "learning-rate": 0.001}}]"#
 
+  @Test func aFolderIsOneModels() throws {
+    let configuration = try configuration(Self.small, Self.methods)
+    _ = try run(configuration, LocalRunner())
+    let other = try folder.model("other.gguf") { $0.seed = 9 }
+    let error = #expect(throws: LadderError.self) {
+      try AccuracyStudy(configuration, folder: folder.file("study"), model: other).run(LocalRunner())
+    }
+    #expect(error?.kind == .usage && error?.message.contains("another model") == true, "\(error?.message ?? "")")
+  }
+
   @Test func aFolderWhoseOptionsAreTextsIsTheSameStudys() throws {
     let configuration = try configuration(Self.small, Self.methods)
     let before = try run(configuration, LocalRunner())

@@ -41,6 +41,7 @@ public struct AccuracyStudy: Sendable {
   /// - Parameter report: called with what is being run and how far it is.
   @discardableResult
   public func run(_ runner: any Runner, report: @escaping (String) -> Void = { _ in }) throws -> AccuracyTable {
+    try folder.claim(model: model)
     try folder.claim(for: configuration)
     for task in configuration.tasks { try folder.writeData(task) }
     let runs = configuration.methods.count * (configuration.seeds.count + (configuration.measuresCost ? 1 : 0))
@@ -80,7 +81,7 @@ public struct AccuracyStudy: Sendable {
     if folder.hasResult(task.name, "base", "base") { return }
     let evaluation = try evaluate(
       task, run: nil, predictions: folder.predictions(task.name, "base", "base"),
-      task.options.over(configuration.options).machine, runner, progress)
+      task.options.over(configuration.options), runner, progress)
     let outcome = Outcome(evaluation: evaluation, seconds: 0, tokens: 0, peakBytes: 0, parameters: 0)
     try folder.write(outcome, to: folder.result(task.name, "base", "base"))
   }
@@ -104,8 +105,7 @@ public struct AccuracyStudy: Sendable {
       if let own { try? FileManager.default.removeItem(atPath: own) }
     }
     let evaluation = try evaluate(
-      task, run: run.path, predictions: folder.predictions(task.name, method.name, name), options.machine, runner,
-      progress)
+      task, run: run.path, predictions: folder.predictions(task.name, method.name, name), options, runner, progress)
     let metrics = try run.metrics(), last = metrics.last
     try folder.write(
       Outcome(
@@ -122,16 +122,24 @@ public struct AccuracyStudy: Sendable {
   }
 
   private func evaluate(
-    _ task: StudyConfiguration.Task, run: String?, predictions: String, _ machine: MachineOptions,
+    _ task: StudyConfiguration.Task, run: String?, predictions: String, _ options: RunOptions,
     _ runner: any Runner, _ progress: (String) -> Void
   ) throws -> Evaluation {
     try DurableFile.makeFolder((predictions as NSString).deletingLastPathComponent)
     var job = EvaluationJob(model: model, run: run, data: folder.data(task, "dev"))
     job.metric = task.metric
+    // Dev is read as train is, but never cut shorter than an evaluation alone would.
+    job.maxLength = options.training.maxLength.map { max($0, EvaluationOptions().maxLength) }
+    job.overlong = options.training.overlong
+    // A run knows its own.
+    if run == nil {
+      job.chatTemplate = options.training.chatTemplate
+      job.chatTemplateOptions = options.training.chatTemplateOptions
+    }
     job.maxTokens = task.maxTokens
     job.cache = configuration.cache
     job.predictions = predictions
-    job.machine = machine
+    job.machine = options.machine
     return try runner.evaluate(job, progress: progress)
   }
 
@@ -147,6 +155,8 @@ public struct AccuracyStudy: Sendable {
     var job = job(task, run, configuration.options(task, method))
     job.options.epochs = nil
     job.options.steps = Self.costSteps
+    // There is no cache to keep it in.
+    job.options.head = nil
     try runner.train(job, progress: progress)
     guard let last = try run.metrics().last else { throw LadderError(.engine, "\(run.path) has no metrics") }
     try? FileManager.default.removeItem(atPath: run.path)

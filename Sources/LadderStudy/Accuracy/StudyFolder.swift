@@ -1,11 +1,12 @@
 import Foundation
+import LadderBackbone
 import LadderCore
 import LadderData
 import LadderTrain
 
 /// An accuracy study's folder:
 ///
-///     OUT/study.json                            what is run
+///     OUT/study.json, model.json                what is run, and on which model
 ///     OUT/data/TASK.train.jsonl, .dev.jsonl     the samples, once limited and put into form
 ///     OUT/runs/TASK/METHOD/seed-S/              the runs' folders
 ///     OUT/results/TASK/METHOD/…                 one file a finished measurement: none is made twice
@@ -63,6 +64,20 @@ struct StudyFolder: Sendable {
       for split in ["train", "dev"] { try? FileManager.default.removeItem(atPath: data(task, split)) }
     }
     try write(claim, to: studyPath)
+  }
+
+  /// The folder's studies are of one model.
+  /// - Throws: `usage` where it holds another's.
+  func claim(model path: String) throws {
+    let fingerprint = try GGUFFile(path: path).fingerprint().text, claimPath = self.path + "/model.json"
+    if hasBegun(""), let other: String = DurableFile.value(claimPath), other != fingerprint {
+      throw LadderError(
+        .usage,
+        "\(self.path) holds a study of another model (fingerprint \(other), and \(path) has \(fingerprint)); take another "
+          + "`out`")
+    }
+    try DurableFile.makeFolder(self.path)
+    try write(fingerprint, to: claimPath)
   }
 
   private var studyPath: String { path + "/study.json" }

@@ -56,6 +56,7 @@ public struct DataReport: Sendable {
     for (index, sample) in samples.enumerated() {
       var count = SampleEncoder.Count()
       let encoded = try sample.placing { try encoder.sequences(sample, &count) }
+      if encoded.isEmpty, count.dropped == 0 { count.idle += 1 }
       total += count
       sequences += encoded.count
       tokens += encoded.reduce(0) { $0 + $1.tokens.count }
@@ -67,6 +68,10 @@ public struct DataReport: Sendable {
         views.append(SampleView(number: index + 1, sequences: tokens, notes: count.notes))
       }
       if index % 256 == 255 { progress(index + 1) }
+    }
+    if sequences == 0 {
+      throw LadderError(
+        .data, "\(name): nothing is learned of its \(samples.count) samples: " + total.notes.joined(separator: "; "))
     }
     lengths.sort()
     notes = total.notes + [samples.unreadKeys].compactMap(\.self)

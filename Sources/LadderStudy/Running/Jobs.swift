@@ -1,5 +1,6 @@
 import LadderBackbone
 import LadderCore
+import LadderData
 import LadderEval
 import LadderMethods
 import LadderTrain
@@ -72,6 +73,10 @@ public struct EvaluationJob: Codable, Sendable, Equatable {
   public var data: String
   public var metric = Metric.auto
   public var maxLength: Int?
+  public var overlong: Overlong?
+  /// A file's path, and a JSON object.
+  public var chatTemplate: String?
+  public var chatTemplateOptions: String?
   public var maxTokens: Int?
   /// The activation cache's folder.
   public var cache: String?

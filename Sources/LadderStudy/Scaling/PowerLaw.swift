@@ -8,9 +8,9 @@ public struct PowerLaw: Codable, Sendable, Equatable {
   public var a: Double
   public var b: Double
   public var c: Double
-  /// The middle 90% of b over resampled fits.
-  public var low: Double
-  public var high: Double
+  /// The middle 90% of b over resampled fits; nil where three points leave nothing to resample.
+  public var low: Double?
+  public var high: Double?
   /// Root mean square distance of the points.
   public var residual: Double
 
@@ -26,15 +26,19 @@ public struct PowerLaw: Codable, Sendable, Equatable {
     let x = points.map { $0.compute / scale }, y = points.map(\.loss)
     guard let best = Self.fit(x, y) else { return nil }
     let fitted = x.map { best.a * pow($0, -best.b) + best.c }, errors = zip(y, fitted).map { $0 - $1 }
+    // Residuals grow by what three fitted numbers took.
+    let spread = (Double(x.count) / Double(max(1, x.count - 3))).squareRoot()
     var random = SeededRandom(seed: seed, 61), slopes: [Double] = []
-    for _ in 0..<resamples {
-      let drawn = fitted.map { $0 + errors[Int(random.next() % UInt64(errors.count))] }
+    for _ in 0..<(x.count > 3 ? resamples : 0) {
+      let drawn = fitted.map { $0 + spread * errors[Int(random.next() % UInt64(errors.count))] }
       if let other = Self.fit(x, drawn) { slopes.append(other.b) }
     }
     a = best.a * pow(scale, best.b)
     b = best.b
     c = best.c
-    (low, high) = LeastSquares.middle(slopes) ?? (best.b, best.b)
+    let interval = LeastSquares.middle(slopes)
+    low = interval?.low
+    high = interval?.high
     residual = (errors.reduce(0) { $0 + $1 * $1 } / Double(errors.count)).squareRoot()
   }
 

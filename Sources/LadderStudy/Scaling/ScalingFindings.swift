@@ -69,9 +69,9 @@ extension ScalingStudy {
       let own = points.filter { $0.method == method }
       if let law = PowerLaw(own.map { ($0.compute, $0.loss) }) { fits[method] = law }
     }
-    let isWhole = methods.count > 1 && fits.count == methods.count
-    return Findings(
-      points: points, fits: fits, slopesOverlap: isWhole ? overlap(fits.values.map { ($0.low, $0.high) }) : nil)
+    let intervals = fits.values.compactMap { law in law.low.flatMap { low in law.high.map { (low: low, high: $0) } } }
+    let isWhole = methods.count > 1 && intervals.count == methods.count
+    return Findings(points: points, fits: fits, slopesOverlap: isWhole ? overlap(intervals) : nil)
   }
 
   /// Intervals overlap where the highest begins before the lowest ends.

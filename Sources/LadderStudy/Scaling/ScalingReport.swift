@@ -45,13 +45,14 @@ extension ScalingStudy {
 
   private static func laws(_ findings: Findings) -> [String] {
     findings.fits.sorted { $0.key < $1.key }.map { method, law in
-      String(
-        format:
-          "%@: L = %.3g · C^(−%.3f) + %.3f; slope b %.3f, the middle 90%% of resampled fits from %.3f to %.3f; "
-          + "residual %.4f",
-        method, law.a, law.b,
-        law.c,
-        law.b, law.low, law.high, law.residual)
+      let interval =
+        if let low = law.low, let high = law.high {
+          String(format: ", the middle 90%% of resampled fits from %.3f to %.3f", low, high)
+        } else {
+          ", without an interval: three points leave nothing over"
+        }
+      return String(format: "%@: L = %.3g · C^(−%.3f) + %.3f; slope b %.3f", method, law.a, law.b, law.c, law.b)
+        + interval + String(format: "; residual %.4f", law.residual)
     }
       + (findings.slopesOverlap.map {
         [$0 ? "The slopes' intervals overlap." : "The slopes' intervals do not overlap."]

@@ -106,6 +106,7 @@ public struct ScalingStudy: Sendable {
         .usage, "\(options.train): every sample has to be one sequence of at most \(options.maxLength) tokens here")
     }
     try DurableFile.makeFolder(folder + "/data")
+    try claim()
     try writeFirst(options.devLimit, of: options.dev, to: folder + "/data/dev.jsonl")
 
     var points: [Point] = []
@@ -127,6 +128,32 @@ public struct ScalingStudy: Sendable {
     let findings = Self.findings(points)
     try write(findings)
     return findings
+  }
+
+  /// All that decides a point besides its method, size and samples: what the folder holds of another would be taken for
+  /// this one's.
+  private struct Claim: Codable, Equatable {
+    var model, train, dev: String
+    var devLimit, maxLength, batchSize: Int
+    var lstRate, qloraRate: Float
+  }
+
+  private func claim() throws {
+    func checksum(_ path: String) throws -> String {
+      var sum = SHA256()
+      sum.update(try DurableFile.read(path))
+      return sum.hexadecimal()
+    }
+    let own = Claim(
+      model: try file.fingerprint().text, train: try checksum(options.train), dev: try checksum(options.dev),
+      devLimit: options.devLimit, maxLength: options.maxLength, batchSize: options.batchSize,
+      lstRate: options.learningRates.lst, qloraRate: options.learningRates.qlora)
+    let path = folder + "/study.json", runs = folder + "/runs"
+    if let other: Claim = DurableFile.value(path), other != own, FileManager.default.fileExists(atPath: runs) {
+      throw LadderError(
+        .usage, "\(folder) holds a study of another model, of other samples or settings; take another `out`")
+    }
+    try DurableFile.write(path, json: own)
   }
 
   private struct Training {
@@ -203,7 +230,10 @@ public struct ScalingStudy: Sendable {
   }
 
   private func writeFirst(_ count: Int, of source: String, to target: String) throws {
-    let lines = try DurableFile.read(source).split(separator: UInt8(ascii: "\n")).prefix(count)
-    try DurableFile.write(target, lines.map { Data($0) + Data("\n".utf8) })
+    var lines: [Data] = []
+    try DataFile(source).forEach(limit: count) { record in
+      lines.append(Data(try JSONText(record.json).compact) + Data("\n".utf8))
+    }
+    try DurableFile.write(target, lines)
   }
 }

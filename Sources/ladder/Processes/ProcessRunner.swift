@@ -4,6 +4,9 @@ import LadderStudy
 
 /// Runs each job as this same command in a process of its own: what is measured there is nobody else's.
 struct ProcessRunner: Runner {
+  /// Whether its user keeps what was done when it is interrupted.
+  var keeps = true
+
   func train(_ job: TrainingJob, progress: (String) -> Void) throws {
     var arguments = ["train", "--model", job.model, "--data", job.data, "--out", job.out, "--resume"]
     if let cache = job.cache {
@@ -18,6 +21,8 @@ struct ProcessRunner: Runner {
     let arguments = ["eval", "--json", "--model", job.model, "--data", job.data, "--metric", job.metric.rawValue]
     let more = [
       ("--adapter", job.run), ("--max-length", job.maxLength.map { String($0) }),
+      ("--overlong", job.overlong?.rawValue),
+      ("--chat-template", job.chatTemplate), ("--chat-template-options", job.chatTemplateOptions),
       ("--max-tokens", job.maxTokens.map { String($0) }), ("--cache", job.cache), ("--predictions", job.predictions),
     ]
     return try result(
@@ -48,7 +53,8 @@ struct ProcessRunner: Runner {
     let ended = try ChildProcess.run(Bundle.main.executableURL, arguments, progress: progress)
     if ended.status == 0 { return ended.output }
     if Task.isCancelled {
-      throw LadderError(.interrupted, "interrupted; what is done is kept, run the same command again to go on")
+      throw LadderError(
+        .interrupted, keeps ? "interrupted; what is done is kept, run the same command again to go on" : "interrupted")
     }
     let line = ended.lastLine
     let message =

@@ -49,13 +49,13 @@ struct StudyMemory: AsyncParsableCommand {
       throw LadderError(.usage, "the memory study compares all methods; leave --method out")
     }
     study.side = method.options
-    let temporary = try shape.map { try TemporaryModel($0, "Q4_0", blocks: shapeBlocks) }
+    let temporary = try await TemporaryModel.make(shape, "Q4_0", blocks: shapeBlocks)
     defer { temporary?.remove() }
     guard let path = try await ModelName.path(temporary?.path ?? options.model) else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
     }
     let memory = try MemoryStudy(model: path, study)
-    let rows = try await interruptible(saves: true) { try memory.run(ProcessRunner()) { Terminal.progress($0) } }
+    let rows = try await interruptible { try memory.run(ProcessRunner(keeps: false)) { Terminal.progress($0) } }
     Terminal.finishLine()
     try memory.write(rows, to: out)
     Terminal.output(json ? "{\"rows\":\(try Terminal.json(rows))}" : memory.markdown(rows))
