@@ -44,7 +44,14 @@ public struct DistilPrompt: Sendable {
     let object = text.object.filter { !$0.value.isNull }
     answer = object["answer"].map { $0.string ?? $0.source }
     var kept = ["tools", "chat_template_kwargs", "answer"].compactMap { name in
-      object[name].map { (name: name, json: String(decoding: $0.compact, as: UTF8.self)) }
+      object[name].map { value in
+        // Tables hold what is no text as one.
+        let isText = name != "answer" && value.isString
+        return (name: name, json: isText ? value.string ?? "" : String(decoding: value.compact, as: UTF8.self))
+      }
+    }
+    for (name, json) in kept where name != "answer" {
+      do { _ = try JSONText(Data(json.utf8)) } catch { throw LadderError(.data, "\"\(name)\" is not valid JSON") }
     }
     if let messages = object["messages"] {
       guard messages.isList else { throw LadderError(.data, "\"messages\" is not a list") }
@@ -73,8 +80,9 @@ public struct DistilPrompt: Sendable {
     self.kept = kept
   }
 
-  /// The tools that may be called, as JSON.
+  /// The tools that may be called, and what the chat template is given, as JSON.
   var tools: String? { kept.first { $0.name == "tools" }?.json }
+  var templateOptions: String? { kept.first { $0.name == "chat_template_kwargs" }?.json }
 
   /// The prompt with an answer, as a line that training learns from.
   func line(_ text: String) throws -> String {

@@ -75,6 +75,7 @@ public struct ServerTeacher: Teacher {
       path = "chat/completions"
       parts.append("\"messages\":[\(turns.joined(separator: ","))]")
       if let tools = prompt.tools { parts.append("\"tools\":\(tools)") }
+      if let options = prompt.templateOptions { parts.append("\"chat_template_kwargs\":\(options)") }
     }
     return (path, Data("{\(parts.joined(separator: ","))}".utf8))
   }

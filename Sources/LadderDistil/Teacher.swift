@@ -68,7 +68,14 @@ public struct ModelTeacher: Teacher {
     if prompts.contains(where: { if case .messages = $0.form { true } else { false } }) {
       try await engine.requireTemplate(of: run?.path)
     }
-    return ModelTeacher(engine: engine, run: run?.path, name: backbone.fingerprint + (run.map { " " + $0.path } ?? ""))
+    return ModelTeacher(
+      engine: engine, run: run?.path, name: backbone.fingerprint + (try run.map(Self.fingerprint) ?? ""))
+  }
+
+  /// Its folder, and which training and step its weights are of.
+  private static func fingerprint(_ run: RunDirectory) throws(LadderError) -> String {
+    let manifest = try LadderError.unify { try run.manifest() }
+    return " \(run.path) \(manifest.began.map { String(Int($0)) } ?? "") \(manifest.step)"
   }
 
   /// Answers as the model or the run does.

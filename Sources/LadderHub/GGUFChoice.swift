@@ -25,11 +25,14 @@ enum GGUFChoice {
     let starts = models.filter { Split($0).map { $0.number == 1 } ?? true }
     for tag in choice.map({ [$0] }) ?? (isStrict ? Array(preferred.prefix(1)) : preferred) {
       let tag = tag.lowercased()
-      if let found = starts.first(where: { path in
-        let path = path.lowercased()
-        return path.contains(tag + ".") || path.contains(tag + "-")
-      }) {
-        return found
+      // As a word of the name before a part of one: f16 is in bf16.
+      for before in ["-", ".", "/", ""] {
+        if let found = starts.first(where: { path in
+          let path = "/" + path.lowercased()
+          return path.contains(before + tag + ".") || path.contains(before + tag + "-")
+        }) {
+          return found
+        }
       }
     }
     return choice == nil && !isStrict ? starts.first : nil

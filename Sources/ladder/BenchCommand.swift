@@ -24,8 +24,8 @@ struct Bench: AsyncParsableCommand {
   var shape: String?
   @Option(help: ArgumentHelp("Make it with so many blocks, to look at a part of a large model.", valueName: "N"))
   var shapeBlocks: Int?
-  @Option(help: ArgumentHelp("Its quantisation: Q4_0 (default), Q8_0 or F16.", valueName: "type")) var quantisation =
-    "Q4_0"
+  @Option(help: ArgumentHelp("Its quantisation: Q4_0 (default), Q8_0 or F16.", valueName: "type"))
+  var quantisation: String?
   @Option(help: ArgumentHelp("Samples to train on.", valueName: "file.jsonl"), completion: .file(extensions: ["jsonl"]))
   var data: String?
   @Option(help: ArgumentHelp("Tokens of a made-up sequence, or of the longest sample.", valueName: "T")) var maxLength =
@@ -45,8 +45,10 @@ struct Bench: AsyncParsableCommand {
       "Measure generation instead: so many texts at once, of the model and of --ladders side networks over it.",
       valueName: "N"))
   var texts: Int?
-  @Option(help: ArgumentHelp("Side networks over the model, with --texts.", valueName: "N")) var ladders = 8
-  @Option(help: ArgumentHelp("Tokens that prompts begin with alike, with --texts.", valueName: "N")) var shared = 1000
+  @Option(help: ArgumentHelp("Side networks over the model, with --texts (default 8).", valueName: "N"))
+  var ladders: Int?
+  @Option(help: ArgumentHelp("Tokens that prompts begin with alike, with --texts (default 1000).", valueName: "N"))
+  var shared: Int?
   @Flag(help: "Leave out the second pass, from the activation cache.") var noCache = false
   @Flag(help: "List the operations of a step, and on which device each runs.") var operations = false
   @Flag(help: "Print one JSON object.") var json = false
@@ -59,6 +61,14 @@ struct Bench: AsyncParsableCommand {
       throw LadderError(
         .usage, "--max-length must be 2 or more, --steps, --batch-size and --loss-rows 1 or more, --decode 0 or more")
     }
+    for (isAlone, words) in [
+      (plot != nil && lengths == nil, "--plot goes with --lengths"),
+      (texts == nil && (ladders != nil || shared != nil), "--ladders and --shared go with --texts"),
+      (
+        shape == nil && (shapeBlocks != nil || quantisation != nil), "--shape-blocks and --quantisation go with --shape"
+      ),
+      (shape != nil && options.model != nil, "--model and --shape name two models; leave one out"),
+    ] where isAlone { throw LadderError(.usage, words) }
     var settings = TrainingConfiguration()
     settings.method = try method.options.chosen()
     settings.maxLength = maxLength
@@ -73,10 +83,15 @@ struct Bench: AsyncParsableCommand {
     measured.listsOperations = operations
     let samples = try data.map { try Sample.load($0) }
 
-    let temporary = try shape.map { try TemporaryModel($0, quantisation, blocks: shapeBlocks) }
+    let temporary = try await TemporaryModel.make(shape, quantisation ?? "Q4_0", blocks: shapeBlocks)
     defer { temporary?.remove() }
     if let lengths { return try await memoryCurve(lengths, temporary?.path) }
-    let backbone = try await options.load(path: temporary?.path, trainsInside: !settings.method.keepsActivations)
+    let trainsInside = !settings.method.keepsActivations
+    let backbone = try await interruptible { [options] in
+      let backbone = try await options.load(path: temporary?.path, trainsInside: trainsInside)
+      try Cancellation.check()
+      return backbone
+    }
     if let texts { return try await generation(texts, backbone, settings) }
     let benchmark = SpeedBenchmark(backbone, settings, measured)
     let result = try await interruptible { try benchmark.run(samples) { Terminal.progress($0) } }
@@ -91,8 +106,8 @@ struct Bench: AsyncParsableCommand {
   private func generation(_ texts: Int, _ backbone: Backbone, _ settings: TrainingConfiguration) async throws {
     var measured = GenerationBenchmark.Options()
     measured.texts = texts
-    measured.ladders = ladders
-    measured.shared = shared
+    measured.ladders = ladders ?? 8
+    measured.shared = shared ?? 1000
     measured.generated = max(2, decode)
     let benchmark = try GenerationBenchmark(backbone, settings, measured)
     let r = try await interruptible { try benchmark.run { Terminal.progress($0) } }
@@ -107,12 +122,12 @@ struct Bench: AsyncParsableCommand {
       String(
         format: "first token of a prompt that begins as another ladder's after %.3f s, cold %.3f (%.2f of it)",
         r.sharedSeconds, r.coldSeconds, r.sharedSeconds / r.coldSeconds))
-    Terminal.output("peak memory \(Terminal.bytes(r.peakBytes)), of which weights \(Terminal.bytes(r.weightsBytes))")
+    Terminal.output(memory(r.peakBytes, r.weightsBytes))
   }
 
   /// Runs `ladder plan --measure` once for each length.
   private func memoryCurve(_ text: String, _ temporary: String?) async throws {
-    let lengths = text.split(separator: ",").compactMap { Int($0) }.sorted()
+    let lengths = try numberList(text, "--lengths").sorted()
     guard lengths.count >= 2, lengths.allSatisfy({ $0 >= 2 }) else {
       throw LadderError(.usage, "--lengths \(text): write two or more lengths, as in 512,1024,2048")
     }
@@ -128,7 +143,7 @@ struct Bench: AsyncParsableCommand {
     let points = try await interruptible {
       try jobs.map { job in
         Terminal.progress("measuring at \(job.length) tokens", always: true)
-        let measured = try ProcessRunner().measure(job) { _ in }
+        let measured = try ProcessRunner(keeps: false).measure(job) { _ in }
         return MemoryCurve.Point(length: job.length, peakBytes: measured.peakBytes)
       }
     }
@@ -177,9 +192,13 @@ struct Bench: AsyncParsableCommand {
         100 * r.backboneShare, 100 * r.sideShare,
         100 * r.headShare, 100 * r.optimiserShare))
     Terminal.output(
-      "peak memory \(Terminal.bytes(r.peakBytes)), of which weights \(Terminal.bytes(r.weightsBytes)); "
-        + "\(Terminal.count(r.parameters)) trained parameters; \(r.device)"
-    )
+      "\(memory(r.peakBytes, r.weightsBytes)); \(Terminal.count(r.parameters)) trained parameters; \(r.device)")
+  }
+
+  private func memory(_ peak: Int, _ weights: Int) -> String {
+    options.workers.isEmpty
+      ? "peak memory \(Terminal.bytes(peak)), of which weights \(Terminal.bytes(weights))"
+      : "peak memory here \(Terminal.bytes(peak)); weights \(Terminal.bytes(weights)), the blocks' at the workers"
   }
 }
 
@@ -187,8 +206,16 @@ struct Bench: AsyncParsableCommand {
 struct TemporaryModel {
   let path: String
 
+  /// The model, unless there is a signal meanwhile: what was written of it is removed then.
+  static func make(
+    _ shape: String?, _ quantisation: String, headerOnly: Bool = false, blocks: Int? = nil
+  ) async throws -> TemporaryModel? {
+    guard let shape else { return nil }
+    return try await interruptible { try TemporaryModel(shape, quantisation, headerOnly: headerOnly, blocks: blocks) }
+  }
+
   /// - Parameter blocks: so many instead of the shape's own.
-  init(_ shape: String, _ quantisation: String, headerOnly: Bool = false, blocks: Int? = nil) throws {
+  private init(_ shape: String, _ quantisation: String, headerOnly: Bool = false, blocks: Int? = nil) throws {
     var shape = try ModelShape.named(shape)
     if let blocks {
       guard blocks >= 2 else { throw LadderError(.usage, "--shape-blocks must be 2 or more") }
@@ -201,7 +228,10 @@ struct TemporaryModel {
       FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(shape.name)-\(UUID().uuidString).gguf")
       .path
     if !headerOnly { Terminal.note("writing a random model of the shape \(shape.name) to \(path)") }
-    try RandomModel(shape, quantisation: type).write(path, headerOnly: headerOnly)
+    do { try RandomModel(shape, quantisation: type).write(path, headerOnly: headerOnly) } catch {
+      remove()
+      throw error
+    }
   }
 
   func remove() { try? FileManager.default.removeItem(atPath: path) }

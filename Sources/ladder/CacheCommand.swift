@@ -60,8 +60,8 @@ struct CacheCommand: AsyncParsableCommand {
 
   private func mergeShards() async throws {
     guard let cache else { throw LadderError(.usage, "no --cache: name the folder that holds the shards") }
-    if shard != nil || !samples.data.isEmpty {
-      throw LadderError(.usage, "--merge takes what lies in --cache: give it neither --shard nor --data")
+    if shard != nil || !samples.data.isEmpty || options.model != nil {
+      throw LadderError(.usage, "--merge takes what lies in --cache: give it neither --shard nor --data nor --model")
     }
     if samples.config != nil || samples.cacheFormat != nil || !valid.isEmpty {
       throw LadderError(.usage, "--merge takes what lies in --cache as it is: only --cache-limit goes with it")

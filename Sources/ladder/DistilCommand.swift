@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import Ladder
 import LadderDistil
+import LadderStudy
 
 struct Distil: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -48,7 +49,9 @@ struct Distil: AsyncParsableCommand {
     guard server != nil || (serverModel == nil && apiKey == nil) else {
       throw LadderError(.usage, "--server-model and --api-key go with --server")
     }
-    guard server == nil || adapter == nil else { throw LadderError(.usage, "--adapter goes with --model") }
+    guard server == nil || (adapter == nil && options.machine == MachineOptions()) else {
+      throw LadderError(.usage, "--adapter, --threads, --device, --gpu-layers and --workers go with --model")
+    }
     var work = Distillation()
     work.draws = answers
     work.concurrency = parallel

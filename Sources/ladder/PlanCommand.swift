@@ -44,6 +44,7 @@ struct PlanCommand: AsyncParsableCommand {
     if serve, shape != nil, served.ladders != nil || !served.adapter.isEmpty {
       throw LadderError(.usage, "a --shape has no runs: plan for its model's file with --ladders and --adapter")
     }
+    if serve, measure { throw LadderError(.usage, "--measure is of a training: leave it out with --serve") }
     planned.lossShare = lossShare
     planned.memory = memory?.bytes
     planned.predictsTime = !noTime
@@ -54,7 +55,7 @@ struct PlanCommand: AsyncParsableCommand {
     own.method = try method.options.chosen()
     if only || own.method != TrainingConfiguration().method { planned.own = own.method }
 
-    let temporary = try shape.map { try TemporaryModel($0, "Q4_0", headerOnly: !measure) }
+    let temporary = try await TemporaryModel.make(shape, "Q4_0", headerOnly: !measure)
     defer { temporary?.remove() }
     guard let path = try await ModelName.path(temporary?.path ?? options.model) else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")

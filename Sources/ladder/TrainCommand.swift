@@ -49,7 +49,8 @@ struct Train: AsyncParsableCommand {
   var cacheLimit: ByteCount?
 
   @Flag(help: "Show the run's curves on a page while it trains, as ladder serve does.") var page = false
-  @Option(help: ArgumentHelp("Where that page is; 0 takes a free port.", valueName: "N")) var pagePort = 8080
+  @Option(help: ArgumentHelp("Where that page is; 0 takes a free port.", valueName: "N"))
+  var pagePort: Int?
 
   @OptionGroup var training: TrainingArguments
 
@@ -99,6 +100,7 @@ struct Train: AsyncParsableCommand {
     let asked = try config.map { given.over(try ConfigurationFile.read(TrainingFile.self, path: $0)) } ?? given
     let settings = try asked.run.training.configuration()
     let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) }
+    if pagePort != nil, !page { throw LadderError(.usage, "--page-port goes with --page") }
     guard let out = asked.out else { throw LadderError(.usage, "no --out: name a folder for the run") }
     let samples = try Self.load(sources, settings), validation = try held.map { try Self.load($0, settings) }
     let cacheOptions = try asked.cacheOptions()
@@ -124,7 +126,7 @@ struct Train: AsyncParsableCommand {
       trainer: Trainer(backbone, settings, cache: cacheOptions), samples: samples, name: Self.name(sources),
       validation: validation, validationName: held.map(Self.name), run: run, resumes: asked.resume ?? false,
       page: page && group?.rank ?? 0 == 0
-        ? try await RunPage(run, port: pagePort, language: backbone.language) : nil)
+        ? try await RunPage(run, port: pagePort ?? 8080, language: backbone.language) : nil)
   }
 
   private static func tell(of group: MPIGroup, _ settings: TrainingConfiguration, threads: Int?) {

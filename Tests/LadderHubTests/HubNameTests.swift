@@ -35,6 +35,7 @@ import Testing
     #expect(try GGUFChoice.files(files, choice: "Q5_0") == nil)
     #expect(try GGUFChoice.files(["b.gguf", "c.gguf"], choice: nil) == ["b.gguf"])
     #expect(try GGUFChoice.files(["m-Q8_0.gguf", "b.gguf"], choice: nil, isStrict: true) == nil)
+    #expect(try GGUFChoice.files(["m-BF16.gguf", "m-F16.gguf"], choice: "F16") == ["m-F16.gguf"])
     #expect(try GGUFChoice.files(["mmproj-x.gguf"], choice: nil) == nil)
     #expect(GGUFChoice.choices(files) == ["Q2_K", "Q4_K_M", "Q8_0", "BF16"])
     #expect(throws: LadderError.self) { try GGUFChoice.files(["m-00001-of-00002.gguf"], choice: nil) }
