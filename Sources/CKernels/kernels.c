@@ -47,6 +47,8 @@ typedef _Float16 half_number __attribute__((aligned(1)));
 #undef TARGET
 #undef WIDTH
 #undef ENTRIES
+
+#include "bfloat16.h"
 #endif
 
 #if defined(__x86_64__)
@@ -54,6 +56,12 @@ typedef _Float16 half_number __attribute__((aligned(1)));
 static int has_bf16(void) {
   unsigned eax, ebx, ecx, edx;
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 5 & 1);
+}
+
+// AMX multiplies BF16 faster still, by ggml's kernels.
+static int has_amx(void) {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1);
 }
 
 static int has_f16c(void) {
@@ -79,6 +87,16 @@ static int variant(void) {
 #endif
 }
 
+int ladder_multiplies_bf16(void) {
+#if defined(__x86_64__)
+  static int known = -1;
+  if (known < 0) known = variant() == 2 && has_bf16() && !has_amx();
+  return known;
+#else
+  return 0;
+#endif
+}
+
 #if defined(__x86_64__)
 #define CHOOSE(f, ...) (variant() == 2 ? avx512_##f(__VA_ARGS__) : variant() == 1 ? avx2_##f(__VA_ARGS__) : plain_##f(__VA_ARGS__))
 #else
@@ -92,6 +110,17 @@ void ladder_panel_products(const float *weights, int entries, int width, const f
 }
 
 void ladder_panel_pack(const float *rows, int count, int width, float *panel) { CHOOSE(pack_rows, rows, count, width, panel); }
+
+#if defined(__x86_64__)
+void ladder_panel_pack_bf16(const float *rows, int count, int width, unsigned *panel) { bf16_panel(rows, count, width, panel); }
+
+void ladder_panel_products_bf16(const unsigned short *weights, int entries, int width, const unsigned *panel, float *out, long stride) {
+  bf16_products(weights, entries, width, panel, out, stride);
+}
+#else
+void ladder_panel_pack_bf16(const float *rows, int count, int width, unsigned *panel) {}
+void ladder_panel_products_bf16(const unsigned short *weights, int entries, int width, const unsigned *panel, float *out, long stride) {}
+#endif
 
 // The threads take parts of a product as they come to them: another process may slow one of them down.
 struct turns {
@@ -109,6 +138,7 @@ void ladder_multiply(const struct ladder_product *p, int thread, int threads, vo
   // Parts as large as leave each thread some, but one of several panels and many rows packs little for what it multiplies.
   const int wide = ladder_panel_rows();
   const int few = p->row_count < 8 && !p->lanes_are_columns;
+  const int rounds = ladder_multiplies_bf16() && (p->rounds || p->lanes_are_bf16 || p->rows_are_bf16);
   int lanes = PANEL_NUMBERS / CHANNELS, rows = p->row_count;
   const int wanted = parts(3 * threads, p->count), least = parts(threads, p->count);
   while (lanes > 4 * wide && pieces(p, lanes, rows) < wanted) lanes /= 2;
@@ -123,7 +153,11 @@ void ladder_multiply(const struct ladder_product *p, int thread, int threads, vo
     own.out = p->out + one * p->next_out;
     const int last_lane = lane + lanes < p->lane_count ? lane + lanes : p->lane_count, last_row = row + rows < p->row_count ? row + rows : p->row_count;
     if (few)
-      CHOOSE(multiply_few, &own, lane, last_lane, packed);
+      CHOOSE(multiply_few, &own, lane, last_lane, packed, rounds);
+#if defined(__x86_64__)
+    else if (rounds)
+      bf16_multiply(&own, lane, last_lane, row, last_row, packed);
+#endif
     else
       CHOOSE(multiply, &own, lane, last_lane, row, last_row, packed);
   }
@@ -135,7 +169,7 @@ void ladder_multiply(const struct ladder_product *p, int thread, int threads, vo
 
 int ladder_multiplies_fast(void) {
 #if defined(__x86_64__)
-  return variant() == 1 || (variant() == 2 && !has_bf16());
+  return variant() == 1 || (variant() == 2 && !has_bf16()) || ladder_multiplies_bf16();
 #else
   return 0;
 #endif

@@ -105,20 +105,41 @@ INLINE float NAME(sum_of_products)(const void *a, const float *b, int count, con
 TARGET static float NAME(dot)(const float *a, const float *b, int count) { return NAME(sum_of_products)(a, b, count, 0); }
 TARGET static float NAME(dot_bf16)(const unsigned short *a, const float *b, int count) { return NAME(sum_of_products)(a, b, count, 1); }
 
-// Few rows with lanes that are rows: nothing is packed.
-TARGET static void NAME(multiply_few)(const struct ladder_product *p, int first_lane, int last_lane, float *scratch) {
+TARGET static void NAME(to_bf16)(const float *source, unsigned short *target, long count);
+
+// The same numbers rounded to BF16.
+INLINE void NAME(rounded)(const float *source, float *target, long count) {
+  unsigned short numbers[256];
+  for (long i = 0; i < count; i += 256) {
+    const long part = i + 256 < count ? 256 : count - i;
+    NAME(to_bf16)(source + i, numbers, part);
+    NAME(from_bf16)(numbers, target + i, part);
+  }
+}
+
+// Few rows with lanes that are rows: nothing is packed. Numbers in F32 are rounded to BF16 where `rounds`.
+TARGET static void NAME(multiply_few)(const struct ladder_product *p, int first_lane, int last_lane, float *scratch, int rounds) {
+  float *own_lane = scratch + PACKED_NUMBERS / 2;
   for (int row = 0; row < p->row_count; row++) {
-    for (int k = 0; k < p->inner; k += PACKED_NUMBERS) {
-      const int channels = k + PACKED_NUMBERS < p->inner ? PACKED_NUMBERS : p->inner - k;
+    for (int k = 0; k < p->inner; k += PACKED_NUMBERS / 2) {
+      const int channels = k + PACKED_NUMBERS / 2 < p->inner ? PACKED_NUMBERS / 2 : p->inner - k;
       const float *numbers = (const float *)p->rows + row * p->row_stride + k;
       if (p->rows_are_bf16) {
         NAME(from_bf16)((const unsigned short *)p->rows + row * p->row_stride + k, scratch, channels);
         numbers = scratch;
+      } else if (rounds) {
+        NAME(rounded)(numbers, scratch, channels);
+        numbers = scratch;
       }
       for (int lane = first_lane; lane < last_lane; lane++) {
         const long place = lane * p->lane_stride + k;
+        const float *lane_numbers = (const float *)p->lanes + place;
+        if (rounds && !p->lanes_are_bf16) {
+          NAME(rounded)(lane_numbers, own_lane, channels);
+          lane_numbers = own_lane;
+        }
         const float sum = p->lanes_are_bf16 ? NAME(dot_bf16)((const unsigned short *)p->lanes + place, numbers, channels)
-                                            : NAME(dot)((const float *)p->lanes + place, numbers, channels);
+                                            : NAME(dot)(lane_numbers, numbers, channels);
         float *out = p->out + row * p->out_stride + lane;
         *out = k > 0 ? *out + sum : sum;
       }

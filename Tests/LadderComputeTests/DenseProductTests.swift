@@ -30,13 +30,22 @@ import Testing
     ], [ElementType.float32, .bfloat16])
   func productsAreTheSums(_ s: Sizes, _ type: ElementType) throws {
     let w = try random([s.k, s.m, s.shared], seed: 1), x = try random([s.k, s.n, s.heads], seed: 2)
-    let y = try random([s.m, s.n, s.heads], seed: 3)
+    var y = try random([s.m, s.n, s.heads], seed: 3)
+    if type == .bfloat16, DenseProduct.rounds {
+      // What an operand in BF16 is multiplied with is rounded too.
+      let rounding = try Graph(engine), target = try pool.make(.float32, y.shape)
+      rounding.store(rounding.cast(rounding.cast(y, type), .float32), in: target)
+      y = target
+      try rounding.compute()
+    }
     let graph = try Graph(engine)
     // Twice: the threads' shares are handed out anew for each product.
     for _ in 0..<2 {
       graph.reset()
       let rounded = type == .float32 ? w : graph.keep(graph.cast(w, type))
       let left = type == .float32 ? x : graph.keep(graph.cast(x, type))
+      // An operand in F32 beside one in BF16.
+      let mixed = DenseProduct.rounds && type != .float32 ? graph.keep(try #require(graph.product(rounded, x))) : nil
       let forward = graph.keep(try #require(graph.product(rounded, left)))
       let back = s.n >= 8 ? graph.keep(try #require(graph.product(transpose: rounded, y))) : nil
       let sum = s.m >= 8 ? graph.keep(try #require(graph.product(sumOver: left, y))) : nil
@@ -44,6 +53,7 @@ import Testing
       try graph.compute()
       let (wv, xv, yv) = (weights.read(), inputs.read(), y.read())
       let (forwardValues, backValues, sums) = (forward.read(), back?.read(), sum?.read())
+      if let mixed { for (a, b) in zip(mixed.read(), forwardValues) { #expect(abs(a - b) < 1e-4) } }
       for head in 0..<s.heads {
         let own = head / (s.heads / s.shared)
         func weight(_ k: Int, _ m: Int) -> Double { Double(wv[(own * s.m + m) * s.k + k]) }

@@ -25,6 +25,8 @@ struct ladder_product {
   long next_lanes, next_rows, next_out;
   // Rows that are columns are F32.
   unsigned char lanes_are_bf16, lanes_are_columns, rows_are_bf16, rows_are_columns;
+  // Whether numbers in F32 may be rounded to BF16, where that is faster. Where one matrix is in BF16 the other is rounded there too.
+  unsigned char rounds;
 };
 
 // The part of it that one thread does; all of them call this, and it is done when all have returned.
@@ -32,8 +34,15 @@ struct ladder_product {
 void ladder_multiply(const struct ladder_product *product, int thread, int threads, void *scratch);
 long ladder_multiply_scratch(int threads);
 
-// Whether these products are faster than ggml's: on AVX2, and on AVX-512 without instructions for BF16.
+// Whether these products are faster than ggml's: with AVX2 or AVX-512, but for processors with AMX.
 int ladder_multiplies_fast(void);
+
+// Whether the processor has AVX-512's instructions for BF16, and they are used for matrices in BF16.
+int ladder_multiplies_bf16(void);
+
+// Panels in BF16 for such processors: words of two neighbouring channels, [width / 2][panel rows]; weights [entries][width], width even.
+void ladder_panel_pack_bf16(const float *rows, int count, int width, unsigned *panel);
+void ladder_panel_products_bf16(const unsigned short *weights, int entries, int width, const unsigned *panel, float *out, long stride);
 
 // outer·tanh(inner·z) of each number, where `inner` is not 0, else outer·z.
 //   z: entries × panel rows, `stride` numbers between entries.

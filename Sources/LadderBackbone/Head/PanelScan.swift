@@ -1,9 +1,9 @@
 import CKernels
 import LadderCompute
 
-/// A survey of the vocabulary with products in F32, for processors that have panel kernels: each tile of the head is
-/// dequantised once, multiplied by panels of rows that lie channel by channel, and gone over while its logits are in
-/// the cache.
+/// A survey of the vocabulary with products in F32, or with operands in BF16 where the processor has instructions for
+/// them, for processors that have panel kernels: each tile of the head is dequantised once, multiplied by panels of rows
+/// that lie channel by channel, and gone over while its logits are in the cache.
 final class PanelScan {
   /// Rows of one panel; 0 on a processor without the kernels.
   static let rows = Int(ladder_panel_rows())
@@ -11,6 +11,8 @@ final class PanelScan {
   private let head: Head
   private let graph: Graph
   private let tile: Int
+  /// Operands are rounded, and two stand in the place of one.
+  private let rounds: Bool
   private var panels = Scratch()
   private var weights = Scratch()
   /// Of each panel [tile][panel rows], one after another: neighbours that are scanned together lie together.
@@ -20,6 +22,7 @@ final class PanelScan {
   init?(_ head: Head, _ engine: Engine) throws {
     guard Self.rows > 0 else { return nil }
     self.head = head
+    rounds = ladder_multiplies_bf16() != 0 && head.width % 2 == 0
     tile = VocabularyScan.tileEntries(width: head.width, rows: VocabularyScan.rowsAtOnce)
     graph = try Graph(engine, nodes: 8 + 2 * (head.vocabulary / tile + 2))
   }
@@ -41,12 +44,12 @@ final class PanelScan {
         else { return }
         let source = HeadRows(self.head, quantised)
         graph.reset()
-        graph.host(after: []) { thread, threads in
+        graph.host(after: []) { [self] thread, threads in
           for panel in stride(from: thread, to: count, by: threads) {
             let first = panel * wide
-            ladder_panel_pack(
-              inputs + (chunk.lowerBound + first) * width, Int32(min(wide, chunk.count - first)), Int32(width),
-              panels + first * width)
+            pack(
+              inputs + (chunk.lowerBound + first) * width, Int32(min(wide, chunk.count - first)), panels + first * width
+            )
           }
         }
         // With few panels each thread multiplies the entries that it dequantised by all of them.
@@ -55,7 +58,7 @@ final class PanelScan {
           let entries = min(tile, self.head.vocabulary - first)
           graph.host(after: []) { [self] thread, threads in
             let own = (entries * thread / threads)..<(entries * (thread + 1) / threads)
-            for entry in own { source.read(first + entry, into: weights + entry * width) }
+            read(source, first, own, into: weights)
             if fewPanels { multiply(weights, own, panels, 0..<count, into: logits) }
           }
           graph.host(after: []) { [self] thread, threads in
@@ -70,6 +73,36 @@ final class PanelScan {
     }
   }
 
+  private func pack(_ rows: UnsafePointer<Float>, _ count: Int32, _ panel: UnsafeMutablePointer<Float>) {
+    if rounds {
+      panel.withMemoryRebound(to: UInt32.self, capacity: Self.rows * head.width / 2) {
+        ladder_panel_pack_bf16(rows, count, Int32(head.width), $0)
+      }
+    } else {
+      ladder_panel_pack(rows, count, Int32(head.width), panel)
+    }
+  }
+
+  /// Dequantises some entries of the tile that begins with `first`.
+  private func read(
+    _ source: HeadRows, _ first: Int, _ own: Range<Int>, into weights: UnsafeMutablePointer<Float>
+  ) {
+    let width = head.width
+    guard rounds else {
+      for entry in own { source.read(first + entry, into: weights + entry * width) }
+      return
+    }
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { row in
+      guard let row = row.baseAddress else { return }
+      for entry in own {
+        source.read(first + entry, into: row)
+        (weights + entry * width / 2).withMemoryRebound(to: UInt16.self, capacity: width) {
+          ladder_to_bf16(row, $0, width)
+        }
+      }
+    }
+  }
+
   /// Products of a tile with some panels; some entries at a time, which stay in the second-level cache while the panels
   /// go by.
   private func multiply(
@@ -80,11 +113,16 @@ final class PanelScan {
     let wide = Self.rows
     let group = max(12, (192 << 10) / (4 * width) / 12 * 12)
     for first in stride(from: entries.lowerBound, to: entries.upperBound, by: group) {
+      let count = Int32(min(group, entries.upperBound - first))
       for panel in own {
-        ladder_panel_products(
-          weights + first * width, Int32(min(group, entries.upperBound - first)), Int32(width),
-          panels + panel * wide * width,
-          logits + (panel * tile + first) * wide, wide)
+        let rows = panels + panel * wide * width, out = logits + (panel * tile + first) * wide
+        if rounds {
+          ladder_panel_products_bf16(
+            UnsafeRawPointer(weights + first * width / 2).assumingMemoryBound(to: UInt16.self), count, Int32(width),
+            UnsafeRawPointer(rows).assumingMemoryBound(to: UInt32.self), out, wide)
+        } else {
+          ladder_panel_products(weights + first * width, count, Int32(width), rows, out, wide)
+        }
       }
     }
   }

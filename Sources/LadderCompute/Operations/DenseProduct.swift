@@ -1,8 +1,11 @@
 import CKernels
 import CLlama
 
-/// Products of F32 and BF16 matrices in F32 on the CPU, by kernels that reach more of its peak than ggml's do where it
-/// has no instructions for BF16, and that take either operand by rows or by columns, so that nothing is transposed.
+/// Products of F32 and BF16 matrices in F32 on the CPU, by kernels that reach more of its peak than ggml's do, and that
+/// take either operand by rows or by columns, so that nothing is transposed.
+///
+/// Where the processor has instructions for BF16 a product of which an operand is in BF16 rounds the other too, as ggml's
+/// does, and so does one that asks for it.
 ///
 /// ggml's own threads share the work.
 enum DenseProduct {
@@ -19,6 +22,9 @@ enum DenseProduct {
   }
 
   private static let least = 8
+
+  /// Whether a product with a BF16 operand rounds the other.
+  static var rounds: Bool { ladder_multiplies_bf16() != 0 }
 
   /// Neighbours next to each other along the first dimension, in a type that the kernels read.
   private static func isMatrix(_ a: Tensor) -> Bool {
@@ -40,12 +46,16 @@ enum DenseProduct {
 
   /// Adds the node. Shapes as `Inner` says, in ggml's order: the result's first dimension is the lanes'. Along the third
   /// there are several products; where one operand has fewer matrices, neighbours share one.
-  static func add(lanes: Tensor, rows: Tensor, inner: Inner, to graph: Graph) -> Tensor {
+  /// - Parameter rounds: F32 operands may be rounded to BF16 where that is faster.
+  static func add(lanes: Tensor, rows: Tensor, inner: Inner, rounds: Bool, to graph: Graph) -> Tensor {
     let work: ggml_custom_op_t =
-      switch inner {
-      case .first: { target, thread, threads, scratch in DenseProduct.run(target, thread, threads, scratch, .first) }
-      case .second: { target, thread, threads, scratch in DenseProduct.run(target, thread, threads, scratch, .second) }
-      case .both: { target, thread, threads, scratch in DenseProduct.run(target, thread, threads, scratch, .both) }
+      switch (inner, rounds) {
+      case (.first, false): { DenseProduct.run($0, $1, $2, $3, .first, false) }
+      case (.second, false): { DenseProduct.run($0, $1, $2, $3, .second, false) }
+      case (.both, false): { DenseProduct.run($0, $1, $2, $3, .both, false) }
+      case (.first, true): { DenseProduct.run($0, $1, $2, $3, .first, true) }
+      case (.second, true): { DenseProduct.run($0, $1, $2, $3, .second, true) }
+      case (.both, true): { DenseProduct.run($0, $1, $2, $3, .both, true) }
       }
     var sources: [UnsafeMutablePointer<ggml_tensor>?] = [lanes.pointer, rows.pointer]
     return graph.add(
@@ -56,7 +66,7 @@ enum DenseProduct {
 
   private static func run(
     _ target: UnsafeMutablePointer<ggml_tensor>?, _ thread: Int32, _ threads: Int32,
-    _ scratch: UnsafeMutableRawPointer?, _ inner: Inner
+    _ scratch: UnsafeMutableRawPointer?, _ inner: Inner, _ rounds: Bool
   ) {
     guard let target, let lanes = target.pointee.src.0.map({ Tensor($0) }),
       let rows = target.pointee.src.1.map({ Tensor($0) }), let out = target.pointee.data, let scratch
@@ -82,6 +92,7 @@ enum DenseProduct {
     product.rows_are_bf16 = rows.pointer.pointee.type == GGML_TYPE_BF16 ? 1 : 0
     product.lanes_are_columns = inner == .first ? 0 : 1
     product.rows_are_columns = inner == .both ? 1 : 0
+    product.rounds = rounds ? 1 : 0
     ladder_multiply(&product, thread, threads, scratch)
   }
 
@@ -94,17 +105,17 @@ enum DenseProduct {
 extension Graph {
   /// `W·x` of an F32 or BF16 W, or of several. Shapes: w [k, m, …], x [k, n, …] → [m, n, …]. Nil, here and below, where
   /// `DenseProduct` does not serve.
-  func product(_ w: Tensor, _ x: Tensor) -> Tensor? {
-    DenseProduct.serves(engine, w, x, .first) ? DenseProduct.add(lanes: w, rows: x, inner: .first, to: self) : nil
-  }
+  /// - Parameter rounds: F32 operands may be rounded to BF16 where that is faster.
+  func product(_ w: Tensor, _ x: Tensor, rounds: Bool = false) -> Tensor? { product(w, x, .first, rounds) }
 
   /// `Wᵀ·y`. Shapes: w [k, m, …], y [m, n, …] → [k, n, …].
-  func product(transpose w: Tensor, _ y: Tensor) -> Tensor? {
-    DenseProduct.serves(engine, w, y, .second) ? DenseProduct.add(lanes: w, rows: y, inner: .second, to: self) : nil
-  }
+  func product(transpose w: Tensor, _ y: Tensor, rounds: Bool = false) -> Tensor? { product(w, y, .second, rounds) }
 
   /// `Σₙ x·yᵀ`. Shapes: x [k, n, …], y [m, n, …] → [k, m, …].
-  func product(sumOver x: Tensor, _ y: Tensor) -> Tensor? {
-    DenseProduct.serves(engine, x, y, .both) ? DenseProduct.add(lanes: x, rows: y, inner: .both, to: self) : nil
+  func product(sumOver x: Tensor, _ y: Tensor, rounds: Bool = false) -> Tensor? { product(x, y, .both, rounds) }
+
+  private func product(_ lanes: Tensor, _ rows: Tensor, _ inner: DenseProduct.Inner, _ rounds: Bool) -> Tensor? {
+    DenseProduct.serves(engine, lanes, rows, inner)
+      ? DenseProduct.add(lanes: lanes, rows: rows, inner: inner, rounds: rounds, to: self) : nil
   }
 }

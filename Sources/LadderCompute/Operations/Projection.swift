@@ -19,15 +19,18 @@ extension Tape {
         self.needs(weight) ? self.weightGradient(x, dy) : nil,
         // [m, k]·[m, n] → [k, n]
         self.needs(x)
-          ? graph.product(transpose: w, dy) ?? graph.narrowMatmul(transpose: w, dy)
+          ? graph.product(transpose: w, dy, rounds: self.rounds) ?? graph.narrowMatmul(transpose: w, dy)
             ?? graph.matmul(self.transposedOperand(w), dy) : nil,
       ]
     }
   }
 
+  private var rounds: Bool { products == .bfloat16 }
+
   /// dW = Σₙ x·dyᵀ. Shapes: x [k, n], dy [m, n] → [k, m].
   private func weightGradient(_ x: Tensor, _ dy: Tensor) -> Tensor {
-    graph.product(sumOver: x, dy) ?? graph.matmul(transposedOperand(x), graph.transposed(dy))  // [n, k]·[n, m]
+    // [n, k]·[n, m]
+    graph.product(sumOver: x, dy, rounds: rounds) ?? graph.matmul(transposedOperand(x), graph.transposed(dy))
   }
 
   /// The same map of a constant tap, which may be BF16. Shapes: W [k, m], tap [k, n] → y [m, n]; the tap gets no
@@ -64,7 +67,8 @@ extension Tape {
         let part = graph.dequantised(weight, range)  // [k, rows]
         let own = range.count == weight[1] ? dy : graph.contiguous(graph.slice(dy, 0, range))  // [rows, n]
         let piece =  // [k, n]
-          graph.product(transpose: part, own) ?? graph.matmul(graph.transposed(part, as: self.products), own)
+          graph.product(transpose: part, own, rounds: self.rounds)
+          ?? graph.matmul(graph.transposed(part, as: self.products), own)
         dx = dx.map { graph.addInPlace($0, piece) } ?? piece
       }
       return [dx]
