@@ -43,16 +43,7 @@ public struct DistilPrompt: Sendable {
     guard text.isObject else { throw LadderError(.data, "this is not a JSON object; write {\"prompt\": …}") }
     let object = text.object.filter { !$0.value.isNull }
     answer = object["answer"].map { $0.string ?? $0.source }
-    var kept = ["tools", "chat_template_kwargs", "answer"].compactMap { name in
-      object[name].map { value in
-        // Tables hold what is no text as one.
-        let isText = name != "answer" && value.isString
-        return (name: name, json: isText ? value.string ?? "" : String(decoding: value.compact, as: UTF8.self))
-      }
-    }
-    for (name, json) in kept where name != "answer" {
-      do { _ = try JSONText(Data(json.utf8)) } catch { throw LadderError(.data, "\"\(name)\" is not valid JSON") }
-    }
+    var names = ["tools", "chat_template_kwargs", "answer"]
     if let messages = object["messages"] {
       guard messages.isList else { throw LadderError(.data, "\"messages\" is not a list") }
       var conversation = try Conversation(messagesOf: json)
@@ -72,12 +63,28 @@ public struct DistilPrompt: Sendable {
         form = .messages([turn], Conversation([ChatMessage(role: "user", content: prompt)]))
       } else {
         form = .text(prompt)
-        kept.removeAll { $0.name != "answer" }
+        names = ["answer"]
       }
     } else {
       throw LadderError(.data, "there is neither \"prompt\", a text, nor \"messages\"")
     }
-    self.kept = kept
+    kept = try names.compactMap { name in
+      try object[name].flatMap { try Self.kept(name, $0) }.map {
+        (name: name, json: String(decoding: $0, as: UTF8.self))
+      }
+    }
+  }
+
+  /// A key's value in one line; nil for none.
+  private static func kept(_ name: String, _ value: JSONText) throws -> [UInt8]? {
+    if name == "answer" { return value.compact }
+    // Tables hold it as a text.
+    let text = value.string ?? value.source
+    if text.isEmpty { return nil }
+    guard let json = try? JSONText(Data(text.utf8)), name == "tools" ? json.isList : json.isObject else {
+      throw LadderError(.data, "\"\(name)\" is not \(name == "tools" ? "a list" : "an object")")
+    }
+    return json.compact
   }
 
   /// The tools that may be called, and what the chat template is given, as JSON.

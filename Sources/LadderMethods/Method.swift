@@ -36,6 +36,22 @@ public enum Method: Sendable, Equatable {
   package func needs(of model: ModelOutline) throws -> TapNeeds { try tuning.needs(on: model) }
 }
 
+extension Method {
+  /// With what is left open set to what it stands for.
+  package var spelledOut: Method {
+    switch self {
+    case .ladder(var side):
+      side.gates = side.gates ?? .scalar
+      side.outputBias = side.outputBias ?? false
+      side.free = side.free ?? side.depth
+      return .ladder(side)
+    case .lora(var lora):
+      lora.targets = LoRAConfiguration.Target.allCases.filter(lora.targets.contains)
+      return .lora(lora)
+    }
+  }
+}
+
 extension Method: Codable {
   private enum Key: String, CodingKey { case ladder, lora }
 

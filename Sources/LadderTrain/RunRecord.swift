@@ -67,7 +67,12 @@ final class RunRecord {
   /// Steps are about to be taken from this state.
   /// - Parameter total: steps of the whole run.
   func begin(_ state: RunDirectory.CheckpointState, total: Int) throws {
-    if state.step < total { try run.write(try manifest(state, finished: false)) }
+    if state.step < total {
+      var manifest = try manifest(state, finished: false)
+      // The weights that lie there stay until there are others.
+      if let earlier { (manifest.step, manifest.validationLoss) = (earlier.step, earlier.validationLoss) }
+      try run.write(manifest)
+    }
     metrics = try MetricsFile(run.metricsPath, keeping: state.metricsBytes)
   }
 

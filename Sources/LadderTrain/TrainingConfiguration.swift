@@ -119,7 +119,9 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
       "rungs", "reduction", "initialisation", "tapDropout", "statisticsRows", "precision", "dropout", "checkpointing",
       "rounds", "baseModel",
     ]
-    return differences(from: other).filter {
+    var own = self, others = other
+    (own.method, others.method) = (own.method.spelledOut, others.method.spelledOut)
+    return own.differences(from: others).filter {
       let parts = $0.split(separator: ".").map(String.init)
       return parts[0] == "method" && without.isDisjoint(with: parts)
     }

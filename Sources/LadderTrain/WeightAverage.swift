@@ -41,12 +41,12 @@ package final class WeightAverage {
     try graph.compute()
   }
 
-  /// Begins anew where the mean is over steps that are not among the last: of a run that has grown since.
+  /// Begins anew where most of the mean's steps are not among the last ones: of a run that has grown since.
   /// - Parameters:
   ///   - step: the last that was taken.
   ///   - first: the last before those that the mean is to be over.
   package func begin(at step: Int, from first: Int) {
-    guard step - count < first else { return }
+    guard 2 * (first - (step - count)) > count else { return }
     means.forEach { $0.zero() }
     count = 0
   }

@@ -93,7 +93,14 @@ enum Terminal {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
       let written = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
-      if written <= 0 { return }
+      if written <= 0 {
+        // Nobody reads on: this ends as any program does, though workers have the signal ignored.
+        if errno == EPIPE, descriptor == STDOUT_FILENO {
+          signal(SIGPIPE, SIG_DFL)
+          raise(SIGPIPE)
+        }
+        return
+      }
       bytes = bytes.dropFirst(written)
     }
   }

@@ -151,6 +151,20 @@ struct Fixture {
     try decodes(try Fixture(path) { $0.rungs = .list([0, 2, 4]) }, within: 5e-3)
   }
 
+  /// Of the deepest network there is room for a text at least, of a usual one for many.
+  @Test(arguments: [(1, 64...), (30, 1...)]) func textsShareAStep(_ passes: Int, _ texts: PartialRangeFrom<Int>) throws
+  {
+    let f = try Fixture(path) { c in
+      c.rungs = .list([1, 2, 3, 4])
+      c.passes = passes
+      c.reduction = 1
+      c.headSize = 2
+    }
+    let memory = GraphMemory(f.backbone.engine)
+    let correction = try #require(try SidePredictor(f.network, f.backbone).correction(memory))
+    #expect(texts.contains(correction.textsAtOnce), "\(correction.textsAtOnce)")
+  }
+
   private func decodes(_ f: Fixture, within limit: Float = 1e-3) throws {
     let text = Fixture.text(30, seed: 3), step = try SideStep(f.network, f.backbone)
     try step.read([PackedSample(tokens: text, lossRows: Array(0..<30))], from: f.forward)

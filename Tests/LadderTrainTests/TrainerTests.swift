@@ -334,6 +334,11 @@ import Testing
       try JSONDecoder().decode(TrainingStep.self, from: Data($0.utf8)).loss
     }
     #expect(losses[0] < 0.8 * cold[0])
+    // What is left open and what that stands for are the same.
+    var same = c
+    same.side.gates = .scalar
+    same.side.outputBias = false
+    try Trainer(backbone, same).train(Self.samples, into: RunDirectory(folder.file("same")))
     let changes: [(inout TrainingConfiguration) -> Void] = [
       { $0.side.reduction = 4 }, { $0.side.rungs = .list([1, 2, 3]) }, { $0.side.gateTemperature = 0.5 },
       { $0.side.tapNorm = .rms },

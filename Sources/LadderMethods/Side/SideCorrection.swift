@@ -22,7 +22,7 @@ final class SideCorrection: DecoderCorrection {
 
   var textsAtOnce: Int {
     let layers = network.geometry.layers
-    return (nodes - Self.nodes(layers: layers, texts: 0)) / Self.nodes(layers: layers, texts: 1)
+    return max(1, (nodes - Self.nodes(layers: layers, texts: 0)) / (24 * layers))
   }
 
   func state(capacity: Int) throws -> any DecoderState { try SideState(network, graph, capacity: capacity) }
