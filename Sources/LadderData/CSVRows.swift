@@ -53,9 +53,13 @@ struct CSVRows {
     return true
   }
 
+  private mutating func skipBlanks() {
+    while place < text.count, text[place] == 0x20 || text[place] == 0x09, text[place] != separator { place += 1 }
+  }
+
   private mutating func cell() throws(Problem) -> String {
     let start = place
-    while place < text.count, text[place] == 0x20 || text[place] == 0x09, text[place] != separator { place += 1 }
+    skipBlanks()
     guard takes(Self.quote) else {
       while place < text.count, text[place] != separator, text[place] != Self.feed, text[place] != Self.carriage {
         if text[place] == Self.quote { throw .quoteInside }
@@ -79,7 +83,7 @@ struct CSVRows {
       result += string(start..<place - 1)
       start = place
       if takes(Self.quote) { continue }  // the second of two begins what follows
-      while place < text.count, text[place] == 0x20 || text[place] == 0x09, text[place] != separator { place += 1 }
+      skipBlanks()
       let ends = place == text.count || [separator, Self.feed, Self.carriage].contains(text[place])
       guard ends else { throw .quoteInside }
       return result

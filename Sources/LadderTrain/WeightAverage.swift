@@ -31,7 +31,7 @@ package final class WeightAverage {
     graph.reset()
     for (mean, group) in zip(means, parameters.groups) {
       // Some at a time: what is scaled is a copy.
-      let rows = max(1, 2 * Self.numbersAtOnce / mean[0])
+      let rows = max(1, Self.numbersAtOnce / mean[0])
       for start in stride(from: 0, to: mean[1], by: rows) {
         let part = start..<min(start + rows, mean[1])
         let kept = graph.scaleInPlace(graph.slice(mean, 1, part), 1 - 1 / Float(count))

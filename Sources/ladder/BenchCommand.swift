@@ -228,10 +228,7 @@ struct TemporaryModel {
       FileManager.default.temporaryDirectory.appendingPathComponent("ladder-\(shape.name)-\(UUID().uuidString).gguf")
       .path
     if !headerOnly { Terminal.note("writing a random model of the shape \(shape.name) to \(path)") }
-    do { try RandomModel(shape, quantisation: type).write(path, headerOnly: headerOnly) } catch {
-      remove()
-      throw error
-    }
+    try RandomModel(shape, quantisation: type).write(path, headerOnly: headerOnly)
   }
 
   func remove() { try? FileManager.default.removeItem(atPath: path) }

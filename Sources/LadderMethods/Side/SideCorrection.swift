@@ -21,8 +21,8 @@ final class SideCorrection: DecoderCorrection {
   private static func nodes(layers: Int, texts: Int) -> Int { 256 + 60 * layers + 24 * layers * texts }
 
   var textsAtOnce: Int {
-    let layers = network.geometry.layers
-    return max(1, (nodes - Self.nodes(layers: layers, texts: 0)) / (24 * layers))
+    let layers = network.geometry.layers, forAll = Self.nodes(layers: layers, texts: 0)
+    return (nodes - forAll) / (Self.nodes(layers: layers, texts: 1) - forAll)
   }
 
   func state(capacity: Int) throws -> any DecoderState { try SideState(network, graph, capacity: capacity) }
