@@ -12,6 +12,9 @@
 // Channels at a time: that part of a panel stays in the first-level cache while all weight rows go by.
 #define CHANNELS 256
 #define PACKED_NUMBERS (PANEL_NUMBERS + ROW_GROUP * (CHANNELS + 2 * 16))
+// A thread's scratch, in bytes: those numbers, or a panel of quantised weights of up to MOST_QUANTISED channels.
+#define MOST_QUANTISED (32 << 10)
+#define SCRATCH (MOST_QUANTISED * 20L)
 
 static int parts(int count, int size) { return (count + size - 1) / size; }
 
@@ -49,6 +52,7 @@ typedef _Float16 half_number __attribute__((aligned(1)));
 #undef ENTRIES
 
 #include "bfloat16.h"
+#include "quantised.h"
 #endif
 
 #if defined(__x86_64__)
@@ -56,6 +60,11 @@ typedef _Float16 half_number __attribute__((aligned(1)));
 static int has_bf16(void) {
   unsigned eax, ebx, ecx, edx;
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 5 & 1);
+}
+
+static int has_vnni(void) {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ecx >> 11 & 1);
 }
 
 // AMX multiplies BF16 faster still, by ggml's kernels.
@@ -128,13 +137,21 @@ struct turns {
   char rest[120];
 };
 
-long ladder_multiply_scratch(int threads) { return sizeof(struct turns) + threads * (long)sizeof(float) * PACKED_NUMBERS; }
+// The last thread makes them ready for the next product.
+static void finish(struct turns *turns, int threads) {
+  if (atomic_fetch_add(&turns->finished, 1) == threads - 1) {
+    atomic_store(&turns->next, 0);
+    atomic_store(&turns->finished, 0);
+  }
+}
+
+long ladder_multiply_scratch(int threads) { return sizeof(struct turns) + threads * SCRATCH; }
 
 static int pieces(const struct ladder_product *p, int lanes, int rows) { return parts(p->lane_count, lanes) * parts(p->row_count, rows); }
 
 void ladder_multiply(const struct ladder_product *p, int thread, int threads, void *scratch) {
   struct turns *turns = scratch;
-  float *packed = (float *)(turns + 1) + thread * (long)PACKED_NUMBERS;
+  float *packed = (float *)((char *)(turns + 1) + thread * SCRATCH);
   // Parts as large as leave each thread some, but one of several panels and many rows packs little for what it multiplies.
   const int wide = ladder_panel_rows();
   const int few = p->row_count < 8 && !p->lanes_are_columns;
@@ -161,10 +178,47 @@ void ladder_multiply(const struct ladder_product *p, int thread, int threads, vo
     else
       CHOOSE(multiply, &own, lane, last_lane, row, last_row, packed);
   }
-  if (atomic_fetch_add(&turns->finished, 1) == threads - 1) {
-    atomic_store(&turns->next, 0);
-    atomic_store(&turns->finished, 0);
+  finish(turns, threads);
+}
+
+int ladder_multiplies_quantised(int type, int inner) {
+#if defined(__x86_64__)
+  static int known = -1;
+  if (known < 0) known = variant() == 2 && has_vnni() && !has_amx();
+  const int thirty_two = type == ladder_q8_0 || type == ladder_q5_0 || type == ladder_q4_0;
+  const int many = type == ladder_q4_k || type == ladder_q5_k || type == ladder_q6_k;
+  return known && inner <= MOST_QUANTISED && ((thirty_two && inner % 32 == 0) || (many && inner % 256 == 0));
+#else
+  return 0;
+#endif
+}
+
+long ladder_quantised_bytes(int inner) { return inner / 32 * 48; }
+
+void ladder_quantise_rows(const float *rows, long stride, int row_count, int inner, enum ladder_quantisation type, void *out, int thread, int threads) {
+#if defined(__x86_64__)
+  for (int i = (int)((long)row_count * thread / threads); i < (long)row_count * (thread + 1) / threads; i++)
+    quantised_row(rows + i * stride, inner, type, (struct row_block *)((char *)out + i * ladder_quantised_bytes(inner)));
+#endif
+}
+
+void ladder_quantised_multiply(const struct ladder_quantised_product *p, int thread, int threads, void *scratch) {
+#if defined(__x86_64__)
+  struct turns *turns = scratch;
+  struct panel_block *panels = (struct panel_block *)((char *)(turns + 1) + thread * SCRATCH);
+  // As many panels as stay in the second-level cache beside the rows, and as leave each thread some parts.
+  const long panel = p->inner / block_numbers * (long)sizeof(struct panel_block);
+  int lanes = 8 * quantised_lanes, rows = p->row_count;
+  while (lanes > quantised_lanes && (lanes / quantised_lanes * panel > SCRATCH || parts(p->entries, lanes) < 3 * threads)) lanes /= 2;
+  while (rows > 64 && parts(p->entries, lanes) * parts(p->row_count, rows) < threads) rows = (rows + 1) / 2;
+  const int across = parts(p->entries, lanes), all = across * parts(p->row_count, rows);
+  for (int turn; (turn = atomic_fetch_add_explicit(&turns->next, 1, memory_order_relaxed)) < all;) {
+    const int entry = turn % across * lanes, row = turn / across * rows;
+    quantised_multiply(
+      p, entry, entry + lanes < p->entries ? entry + lanes : p->entries, row, row + rows < p->row_count ? row + rows : p->row_count, panels);
   }
+  finish(turns, threads);
+#endif
 }
 
 int ladder_multiplies_fast(void) {

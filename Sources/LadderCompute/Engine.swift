@@ -61,6 +61,8 @@ package final class Engine: @unchecked Sendable {
   private let processor: ProcessorBackend
   /// Whether graphs' dense products are `DenseProduct`'s: on a processor that is the faster for it. Tests try both.
   var usesDenseProducts: Bool
+  /// The same for the products of frozen, quantised weights.
+  var usesQuantisedProducts: Bool
   private let turn = NSRecursiveLock()
   /// Memory in which the threads pack what `DenseProduct` multiplies; computations take turns.
   let productScratch: UnsafeMutableRawPointer
@@ -113,6 +115,7 @@ package final class Engine: @unchecked Sendable {
     self.threads = threads
     isCPU = device == processor.device
     usesDenseProducts = isCPU && DenseProduct.isFast
+    usesQuantisedProducts = isCPU
     threadpool = pool
     productScratch = .allocate(byteCount: ladder_multiply_scratch(Int32(threads)), alignment: 64)
     productScratch.initializeMemory(as: UInt8.self, repeating: 0, count: 128)

@@ -40,6 +40,33 @@ int ladder_multiplies_fast(void);
 // Whether the processor has AVX-512's instructions for BF16, and they are used for matrices in BF16.
 int ladder_multiplies_bf16(void);
 
+// The types of quantised weights that `ladder_quantised_multiply` reads, by ggml's numbers.
+enum ladder_quantisation { ladder_q4_0 = 2, ladder_q5_0 = 6, ladder_q8_0 = 8, ladder_q4_k = 12, ladder_q5_k = 13, ladder_q6_k = 14 };
+
+// Whether the processor multiplies weights of this ggml type faster so than ggml does, with `inner` numbers a row.
+int ladder_multiplies_quantised(int type, int inner);
+
+// Products of every weight row with every row: out[row·out_stride + entry] = Σ weights[entry][channel]·rows[row][channel].
+struct ladder_quantised_product {
+  // Quantised as ggml has them, rows `weight_stride` bytes apart.
+  const void *weights;
+  long weight_stride;
+  // What `ladder_quantise_rows` wrote for this type, `ladder_quantised_bytes` a row.
+  const void *rows;
+  float *out;
+  long out_stride;
+  int entries, row_count, inner;
+  enum ladder_quantisation type;
+};
+
+// The part of it that one thread does, as above and in the same scratch.
+void ladder_quantised_multiply(const struct ladder_quantised_product *product, int thread, int threads, void *scratch);
+
+// Rows in 8 bits, rounded as ggml rounds them for weights of this type; one thread's part.
+//   rows: [row_count][inner], `stride` numbers apart.
+void ladder_quantise_rows(const float *rows, long stride, int row_count, int inner, enum ladder_quantisation type, void *out, int thread, int threads);
+long ladder_quantised_bytes(int inner);
+
 // Panels in BF16 for such processors: words of two neighbouring channels, [width / 2][panel rows]; weights [entries][width], width even.
 void ladder_panel_pack_bf16(const float *rows, int count, int width, unsigned *panel);
 void ladder_panel_products_bf16(const unsigned short *weights, int entries, int width, const unsigned *panel, float *out, long stride);

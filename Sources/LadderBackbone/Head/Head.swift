@@ -41,7 +41,7 @@ package struct Head: @unchecked Sendable {
   package var vocabulary: Int { weight[1] }
 
   /// Adds the logits' nodes. Shapes: x [width, rows] → [vocabulary, rows].
-  package func logits(_ graph: Graph, _ x: Tensor) -> Tensor { curve(graph, graph.matmul(weight, x)) }
+  package func logits(_ graph: Graph, _ x: Tensor) -> Tensor { curve(graph, graph.matmul(frozen: weight, x)) }
 
   /// The logits of some entries alone. Shapes: ids I32 [n], x [width, rows] → [n, rows].
   package func logits(_ graph: Graph, _ x: Tensor, of ids: Tensor) -> Tensor {

@@ -47,7 +47,7 @@ package final class VocabularyScan {
     bytes <= PackedHead.limit && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL"].contains(type)
   }
 
-  /// ln Σ exp(logit) of each row, and its logits at the entries asked for, by the engine's own kernels: what the model
+  /// ln Σ exp(logit) of each row, and its logits at the entries asked for, on the quantised head as it is: what the model
   /// itself gives.
   /// - Parameters:
   ///   - rows: the head's input, [width, all rows] F32.
@@ -129,12 +129,14 @@ package final class VocabularyScan {
     try withoutActuallyEscaping(take) { take in
       graph.reset()
       let own = graph.slice(rows, 1, chunk)
-      let inputs = converts ? graph.cast(own, .float16) : own  // [width, n]
+      let input: FrozenInput =  // [width, n]
+        converts
+        ? .plain(graph.cast(own, .float16)) : packed == nil ? graph.input(own, for: head.weight) : .plain(own)
       for (index, start) in stride(from: 0, to: vocabulary, by: entries).enumerated() {
         let range = start..<min(start + entries, vocabulary)
         let plain = graph.slice(head.weight, 1, range)  // [width, entries]
         let weight = packed?.tiles[index] ?? (converts ? graph.cast(graph.cast(plain, .float32), .float16) : plain)
-        let products = graph.matmul(weight, inputs)  // [entries, n]
+        let products = graph.matmul(frozen: weight, input)  // [entries, n]
         graph.host(after: [products]) { [head] thread, threads in
           guard let base = products.pointer.pointee.data?.assumingMemoryBound(to: Float.self) else { return }
           for row in stride(from: thread, to: count, by: threads) {

@@ -59,7 +59,7 @@ extension Tape {
   package func projectFrozen(
     _ x: Tensor, _ weight: Tensor, keeps: Bool = true, unreadAs standIn: Tensor? = nil
   ) -> Tensor {
-    record(unread(standIn) ?? kept(keeps) { graph.matmul(weight, x) }, [x]) { [graph] dy in  // dy [m, n]
+    record(unread(standIn) ?? kept(keeps) { graph.matmul(frozen: weight, x) }, [x]) { [graph] dy in  // dy [m, n]
       let rows = max(32, Self.dequantisedBytes / (4 * weight[0]) / 32 * 32)
       var dx: Tensor?
       for start in stride(from: 0, to: weight[1], by: rows) {

@@ -82,8 +82,12 @@ package final class DenseLoss {
   /// - Parameter exact: multiply dequantised weights, and not by the engine's kernel, which rounds x to 8 bits for
   ///   quantised ones.
   private func logits(_ tile: Range<Int>, _ x: Tensor, exact: Bool) -> Tensor {
-    let weight = exact ? graph.dequantised(head.weight, tile) : graph.slice(head.weight, 1, tile)  // [width, entries]
-    return head.curve(graph, graph.matmul(weight, x))
+    // [width, entries]·[width, n]
+    head.curve(
+      graph,
+      exact
+        ? graph.matmul(graph.dequantised(head.weight, tile), x)
+        : graph.matmul(frozen: graph.slice(head.weight, 1, tile), x))
   }
 
   /// Shapes: l [k, n] → [1, n].
