@@ -206,16 +206,19 @@ void ladder_quantised_multiply(const struct ladder_quantised_product *p, int thr
 #if defined(__x86_64__)
   struct turns *turns = scratch;
   struct panel_block *panels = (struct panel_block *)((char *)(turns + 1) + thread * SCRATCH);
-  // As many panels as stay in the second-level cache beside the rows, and as leave each thread some parts.
+  // A panel for few rows at a time, for more of them as many as stay in the second-level cache beside the rows; parts that leave each
+  // thread some, of several such groups where there are many entries, as what is asked for ahead of a part's end is for another thread.
   const long panel = p->inner / block_numbers * (long)sizeof(struct panel_block);
-  int lanes = 8 * quantised_lanes, rows = p->row_count;
+  int lanes = p->row_count <= tile_rows ? quantised_lanes : 8 * quantised_lanes, rows = p->row_count;
   while (lanes > quantised_lanes && (lanes / quantised_lanes * panel > SCRATCH || parts(p->entries, lanes) < 3 * threads)) lanes /= 2;
+  const int at_once = lanes;
+  lanes *= p->entries / (lanes * 16 * threads) + 1;
   while (rows > 64 && parts(p->entries, lanes) * parts(p->row_count, rows) < threads) rows = (rows + 1) / 2;
   const int across = parts(p->entries, lanes), all = across * parts(p->row_count, rows);
   for (int turn; (turn = atomic_fetch_add_explicit(&turns->next, 1, memory_order_relaxed)) < all;) {
     const int entry = turn % across * lanes, row = turn / across * rows;
-    quantised_multiply(
-      p, entry, entry + lanes < p->entries ? entry + lanes : p->entries, row, row + rows < p->row_count ? row + rows : p->row_count, panels);
+    const int last = entry + lanes < p->entries ? entry + lanes : p->entries, end = row + rows < p->row_count ? row + rows : p->row_count;
+    quantised_multiply(p, entry, last, row, end, at_once, panels);
   }
   finish(turns, threads);
 #endif
@@ -240,6 +243,8 @@ void ladder_panel_sums(const float *logits, int entries, long stride, const floa
 float ladder_row_maximum(const float *logits, int count) { return CHOOSE(row_maximum, logits, count); }
 
 float ladder_row_sum(const float *logits, int count, float maximum) { return CHOOSE(row_sum, logits, count, maximum); }
+
+float ladder_row_sums(const float *logits, int count, float maximum, float *sums) { return CHOOSE(row_sums, logits, count, maximum, sums); }
 
 void ladder_row_curve(float *z, int count, float inner, float outer) { CHOOSE(row_curve, z, count, inner, outer); }
 

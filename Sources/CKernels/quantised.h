@@ -184,36 +184,39 @@ INLINE void quantised_tile(const struct panel_block *panel, const struct row_blo
   for (int r = 0; r < count; r++) _mm512_mask_storeu_ps(out + r * stride, mask, sums[r]);
 }
 
-// Entries from `first` on before `last`, of all rows from `row` on before `end`; at most as many as `panels` has room for at a time.
-INLINE void quantised_part(const struct ladder_quantised_product *p, int first, int last, int row, int end, struct panel_block *panels,
+// Entries from `first` on before `last`, of the rows from `row` on before `end`; `at_once` of them, whole panels, are packed before any is
+// multiplied.
+INLINE void quantised_part(const struct ladder_quantised_product *p, int first, int last, int row, int end, int at_once, struct panel_block *panels,
                            const enum ladder_quantisation type) {
   const int blocks = p->inner / block_numbers;
-  for (int entry = first; entry < last; entry += quantised_lanes) {
-    const int count = last - entry < quantised_lanes ? last - entry : quantised_lanes;
-    quantised_pack(
-      (const unsigned char *)p->weights + entry * p->weight_stride, p->weight_stride, count, blocks, type, panels + (entry - first) / quantised_lanes * (long)blocks);
-  }
-  const struct row_block *all = p->rows;
-  for (int at = row; at < end;) {
-    const int left = end - at, tile = left >= tile_rows ? tile_rows : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    const struct row_block *rows = all + at * (long)blocks;
-    for (int entry = first; entry < last; entry += quantised_lanes) {
-      const struct panel_block *panel = panels + (entry - first) / quantised_lanes * (long)blocks;
-      const int count = last - entry < quantised_lanes ? last - entry : quantised_lanes;
-      const __mmask16 mask = (__mmask16)((1u << count) - 1);
-      float *out = p->out + at * p->out_stride + entry;
-      if (tile == tile_rows) quantised_tile(panel, rows, blocks, out, p->out_stride, mask, type, tile_rows);
-      else if (tile == 4) quantised_tile(panel, rows, blocks, out, p->out_stride, mask, type, 4);
-      else if (tile == 2) quantised_tile(panel, rows, blocks, out, p->out_stride, mask, type, 2);
-      else quantised_tile(panel, rows, blocks, out, p->out_stride, mask, type, 1);
+  for (; first < last; first += at_once) {
+    const int stop = first + at_once < last ? first + at_once : last;
+    for (int entry = first; entry < stop; entry += quantised_lanes) {
+      const unsigned char *weights = (const unsigned char *)p->weights + entry * p->weight_stride;
+      const int count = stop - entry < quantised_lanes ? stop - entry : quantised_lanes;
+      quantised_pack(weights, p->weight_stride, count, blocks, type, panels + (entry - first) / quantised_lanes * (long)blocks);
     }
-    at += tile;
+    for (int at = row; at < end;) {
+      const int left = end - at, tile = left >= tile_rows ? tile_rows : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+      const struct row_block *rows = (const struct row_block *)p->rows + at * (long)blocks;
+      for (int entry = first; entry < stop; entry += quantised_lanes) {
+        const struct panel_block *panel = panels + (entry - first) / quantised_lanes * (long)blocks;
+        const int count = stop - entry < quantised_lanes ? stop - entry : quantised_lanes;
+        const __mmask16 mask = (__mmask16)((1u << count) - 1);
+        float *out = p->out + at * p->out_stride + entry;
+        if (tile == tile_rows) quantised_tile(panel, rows, blocks, out, p->out_stride, mask, type, tile_rows);
+        else if (tile == 4) quantised_tile(panel, rows, blocks, out, p->out_stride, mask, type, 4);
+        else if (tile == 2) quantised_tile(panel, rows, blocks, out, p->out_stride, mask, type, 2);
+        else quantised_tile(panel, rows, blocks, out, p->out_stride, mask, type, 1);
+      }
+      at += tile;
+    }
   }
 }
 
-TARGET static void quantised_multiply(const struct ladder_quantised_product *p, int first, int last, int row, int end, struct panel_block *panels) {
+TARGET static void quantised_multiply(const struct ladder_quantised_product *p, int first, int last, int row, int end, int at_once, struct panel_block *panels) {
   switch (p->type) {
-#define CASE(t) case t: quantised_part(p, first, last, row, end, panels, t); break;
+#define CASE(t) case t: quantised_part(p, first, last, row, end, at_once, panels, t); break;
     CASE(ladder_q8_0)
     CASE(ladder_q5_0)
     CASE(ladder_q4_0)

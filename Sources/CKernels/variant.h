@@ -233,12 +233,14 @@ TARGET static void NAME(row_curve)(float *z, int count, float inner, float outer
 }
 
 TARGET static float NAME(row_maximum)(const float *logits, int count) {
-  VEC most = NAME(all)(-__builtin_inff());
+  VEC most = NAME(all)(-__builtin_inff()), second = most;
   int i = 0;
-  for (; i + WIDTH <= count; i += WIDTH) {
-    VEC x = NAME(load)(logits + i);
+  for (; i + 2 * WIDTH <= count; i += 2 * WIDTH) {
+    VEC x = NAME(load)(logits + i), y = NAME(load)(logits + i + WIDTH);
     most = NAME(pick)(x > most, x, most);
+    second = NAME(pick)(y > second, y, second);
   }
+  most = NAME(pick)(second > most, second, most);
   float largest = most[0];
   for (int j = 1; j < WIDTH; j++) largest = most[j] > largest ? most[j] : largest;
   for (; i < count; i++) largest = logits[i] > largest ? logits[i] : largest;
@@ -252,6 +254,36 @@ TARGET static float NAME(row_sum)(const float *logits, int count, float maximum)
   VEC last = NAME(exp)(NAME(rest)(logits + i, count - i, maximum) - maximum);
   float total = 0;
   for (int j = 0; j < WIDTH; j++) total += sum[j] + (i + j < count ? last[j] : 0);
+  return total;
+}
+
+// Sums of each 16 neighbours, and of all.
+TARGET static float NAME(row_sums)(const float *logits, int count, float maximum, float *sums) {
+  float total = 0;
+  int i = 0;
+#if WIDTH == 16
+  VEC totals = (VEC){0};
+  for (; i + 256 <= count; i += 256) {
+    VEC e[16];
+#pragma clang loop unroll(full)
+    for (int g = 0; g < 16; g++) e[g] = NAME(exp)(NAME(load)(logits + i + 16 * g) - maximum);
+    // Of two vectors the neighbours are added, until each group's sum is one number.
+#pragma clang loop unroll(full)
+    for (int left = 8; left > 0; left /= 2)
+#pragma clang loop unroll(full)
+      for (int g = 0; g < left; g++)
+        e[g] = __builtin_shufflevector(e[2 * g], e[2 * g + 1], 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+               + __builtin_shufflevector(e[2 * g], e[2 * g + 1], 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    NAME(store)(sums + i / 16, e[0]);
+    totals += e[0];
+  }
+  for (int j = 0; j < WIDTH; j++) total += totals[j];
+#endif
+  for (; i < count; i += 16) {
+    const float sum = NAME(row_sum)(logits + i, count - i < 16 ? count - i : 16, maximum);
+    sums[i / 16] = sum;
+    total += sum;
+  }
   return total;
 }
 

@@ -72,7 +72,9 @@ extension ModelDimensions {
     let rowsPerCall = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
     breakdown.engine = cache + model.engineActivations(cells: context) + 4 * model.vocabulary * rowsPerCall
     breakdown.head = VocabularyScan.bytes(width: width, vocabulary: model.vocabulary, rows: lossRows)
-    if VocabularyScan.packs(bytes: model.headBytes, type: model.headType) { breakdown.head += model.headBytes }
+    if VocabularyScan.packs(bytes: model.headBytes, type: model.headType, width: width) {
+      breakdown.head += model.headBytes
+    }
     return breakdown
   }
 }

@@ -124,6 +124,12 @@ struct KernelTests {
       #expect(ladder_row_maximum(values, Int32(count)) == most)
       let sum = values.reduce(0.0) { (sum: Double, x: Float) in sum + exp(Double(x - most)) }
       #expect(abs(Double(ladder_row_sum(values, Int32(count), most)) - sum) < 1e-5 * sum)
+      var groups = [Float](repeating: 0, count: (count + 15) / 16)
+      #expect(abs(Double(ladder_row_sums(values, Int32(count), most, &groups)) - sum) < 1e-5 * sum)
+      for (group, own) in groups.enumerated() {
+        let part = values[(16 * group)..<min(count, 16 * group + 16)].reduce(0) { $0 + exp(Double($1 - most)) }
+        #expect(abs(Double(own) - part) < 1e-5 * part + 1e-30)
+      }
       var bent = values
       ladder_row_curve(&bent, Int32(count), 0.1, 30)
       for (y, x) in zip(bent, values) { #expect(abs(Double(y) - 30 * tanh(0.1 * Double(x))) < 1e-5) }

@@ -86,6 +86,8 @@ void ladder_panel_sums(const float *logits, int entries, long stride, const floa
 // Of one row, on any processor: its largest number, Σ exp(logit − maximum), and f in place as above.
 float ladder_row_maximum(const float *logits, int count);
 float ladder_row_sum(const float *logits, int count, float maximum);
+// The second for each 16 numbers, the last group of which may be smaller, and for all.
+float ladder_row_sums(const float *logits, int count, float maximum, float *sums);
 void ladder_row_curve(float *z, int count, float inner, float outer);
 
 // Σ a·b, and target += factor·x. On any processor.

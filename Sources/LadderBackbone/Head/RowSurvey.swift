@@ -55,8 +55,8 @@ package struct RowSurvey {
     guard let base = logits.baseAddress, !logits.isEmpty else { return }
     raise(to: ladder_row_maximum(base, Int32(logits.count)))
     withUnsafeTemporaryAllocation(of: Float.self, capacity: (logits.count + Self.group - 1) / Self.group) { sums in
-      let total = RowSum.groups(base, logits.count, minus: maximum, into: sums)
       if let sums = sums.baseAddress {
+        let total = ladder_row_sums(base, Int32(logits.count), maximum, sums)
         take(first: first, count: logits.count, logits: base, stride: 1, sums: sums, sumStride: 1, total: total)
       }
     }
@@ -141,21 +141,5 @@ package struct RowSurvey {
       if kept <= limit { return }
       share *= 2
     }
-  }
-}
-
-/// Sums over one row's logits.
-enum RowSum {
-  /// Σ exp(logit − maximum) of each group of entries.
-  /// - Returns: their total.
-  static func groups(
-    _ logits: UnsafePointer<Float>, _ count: Int, minus maximum: Float, into sums: UnsafeMutableBufferPointer<Float>
-  ) -> Float {
-    var total = 0.0
-    for (group, first) in stride(from: 0, to: count, by: RowSurvey.group).enumerated() {
-      sums[group] = ladder_row_sum(logits + first, Int32(min(RowSurvey.group, count - first)), maximum)
-      total += Double(sums[group])
-    }
-    return Float(total)
   }
 }

@@ -10,6 +10,8 @@ import LadderCore
 package final class VocabularyScan {
   private let head: Head
   private let graph: Graph
+  /// Whether the head is multiplied as it is, for any number of rows.
+  private let isQuantised: Bool
   private let packed: PackedHead?
   private let tasks: HostTasks
   private let panels: PanelScan?
@@ -25,9 +27,11 @@ package final class VocabularyScan {
   package init(_ head: Head, _ engine: Engine) throws {
     self.head = head
     tasks = try HostTasks(engine)
-    packed = PackedHead(head.weight, rows: Self.packedTile, engine)
+    isQuantised = engine.multipliesWell(frozen: head.weight)
+    packed = isQuantised ? nil : PackedHead(head.weight, rows: Self.packedTile, engine)
     // ggml's packed kernels are the faster ones where they have 512-bit vectors.
-    panels = engine.isCPU && (packed == nil || PanelScan.rows < 32) ? try PanelScan(head, engine) : nil
+    panels =
+      engine.isCPU && !isQuantised && (packed == nil || PanelScan.rows < 32) ? try PanelScan(head, engine) : nil
     let entries = min(Self.packedTile, Self.tileEntries(width: head.width, rows: Self.rowsAtOnce))
     graph = try Graph(engine, nodes: 8 + 5 * (head.vocabulary / entries + 2))
   }
@@ -43,8 +47,9 @@ package final class VocabularyScan {
   }
 
   /// Whether the head gets a packed copy on most processors.
-  package static func packs(bytes: Int, type: String) -> Bool {
+  package static func packs(bytes: Int, type: String, width: Int) -> Bool {
     bytes <= PackedHead.limit && ["Q4_0", "Q4_K", "Q2_K", "IQ4_NL"].contains(type)
+      && !Engine.multipliesWell(type: type, inner: width)
   }
 
   /// ln Σ exp(logit) of each row, and its logits at the entries asked for, on the quantised head as it is: what the model
@@ -91,13 +96,13 @@ package final class VocabularyScan {
     return states.map { (Double($0.maximum) + log($0.sum), $0.logits) }
   }
 
-  /// Surveys rows for their gradient: see `RowSurvey`. Where there are rows enough, products are of the dequantised
-  /// head, in F32 or F16.
+  /// Surveys rows for their gradient: see `RowSurvey`. Products are of the head as it is, where the processor has
+  /// kernels for that; else, where there are rows enough, of the dequantised head in F32 or less.
   /// - Parameter seed: of what is drawn, with the rows' places.
   package func survey(_ rows: Tensor, _ chunk: Range<Int>, targets: [Int32], seed: UInt64) throws -> [RowSurvey] {
     precondition(chunk.count == targets.count)
     let width = rows[0]
-    var isDense = chunk.count >= (panels == nil ? Self.denseRows : Self.panelRows)
+    var isDense = !isQuantised && chunk.count >= (panels == nil ? Self.denseRows : Self.panelRows)
     // F16 ends at 65,504.
     rows.withHostBytes { bytes in
       let values = bytes.bindMemory(to: Float.self)[(chunk.lowerBound * width)..<(chunk.upperBound * width)]

@@ -9,11 +9,14 @@ enum QuantisedProduct {
   /// The weight's type, where this is for such a product and the faster way.
   static func type(_ engine: Engine, _ weight: Tensor, _ x: Tensor) -> ladder_quantisation? {
     let type = weight.pointer.pointee.type
-    guard engine.usesQuantisedProducts, ladder_multiplies_quantised(Int32(type.rawValue), Int32(weight[0])) != 0,
-      x.pointer.pointee.type == GGML_TYPE_F32, x.stride(0) == 4, x[2] * x[3] * weight[2] * weight[3] == 1,
-      x[1] >= least(type), isPlain(weight)
+    guard engine.multipliesWell(frozen: weight), x.pointer.pointee.type == GGML_TYPE_F32, x.stride(0) == 4,
+      x[2] * x[3] == 1, x[1] >= least(type)
     else { return nil }
     return ladder_quantisation(rawValue: type.rawValue)
+  }
+
+  static func serves(_ type: ggml_type, inner: Int) -> Bool {
+    ladder_multiplies_quantised(Int32(type.rawValue), Int32(inner)) != 0
   }
 
   /// Rows from which on the kernel is the faster one. The types whose scales are few and wide are slow to unpack.
@@ -22,7 +25,7 @@ enum QuantisedProduct {
   }
 
   /// Whether its rows lie in memory as in a file; ggml packs some for kernels of its own.
-  private static func isPlain(_ weight: Tensor) -> Bool {
+  static func isPlain(_ weight: Tensor) -> Bool {
     guard let buffer = weight.pointer.pointee.buffer ?? weight.pointer.pointee.view_src?.pointee.buffer else {
       return false
     }
@@ -72,6 +75,22 @@ enum QuantisedProduct {
       row_count: Int32(rows[1]), inner: Int32(weight[0]),
       type: ladder_quantisation(rawValue: weight.pointer.pointee.type.rawValue))
     ladder_quantised_multiply(&product, thread, threads, scratch)
+  }
+}
+
+extension Engine {
+  /// Whether this processor has kernels of ours for a frozen matrix where it lies.
+  package func multipliesWell(frozen weight: Tensor) -> Bool {
+    usesQuantisedProducts && weight[2] * weight[3] == 1
+      && QuantisedProduct.serves(weight.pointer.pointee.type, inner: weight[0]) && QuantisedProduct.isPlain(weight)
+  }
+
+  /// The same by its type's name and its rows' width, on a CPU.
+  package static func multipliesWell(type: String, inner: Int) -> Bool {
+    (0..<GGML_TYPE_COUNT.rawValue).map(ggml_type.init(rawValue:)).contains {
+      ggml_type_name($0).map { String(cString: $0).uppercased() } == type.uppercased()
+        && QuantisedProduct.serves($0, inner: inner)
+    }
   }
 }
 
