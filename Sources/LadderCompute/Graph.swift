@@ -250,12 +250,17 @@ package final class Graph {
 
   /// The slice `range` of `a` along `dimension`; a view.
   package func slice(_ a: Tensor, _ dimension: Int, _ range: Range<Int>) -> Tensor {
-    var shape = a.shape
+    var shape = a.shape, strides = (0..<4).map { a.stride($0) }
     shape[dimension] = range.count
+    // Dimensions behind it of one element lie at the slice's end: ggml looks there where it takes rows for one vector.
+    for next in (dimension + 1)..<max(4, dimension + 1) {
+      guard shape[next] == 1 else { break }
+      strides[next] = strides[next - 1] * shape[next - 1]
+    }
     return add(
       ggml_view_4d(
         context, a.pointer, Int64(shape[0]), Int64(shape[1]), Int64(shape[2]), Int64(shape[3]),
-        a.stride(1), a.stride(2), a.stride(3), range.lowerBound * a.stride(dimension)))
+        strides[1], strides[2], strides[3], range.lowerBound * a.stride(dimension)))
   }
 
   /// Joins tensors along `dimension`, in pairs, so that each element is copied log₂(n) times.

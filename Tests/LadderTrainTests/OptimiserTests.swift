@@ -129,6 +129,26 @@ import Testing
   }
 }
 
+@Suite struct WeightAverageTests {
+  /// Networks of many numbers, which are taken in part by part, some rows longer than others.
+  @Test(arguments: [[3_000_001], [900, 2500], [2_100_000, 2]]) func meanOfManyNumbers(_ shape: [Int]) throws {
+    let engine = try Engine(threads: 2, device: testDevice), count = shape.reduce(1, *)
+    let parameters = try Parameters([.init("w", shape), .init("b", [7], decays: false)], engine, trainable: true)
+    let average = try WeightAverage(parameters, engine)
+    for step in 1...3 {
+      parameters["w"].write((0..<count).map { Float($0 % 1000) * Float(step) })
+      parameters["b"].write([Float](repeating: Float(step), count: 7))
+      try average.add()
+    }
+    average.used {
+      let values = parameters["w"].read()
+      #expect(values.indices.allSatisfy { abs(values[$0] - Float($0 % 1000) * 2) < 1e-3 })
+      #expect(parameters["b"].read().allSatisfy { abs($0 - 2) < 1e-6 })
+    }
+    #expect(parameters["b"].read() == [Float](repeating: 3, count: 7))
+  }
+}
+
 @Suite struct FileSetTests {
   let folder: TemporaryFolder
   init() throws { folder = try TemporaryFolder() }
