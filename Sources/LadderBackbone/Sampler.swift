@@ -92,11 +92,12 @@ package final class Sampler {
   private let scratch: SamplingScratch
 
   /// - Parameter scratch: may be that of other texts, which draw in turn.
-  /// - Throws: `usage` for a grammar that cannot be read.
+  /// - Throws: `usage` for a grammar that cannot be read, or that would take too long.
   package init(
     _ options: SamplingOptions, _ tokenizer: Tokenizer, scratch: SamplingScratch = SamplingScratch()
   ) throws {
     try options.validate()
+    if let grammar = options.grammar { try GrammarWork.check(grammar) }
     self.scratch = scratch
     chain = llama_sampler_chain_init(llama_sampler_chain_default_params())
     likeliest = llama_sampler_init_top_k(Int32(max(1000, options.topK)))

@@ -1,4 +1,5 @@
 import Foundation
+import HTTPTypes
 import Hummingbird
 import LadderBackbone
 import LadderCore
@@ -114,7 +115,10 @@ public struct LadderServer: Sendable {
     for route in all { paths.add(route.method.rawValue, route.path) }
     router.add(middleware: RequestRecord(factory: registry))
     if let origin = settings.origin {
-      router.add(middleware: CORSMiddleware(allowOrigin: origin == "*" ? .all : .custom(origin)))
+      router.add(
+        middleware: CORSMiddleware(
+          allowOrigin: origin == "*" ? .all : .custom(origin), allowHeaders: Self.headers,
+          exposedHeaders: ["Retry-After"]))
     }
     router.add(middleware: ErrorForm(paths: paths))
     router.add(middleware: HostCheck(settings))
@@ -122,6 +126,16 @@ public struct LadderServer: Sendable {
     for route in all { router.on(RouterPath(route.path), method: route.method, use: route.handler) }
     return router
   }
+
+  /// Headers that other sites' pages may send: OpenAI's client for browsers says with each request what it is.
+  private static let headers: [HTTPField.Name] =
+    [.accept, .authorization, .contentType, .origin]
+    + [
+      "Idempotency-Key", "OpenAI-Beta", "OpenAI-Organization", "OpenAI-Project", "X-Stainless-Arch",
+      "X-Stainless-Helper-Method", "X-Stainless-Lang", "X-Stainless-OS", "X-Stainless-Package-Version",
+      "X-Stainless-Poll-Helper", "X-Stainless-Custom-Poll-Interval", "X-Stainless-Retry-Count", "X-Stainless-Runtime",
+      "X-Stainless-Runtime-Version", "X-Stainless-Timeout",
+    ].compactMap { HTTPField.Name($0) }
 
   private struct Route {
     let method: HTTPRequest.Method

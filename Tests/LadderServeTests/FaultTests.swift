@@ -113,6 +113,27 @@ import Testing
     #expect(try await server.complete().status == 200)
   }
 
+  /// Grammars of a few hundred bytes whose reading takes for ever, or all memory.
+  @Test func grammarsOfEndlessWorkAreRefused() async throws {
+    let server = try await TestServer(TemporaryFolder())
+    let doubling =
+      "root ::= a0\\n" + (0..<40).map { "a\($0) ::= a\($0 + 1) a\($0 + 1) | \\\"\\\"\\n" }.joined()
+      + #"a40 ::= \"x\" | \"\""#
+    let repeating = "root ::= " + (0..<30).map { _ in #"\"a\"{0,2000}"# }.joined(separator: " ")
+    for grammar in [doubling, repeating] {
+      let answer = try await server.complete("tiny", #", "grammar": "\#(grammar)""#)
+      #expect(answer.status == 400 && answer.text.contains("the grammar's"), "\(answer.text)")
+    }
+    let properties = (0..<400).map { #""p\#($0)": {"type": "string", "maxLength": 2000}"# }.joined(separator: ", ")
+    let schema = #"{"type": "object", "properties": {\#(properties)}}"#
+    #expect(try await server.complete("tiny", #", "json_schema": "# + schema).status == 400)
+    let chat = try await server.chat("tiny", #", "response_format": {"type": "json_object", "schema": "# + schema + "}")
+    #expect(chat.status == 400)
+    // Rules that lead back to themselves, and some that are used often.
+    let tree = #"root ::= tree\ntree ::= leaf | \"(\" tree (\",\" tree)* \")\"\nleaf ::= [ab] [ab]? [ab]?"#
+    #expect(try await server.complete("tiny", #", "grammar": "\#(tree)""#).status == 200)
+  }
+
   private static let endless =
     #"{"model": "tiny", "prompt": "a", "max_tokens": 3000, "ignore_eos": true, "stream": true}"#
 

@@ -30,7 +30,7 @@ struct ChatTranslator: AnswerTranslator {
   }
 
   var generations: [Generation] { answers.compactMap(\.generation) }
-  private var usage: Usage { Usage(prompts: promptTokens, generations) }
+  private var usage: Usage { Usage(prompts: promptTokens, choices: answers.count, generations) }
 
   func beginning() throws -> [Data] {
     try answers.indices.map { index in

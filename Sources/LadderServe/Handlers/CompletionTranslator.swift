@@ -13,6 +13,8 @@ struct CompletionTranslator: AnswerTranslator {
   private let head: AnswerHead
   private let options: GenerationOptions
   private let promptTokens: Int
+  /// Of each prompt.
+  private let choices: Int
   private let tellsUsage: Bool
   private let streams: Bool
   /// What stands before each choice.
@@ -26,6 +28,7 @@ struct CompletionTranslator: AnswerTranslator {
     head = AnswerHead("cmpl-", object: "text_completion", model: common.model)
     options = common.options
     self.promptTokens = promptTokens
+    choices = common.choices
     tellsUsage = common.tellsUsage
     streams = common.streams
     self.prefixes = prefixes
@@ -33,7 +36,7 @@ struct CompletionTranslator: AnswerTranslator {
   }
 
   var generations: [Generation] { continuations.compactMap(\.generation) }
-  private var usage: Usage { Usage(prompts: promptTokens, generations) }
+  private var usage: Usage { Usage(prompts: promptTokens, choices: choices, generations) }
 
   func beginning() throws -> [Data] {
     try prefixes.enumerated().filter { !$0.element.isEmpty }.map { index, prefix in

@@ -63,8 +63,14 @@ struct EmbeddingHandler: Sendable {
     guard texts.count <= Self.mostTexts else {
       throw APIError.bad("input", "input may hold \(Self.mostTexts) texts at most")
     }
-    let tokens = try texts.map { try $0.tokens(engine.backbone) }
+    for text in texts {
+      // What cannot fit is not tokenised first.
+      if let bytes = text.bytes, bytes > TextHandler.bytesOfAToken * engine.capacity {
+        throw APIError.bad("input", "a text has \(bytes) bytes", code: "context_length_exceeded")
+      }
+    }
     let place = try admission.enter(1), end = ContinuousClock.now + .seconds(limits.seconds)
+    let tokens = try texts.map { try $0.tokens(engine.backbone) }
     defer { withExtendedLifetime(place) {} }
     var vectors: [[Float]] = []
     for text in tokens {

@@ -20,8 +20,7 @@ struct TextHandler: Sendable {
     let asked = try ChatFields(try await fields(&request), limits, tokens: vocabulary)
     let model = try await resolve(asked.common)
     // What cannot fit is not rendered first.
-    let bytes = asked.conversation.messages.reduce(0) { $0 + $1.content.utf8.count }
-    if bytes > Self.bytesOfAToken * engine.capacity { throw tooLong("\(bytes) bytes") }
+    if asked.bytes > Self.bytesOfAToken * engine.capacity { throw tooLong("\(asked.bytes) bytes") }
     let place = try admission.enter(asked.common.choices)
     let prompt = try await engine.prepare(
       asked.conversation, rules: asked.rules, choices: asked.common.choices, with: model)
@@ -35,6 +34,9 @@ struct TextHandler: Sendable {
     let asked = try CompletionFields(try await fields(&request), limits, tokens: vocabulary)
     let model = try await resolve(asked.common)
     let place = try admission.enter(asked.prompts.count * asked.common.choices)
+    for prompt in asked.prompts {
+      if let bytes = prompt.bytes, bytes > Self.bytesOfAToken * engine.capacity { throw tooLong("\(bytes) bytes") }
+    }
     let prompts = try asked.prompts.map { text in
       PreparedPrompt(tokens: try text.tokens(engine.backbone, asked.common.options), model)
     }
@@ -65,7 +67,7 @@ struct TextHandler: Sendable {
   }
 
   /// More than tokens have on average.
-  private static let bytesOfAToken = 64
+  static let bytesOfAToken = 64
 
   private func tooLong(_ length: String) -> APIError {
     APIError.bad(

@@ -7,6 +7,8 @@ struct ChatFields {
   var common: SamplingFields
   let conversation: Conversation
   let rules: AnswerRules
+  /// Of what is rendered, as the request has it.
+  let bytes: Int
 
   init(_ fields: Fields, _ limits: ServerSettings.Limits, tokens: Int) throws {
     common = try SamplingFields(fields, limits, tokens: tokens)
@@ -15,10 +17,11 @@ struct ChatFields {
     } else if fields["top_logprobs"] != nil {
       throw APIError.bad("top_logprobs", "top_logprobs is told with logprobs alone: pass \"logprobs\": true")
     }
-    common.options.comparesWithModel = try fields.flag("compare_with_base") ?? false
+    try common.readComparison(fields)
     guard let messages = fields["messages"], messages.isList, !messages.elements.isEmpty else {
       throw APIError.bad("messages", "messages must be a list of at least one message")
     }
+    bytes = messages.bytes.count + (fields["chat_template_kwargs"]?.bytes.count ?? 0)
     if let tools = fields["tools"] { try GrammarLimits.check(tools, "tools") }
     do {
       conversation = try Conversation(openAI: fields.members)

@@ -102,7 +102,7 @@ struct CompletionProbabilities: Encodable {
     case baseLogprobs = "base_logprobs"
   }
 
-  /// - Parameter offset: characters before these tokens; afterwards those before the next.
+  /// - Parameter offset: code points before these tokens; afterwards those before the next.
   /// Nil where probabilities were not asked for.
   init?(_ generated: [GeneratedToken], _ options: GenerationOptions, offset: inout Int) {
     guard options.logProbabilities != nil else { return nil }
@@ -115,7 +115,8 @@ struct CompletionProbabilities: Encodable {
           token.likeliest.map { (String(decoding: $0.bytes, as: UTF8.self), JSON.logarithm($0.logProbability)) },
           uniquingKeysWith: max))
       textOffset.append(offset)
-      offset += text.count
+      // One begins wherever a byte does not go on with another: a token may be part of one.
+      offset += token.bytes.reduce(0) { $0 + ($1 & 0xC0 == 0x80 ? 0 : 1) }
     }
     if options.comparesWithModel { baseLogprobs = generated.map { JSON.logarithm($0.modelLogProbability) } }
   }

@@ -17,7 +17,7 @@ struct CompletionFields {
     if echoes, common.options.logProbabilities != nil {
       throw APIError.bad("logprobs", "logprobs of the prompt are not told; leave out echo or logprobs")
     }
-    common.options.comparesWithModel = try fields.flag("compare_with_base") ?? false
+    try common.readComparison(fields)
     prompts = try RequestText.all("prompt", fields, tokens: tokens)
     guard prompts.count * common.choices <= Self.mostPrompts else {
       throw APIError.bad("prompt", "a request may have \(Self.mostPrompts) choices at most, n for each prompt")

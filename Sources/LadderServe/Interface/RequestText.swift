@@ -44,6 +44,12 @@ enum RequestText {
     }
   }
 
+  /// Of a text that is not tokens yet.
+  var bytes: Int? {
+    if case .text(let text) = self { return text.utf8.count }
+    return nil
+  }
+
   /// As text.
   func text(_ backbone: Backbone) -> String {
     switch self {

@@ -77,6 +77,14 @@ struct SamplingFields {
     return sampling
   }
 
+  /// What is told of the model alone is told with each token's probability.
+  mutating func readComparison(_ fields: Fields) throws {
+    options.comparesWithModel = try fields.flag("compare_with_base") ?? false
+    if options.comparesWithModel, options.logProbabilities == nil {
+      throw APIError.bad("compare_with_base", "compare_with_base is told with logprobs alone: ask for those too")
+    }
+  }
+
   /// The options of one of the choices.
   func options(choice: Int, drawn: UInt32) -> GenerationOptions {
     var options = options

@@ -13,12 +13,16 @@ struct Usage: Encodable {
 
   /// - Parameters:
   ///   - prompts: tokens of the prompts, each once.
-  ///   - generations: one for each choice.
-  init(prompts: Int, _ generations: [Generation]) {
+  ///   - generations: one for each choice, `choices` of each prompt one after another.
+  init(prompts: Int, choices: Int, _ generations: [Generation]) {
     promptTokens = prompts
     completionTokens = generations.reduce(0) { $0 + $1.tokens }
     totalTokens = promptTokens + completionTokens
-    promptDetails = PromptDetails(cachedTokens: min(prompts, generations.map(\.reusedTokens).max() ?? 0))
+    // A prompt's later choices go on from its first one's.
+    let reused = stride(from: 0, to: generations.count, by: choices).reduce(0) { sum, first in
+      sum + (generations[first..<min(first + choices, generations.count)].map(\.reusedTokens).max() ?? 0)
+    }
+    promptDetails = PromptDetails(cachedTokens: min(prompts, reused))
   }
 
   enum CodingKeys: String, CodingKey {

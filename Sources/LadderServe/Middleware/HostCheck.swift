@@ -7,10 +7,13 @@ struct HostCheck<Context: RequestContext>: RouterMiddleware {
   /// Names under which requests may come; nil is any.
   private let names: Set<String>?
   private let origin: String?
+  /// Names of this server's own pages, whatever a proxy makes of the host.
+  private let hosts: Set<String>
 
   init(_ settings: ServerSettings) {
     let own: Set = ["127.0.0.1", "localhost", "::1"]
-    names = own.contains(settings.host) ? own.union(settings.hosts.map { $0.lowercased() }) : nil
+    hosts = Set(settings.hosts.map { $0.lowercased() })
+    names = own.contains(settings.host) ? own.union(hosts) : nil
     origin = settings.origin
   }
 
@@ -23,7 +26,8 @@ struct HostCheck<Context: RequestContext>: RouterMiddleware {
         .forbidden, "\(host.shown) is none of this server's names", kind: "permission_error", code: "unknown_host")
     }
     if let asking = request.headers[.origin], request.method != .get, request.method != .head, origin != "*",
-      asking != origin, asking.components(separatedBy: "://").last != host
+      asking != origin, let page = asking.components(separatedBy: "://").last, page != host,
+      !hosts.contains(Self.name(of: page))
     {
       throw APIError(
         .forbidden, "pages of \(asking.shown) may not ask here", kind: "permission_error", code: "unknown_origin")

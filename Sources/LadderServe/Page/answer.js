@@ -5,6 +5,9 @@ import { copy, make, number, say, set, write } from "./dom.js";
 import { Aligner, describeMark, entriesOf, isCompared, markOf } from "./marks.js";
 import { TokenText } from "./tokens.js";
 
+// A QLoRA run, and any adapter, changes the model itself: there is no base in the same pass to compare with.
+export const changesModel = (model) => model.method === "qlora" || model.method === "adapter";
+
 export class Answer {
   // `again` is called for another answer in this one's place.
   constructor(model, again) {
@@ -122,8 +125,7 @@ export class Answer {
     const speed = Math.round(count / seconds * 10) / 10;
     if (count > 4 && seconds > 0.05) parts.push(`${number(speed)} a second`);
     if (reason === "length") parts.push("ended at the most tokens");
-    const qlora = this.model.method === "qlora";
-    return parts.join(", ") + (qlora ? ". Not marked: QLoRA changes the model itself." : ".");
+    return parts.join(", ") + (changesModel(this.model) ? ". Not marked: this adapter changes the model itself." : ".");
   }
 
   async #copy() {

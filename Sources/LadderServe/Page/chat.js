@@ -1,6 +1,6 @@
 // The chat: one question, answered by several models side by side. Each keeps its own conversation.
 
-import { Answer } from "./answer.js";
+import { Answer, changesModel } from "./answer.js";
 import { $, make, set, write } from "./dom.js";
 import { hideDetails } from "./tokens.js";
 
@@ -188,8 +188,7 @@ function request(turn, model) {
   const numbers = { temperature, top_p: topP, max_tokens: maxTokens, seed };
   for (const [name, value] of Object.entries(numbers)) if (value !== "") body[name] = Number(value);
   if (end) body.stop = [end.replaceAll("\\n", "\n")];
-  // A QLoRA run changes the model itself, so there is no base beside it to compare with.
-  const compares = marks && model.parent && model.method !== "qlora";
+  const compares = marks && model.parent && !changesModel(model);
   if (compares) body.compare_with_base = true;
   if (turn.form === "text") {
     if (compares) body.logprobs = 3;
