@@ -104,6 +104,13 @@ package struct Tensor: Hashable, @unchecked Sendable {
     if offset < bytes { ggml_backend_tensor_memset(pointer, 0, offset, bytes - offset) }
   }
 
+  /// Whether its memory is this process's, in whatever order: also where ggml packed it for kernels of the processor.
+  package var isInProcess: Bool {
+    guard !isOnHost, let buffer = pointer.pointee.buffer else { return true }
+    guard let device = ggml_backend_buft_get_device(ggml_backend_buffer_get_type(buffer)) else { return false }
+    return ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_CPU
+  }
+
   /// Whether the host addresses the tensor's memory.
   package var isOnHost: Bool { pointer.pointee.buffer.map { ggml_backend_buffer_is_host($0) } ?? true }
 

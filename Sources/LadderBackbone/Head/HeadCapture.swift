@@ -115,7 +115,7 @@ extension Head {
     if engine.isCPU {
       owner.know(
         capture.search.weights.compactMap { tensor, block in
-          guard Tensor(tensor).isOnHost else { return nil }
+          guard Tensor(tensor).isInProcess else { return nil }
           return tensor.pointee.data.map { (block, UnsafeRawBufferPointer(start: $0, count: ggml_nbytes(tensor))) }
         })
     }

@@ -84,7 +84,8 @@ package struct RowSurvey {
     let total = Double(total)
     defer { sum += total }
     // The mass that counts is that of the whole row: until some of it was seen, that of this tile.
-    let scale = sum > 0 ? sum : total
+    // Beside a maximum that has just risen far, what was seen may be next to nothing.
+    let scale = max(sum, total)
     guard scale > 0, scale.isFinite else { return }
     let quantum = share * Float(scale)
     let perQuantum = 1 / quantum

@@ -54,7 +54,8 @@ extension LoRAConfiguration: FineTuning {
     // Each block's input in F32; without checkpointing the results of its products and of attention in BF16.
     bytes.activations = 4 * tokens * width * (inside + 1) + 3 * 4 * width * lossRows
     if !checkpointing {
-      let kept = 2 * queries + 2 * keys + width + 2 * feedForward + 7 * rank
+      // Width: of attention's output, and of the second half's, where a norm stands behind it.
+      let kept = 2 * queries + 2 * keys + 2 * width + 2 * feedForward + 7 * rank
       bytes.activations += 2 * tokens * kept * inside
     }
     // One block in the backward pass: its results again and their gradients in F32, some of a weight in F32 and BF16,
@@ -62,6 +63,7 @@ extension LoRAConfiguration: FineTuning {
     let block = 4 * tokens * (8 * width + 4 * queries + 4 * keys + 6 * feedForward)
     let dequantised = min(width * feedForward, 8 << 20) * 6
     bytes.workspace = block + dequantised + 4 * 5 * model.heads * 128 * length
+    if dropout > 0 { bytes.workspace += 4 * tokens * inputWidths(model).reduce(0, +) }
     bytes.process += (length / 128 * 60 + 400) * 1800
     // The head is packed as for a side network. llama.cpp's engine is there only where it runs what lies below; the memory
     // of the blocks with additions it gives back.
@@ -103,6 +105,18 @@ extension LoRAConfiguration: FineTuning {
 
   /// How many blocks a gradient goes through.
   private func differentiated(of blocks: Int) throws -> Int { blocks - (try adapted(of: blocks)).lowerBound }
+
+  /// Widths that additions read, for each of which there is a dropout mask.
+  private func inputWidths(_ model: ModelDimensions) -> Set<Int> {
+    Set(
+      targets.map {
+        switch $0 {
+        case .q, .k, .v, .gate, .up: model.width
+        case .o: model.heads * model.headSize
+        case .down: model.feedForward
+        }
+      })
+  }
 
   private func parametersOfBlock(_ model: ModelDimensions) -> Int {
     let queries = model.heads * model.headSize, keys = model.keyHeads * model.headSize
