@@ -9,10 +9,8 @@ public final class ChatTemplate: @unchecked Sendable {
   private let chat: OpaquePointer
   /// Keeps the model alive.
   private let owner: AnyObject
-  /// The longest first: a name may begin as another does.
-  private let controlNames: [String]
-  /// Those with which a name begins.
-  private let firstBytes: Set<UInt8>
+  /// Of control tokens.
+  private let names: NameIndex
   /// What the template is given by name beside what a conversation gives, each a JSON value.
   let options: [String: String]
 
@@ -22,7 +20,7 @@ public final class ChatTemplate: @unchecked Sendable {
   ///   - path: the model's file, for errors.
   init(
     model: OpaquePointer, owner: AnyObject, source: String?, options: [String: String], now: Date?,
-    controlNames: [String], path: String
+    names: NameIndex, path: String
   ) throws {
     var error: UnsafeMutablePointer<CChar>?
     let seconds = now.map { Int64($0.timeIntervalSince1970) } ?? -1
@@ -37,8 +35,7 @@ public final class ChatTemplate: @unchecked Sendable {
     self.chat = chat
     self.owner = owner
     self.options = options
-    firstBytes = Set(controlNames.compactMap(\.utf8.first))
-    self.controlNames = controlNames
+    self.names = names
   }
 
   deinit { ladder_chat_close(chat) }
@@ -111,26 +108,22 @@ public final class ChatTemplate: @unchecked Sendable {
 
   /// The text with the mark behind the first character of each name.
   private func marked(_ text: String, _ mark: Unicode.Scalar) -> String {
-    guard text.utf8.contains(where: firstBytes.contains), controlNames.contains(where: { text.contains($0) }) else {
-      return text
-    }
-    var result = String.UnicodeScalarView(), rest = Substring(text).unicodeScalars
-    while let first = rest.first {
-      result.append(first)
-      if Self.firstByte(of: first).map(firstBytes.contains) ?? false,
-        let name = controlNames.first(where: { rest.starts(with: $0.unicodeScalars) })
-      {
-        result.append(mark)
-        result.append(contentsOf: name.unicodeScalars.dropFirst())
-        rest = rest.dropFirst(name.unicodeScalars.count)
-      } else {
-        rest = rest.dropFirst()
+    let bytes = Array(text.utf8)
+    var result: [UInt8] = [], index = 0
+    while index < bytes.count {
+      guard let name = names.longest(in: bytes, at: index) else {
+        result.append(bytes[index])
+        index += 1
+        continue
       }
+      let first = index + name.firstCharacter
+      result += bytes[index..<first]
+      result += String(Character(mark)).utf8
+      result += bytes[first..<(index + name.length)]
+      index += name.length
     }
-    return String(result)
+    return result.count == bytes.count ? text : String(decoding: result, as: UTF8.self)
   }
-
-  private static func firstByte(of scalar: Unicode.Scalar) -> UInt8? { UTF8.encode(scalar)?.first }
 
   private static func unmarked(_ bytes: UnsafeRawBufferPointer, _ mark: Unicode.Scalar) -> RenderedText {
     let pattern = Array(String(Character(mark)).utf8)

@@ -15,6 +15,8 @@ struct ControlTokens {
   /// Longest name first.
   let entries: [Entry]
   let tokens: Set<Int32>
+  /// Of their names.
+  let index: NameIndex
 
   init(_ vocabulary: OpaquePointer) {
     let kinds = LLAMA_TOKEN_ATTR_CONTROL.rawValue | LLAMA_TOKEN_ATTR_UNKNOWN.rawValue
@@ -31,6 +33,7 @@ struct ControlTokens {
     }
     tokens = Set(entries.map(\.token))
     self.entries = entries.sorted { $0.name.count > $1.name.count }
+    index = NameIndex(self.entries.map(\.name))
   }
 
   var names: [String] { entries.map { String(decoding: $0.name, as: UTF8.self) } }
@@ -43,17 +46,16 @@ struct ControlTokens {
 
   /// Cuts a text at the names that are control tokens in it.
   func parts(of text: RenderedText) -> [Part] {
-    let bytes = text.bytes[...], firsts = Set(entries.compactMap(\.name.first))
+    let bytes = text.bytes
     var result: [Part] = [], start = 0, index = 0
     func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
     while index < bytes.count {
-      guard firsts.contains(bytes[index]),
-        let entry = entries.first(where: { bytes[index...].starts(with: $0.name) })
-      else {
+      guard let name = self.index.longest(in: bytes, at: index) else {
         index += 1
         continue
       }
-      if text.literals.contains(index + Self.firstCharacter(of: entry.name)) {
+      let entry = entries[name.place]
+      if text.literals.contains(index + name.firstCharacter) {
         index += entry.name.count
         continue
       }
@@ -67,9 +69,5 @@ struct ControlTokens {
     }
     if start < bytes.count { result.append(.text(bytes[start...])) }
     return result
-  }
-
-  private static func firstCharacter(of name: [UInt8]) -> Int {
-    String(decoding: name, as: UTF8.self).unicodeScalars.first.map { UTF8.width($0) } ?? 1
   }
 }

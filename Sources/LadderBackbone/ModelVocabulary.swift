@@ -50,7 +50,7 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
       if let template { return template }
       let own = try ChatTemplate(
         model: owner.model, owner: owner, source: templateSource, options: templateOptions, now: templateNow,
-        controlNames: tokenizer.controlNames, path: path)
+        names: tokenizer.control.index, path: path)
       template = own
       return own
     }

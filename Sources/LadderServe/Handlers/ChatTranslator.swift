@@ -68,7 +68,11 @@ struct ChatTranslator: AnswerTranslator {
     let reading =
       (isWhole ? try? format.read(text, choice: choice, isPartial: false) : nil)
       ?? (try? format.read(text, choice: choice, isPartial: true))
-    guard let reading else { return [] }
+    guard let reading else {
+      // A text of which nothing could be read is told as it is.
+      let isUntold = !isPartial && answers[choice].reading == nil && !text.isEmpty
+      return isUntold ? [DeltaObject(content: text)] : []
+    }
     answers[choice].reading = reading
     return reading.deltas.map { delta in
       DeltaObject(

@@ -7,6 +7,7 @@ struct Choices: Sendable {
   typealias Events = AsyncThrowingStream<(choice: Int, event: GenerationEngine.Event), any Error>
 
   let events: Events
+  let count: Int
   private let producer: Task<Void, Never>
 
   /// - Parameters:
@@ -15,6 +16,7 @@ struct Choices: Sendable {
   init(
     _ engine: GenerationEngine, _ texts: [(prompt: PreparedPrompt, options: GenerationOptions)], seconds: Double
   ) {
+    count = texts.count
     let (events, continuation) = Events.makeStream()
     producer = Task {
       do {

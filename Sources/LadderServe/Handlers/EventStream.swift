@@ -37,6 +37,8 @@ enum EventStream {
               let objects = try translator.take(event, choice: choice)
               if !objects.isEmpty { try await writer.write(lines(objects)) }
             }
+            // Given up: what is not whole does not end as if it were.
+            guard translator.generations.count == choices.count else { throw CancellationError() }
             try await writer.write(lines(try translator.ending() + [Data("[DONE]".utf8)]))
           } catch let error where !(error is CancellationError) {
             // The status has been told: what went wrong comes as an event.

@@ -78,7 +78,17 @@ actor Catalogue {
       throw APIError.bad("lora_name", "a name has 1 to 200 bytes")
     }
     if name == base { throw APIError.bad("lora_name", "\(name.shown) is the base model's name") }
-    if let entry = entries[name], origin != .folder {
+    let before = lastLoad
+    let task = Task {
+      await before?.value
+      try await self.loadWhatIsNew(path, as: name, origin)
+    }
+    lastLoad = Task { _ = await task.result }
+    try await task.value
+  }
+
+  private func loadWhatIsNew(_ path: String, as name: String, _ origin: Origin) async throws {
+    if let entry = entries[name] {
       throw APIError.bad("lora_name", "\(name.shown) is served already, from \(entry.path.shown); unload it first")
     }
     try await load(path, as: name, origin, FileStamp(path))
@@ -104,7 +114,8 @@ actor Catalogue {
       }
       method = await engine.method(of: name)
     } catch {
-      failed[name] = (stamp, error.message)
+      // Who asked is told; the folder's next look would try again.
+      if origin == .folder { failed[name] = (stamp, error.message) }
       throw error
     }
     failed[name] = nil
@@ -153,6 +164,8 @@ actor Catalogue {
   }
 
   private func loadFromFolder(_ name: String, _ folder: String) async {
+    // Meanwhile a request may have taken the name.
+    if let entry = entries[name], entry.origin != .folder { return }
     switch needsLook(name, folder) {
     case nil: return
     case .forget:
