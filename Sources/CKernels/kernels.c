@@ -15,6 +15,13 @@
 // A thread's scratch, in bytes: those numbers, or a panel of quantised weights of up to MOST_QUANTISED channels.
 #define MOST_QUANTISED (32 << 10)
 #define SCRATCH (MOST_QUANTISED * 20L)
+// Of 32 numbers of a row in 8 bits.
+#define BLOCK_BYTES 48
+
+_Static_assert(sizeof(float) * PACKED_NUMBERS <= SCRATCH, "what is packed of dense matrices fits");
+
+// Whether a quantisation has a scale for each 32 numbers; the others have theirs in blocks of 256.
+static inline int has_blocks_of_32(int type) { return type == ladder_q8_0 || type == ladder_q5_0 || type == ladder_q4_0; }
 
 static int parts(int count, int size) { return (count + size - 1) / size; }
 
@@ -185,15 +192,14 @@ int ladder_multiplies_quantised(int type, int inner) {
 #if defined(__x86_64__)
   static int known = -1;
   if (known < 0) known = variant() == 2 && has_vnni() && !has_amx();
-  const int thirty_two = type == ladder_q8_0 || type == ladder_q5_0 || type == ladder_q4_0;
   const int many = type == ladder_q4_k || type == ladder_q5_k || type == ladder_q6_k;
-  return known && inner <= MOST_QUANTISED && ((thirty_two && inner % 32 == 0) || (many && inner % 256 == 0));
+  return known && inner <= MOST_QUANTISED && ((has_blocks_of_32(type) && inner % 32 == 0) || (many && inner % 256 == 0));
 #else
   return 0;
 #endif
 }
 
-long ladder_quantised_bytes(int inner) { return inner / 32 * 48; }
+long ladder_quantised_bytes(int inner) { return inner / 32 * BLOCK_BYTES; }
 
 void ladder_quantise_rows(const float *rows, long stride, int row_count, int inner, enum ladder_quantisation type, void *out, int thread, int threads) {
 #if defined(__x86_64__)

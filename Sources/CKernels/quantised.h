@@ -20,14 +20,14 @@ struct row_block {
   };
   int unused;
 };
+_Static_assert(sizeof(struct row_block) == BLOCK_BYTES, "what ladder_quantised_bytes says of 32 numbers");
 
 // 16 rows' block: words [8][16]; scales; those of its second half, or minima, where the type has them.
 struct panel_block {
   unsigned words[block_words][quantised_lanes];
   float scales[quantised_lanes], seconds[quantised_lanes];
 };
-
-INLINE float quantised_half(const void *number) { return _cvtsh_ss(*(const unsigned short *)number); }
+_Static_assert(MOST_QUANTISED / block_numbers * sizeof(struct panel_block) <= SCRATCH, "a panel of the widest rows fits");
 
 INLINE __m256i bytes_of_halves(const void *halves) {
   const __m128i both = _mm_loadu_si128(halves);
@@ -78,7 +78,7 @@ INLINE __m256i quantised_block(const unsigned char *row, int b, const enum ladde
 
 // The scales of a panel whose rows lie here: those in F16 are copied first and widened together.
 INLINE void quantised_scales(const unsigned char *const *rows, int blocks, const enum ladder_quantisation type, struct panel_block *panel) {
-  if (type == ladder_q8_0 || type == ladder_q5_0 || type == ladder_q4_0) {
+  if (has_blocks_of_32(type)) {
     const long bytes = quantised_bytes(1, type);
     for (int i = 0; i < quantised_lanes; i++)
       for (int b = 0; b < blocks; b++) ((unsigned short *)panel[b].seconds)[i] = *(const unsigned short *)(rows[i] + b * bytes);
@@ -95,13 +95,13 @@ INLINE void quantised_scales(const unsigned char *const *rows, int blocks, const
           const signed char *scales = (const signed char *)block + 192;
           first = scales[2 * j];
           second = scales[2 * j + 1];
-          scale = other = quantised_half(block + 208);
+          scale = other = (float)*(const half_number *)(block + 208);
         } else {
           const unsigned char *q = block + 4;
           first = j < 4 ? q[j] & 63 : (q[j + 4] & 15) | (q[j - 4] >> 6 << 4);
           second = j < 4 ? q[j + 4] & 63 : (q[j + 4] >> 4) | (q[j] >> 6 << 4);
-          scale = quantised_half(block);
-          other = quantised_half(block + 2);
+          scale = (float)*(const half_number *)block;
+          other = (float)*(const half_number *)(block + 2);
         }
         panel[b + j].scales[i] = scale * (float)first;
         panel[b + j].seconds[i] = other * (float)second;
@@ -262,7 +262,7 @@ INLINE float quantised_most(const float *x, int count) {
 
 // As ggml rounds them for these weights: blocks of 32 with a scale in F16, or of 256 with one in F32.
 TARGET static void quantised_row(const float *x, int count, enum ladder_quantisation type, struct row_block *blocks) {
-  if (type == ladder_q8_0 || type == ladder_q5_0 || type == ladder_q4_0) {
+  if (has_blocks_of_32(type)) {
     for (int i = 0; i < count; i += block_numbers, blocks++) {
       const float most = quantised_most(x + i, block_numbers);
       const float scale = _cvtsh_ss(_cvtss_sh(most / 127, _MM_FROUND_TO_NEAREST_INT));

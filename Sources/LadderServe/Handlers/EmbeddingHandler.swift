@@ -65,7 +65,7 @@ struct EmbeddingHandler: Sendable {
     }
     for text in texts {
       // What cannot fit is not tokenised first.
-      if let bytes = text.bytes, bytes > TextHandler.bytesOfAToken * engine.capacity {
+      if let bytes = text.bytes, engine.cannotHold(bytes: bytes) {
         throw APIError.bad("input", "a text has \(bytes) bytes", code: "context_length_exceeded")
       }
     }

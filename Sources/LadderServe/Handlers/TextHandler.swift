@@ -20,7 +20,7 @@ struct TextHandler: Sendable {
     let asked = try ChatFields(try await fields(&request), limits, tokens: vocabulary)
     let model = try await resolve(asked.common)
     // What cannot fit is not rendered first.
-    if asked.bytes > Self.bytesOfAToken * engine.capacity { throw tooLong("\(asked.bytes) bytes") }
+    if engine.cannotHold(bytes: asked.bytes) { throw tooLong("\(asked.bytes) bytes") }
     let place = try admission.enter(asked.common.choices)
     let prompt = try await engine.prepare(
       asked.conversation, rules: asked.rules, choices: asked.common.choices, with: model)
@@ -35,7 +35,7 @@ struct TextHandler: Sendable {
     let model = try await resolve(asked.common)
     let place = try admission.enter(asked.prompts.count * asked.common.choices)
     for prompt in asked.prompts {
-      if let bytes = prompt.bytes, bytes > Self.bytesOfAToken * engine.capacity { throw tooLong("\(bytes) bytes") }
+      if let bytes = prompt.bytes, engine.cannotHold(bytes: bytes) { throw tooLong("\(bytes) bytes") }
     }
     let prompts = try asked.prompts.map { text in
       PreparedPrompt(tokens: try text.tokens(engine.backbone, asked.common.options), model)
@@ -65,9 +65,6 @@ struct TextHandler: Sendable {
     }
     return model
   }
-
-  /// More than tokens have on average.
-  static let bytesOfAToken = 64
 
   private func tooLong(_ length: String) -> APIError {
     APIError.bad(

@@ -58,3 +58,8 @@ enum RequestText {
     }
   }
 }
+
+extension GenerationEngine {
+  /// Whether a text is too long whatever its tokens are: by more bytes than they have on average.
+  nonisolated func cannotHold(bytes: Int) -> Bool { bytes > 64 * capacity }
+}

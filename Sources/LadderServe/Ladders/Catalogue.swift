@@ -78,10 +78,14 @@ actor Catalogue {
       throw APIError.bad("lora_name", "a name has 1 to 200 bytes")
     }
     if name == base { throw APIError.bad("lora_name", "\(name.shown) is the base model's name") }
+    try await inTurn { try await self.loadWhatIsNew(path, as: name, origin) }
+  }
+
+  private func inTurn(_ load: @escaping @Sendable () async throws -> Void) async throws {
     let before = lastLoad
     let task = Task {
       await before?.value
-      try await self.loadWhatIsNew(path, as: name, origin)
+      try await load()
     }
     lastLoad = Task { _ = await task.result }
     try await task.value
@@ -142,13 +146,7 @@ actor Catalogue {
     else { return }
     if let entry = entries[name] { guard entry.origin == .folder else { return } }
     if needsLook(name, folder) == nil { return }
-    let before = lastLoad
-    let task = Task {
-      await before?.value
-      await self.loadFromFolder(name, folder)
-    }
-    lastLoad = task
-    await task.value
+    try? await inTurn { await self.loadFromFolder(name, folder) }
   }
 
   private enum Look {
