@@ -2,9 +2,7 @@
 
 #include <stdatomic.h>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
+#include "processor.h"
 
 // Of what `ladder_multiply` packs at a time: numbers of all panels, and rows.
 #define PANEL_NUMBERS (64 << 10)
@@ -12,13 +10,14 @@
 // Channels at a time: that part of a panel stays in the first-level cache while all weight rows go by.
 #define CHANNELS 256
 #define PACKED_NUMBERS (PANEL_NUMBERS + ROW_GROUP * (CHANNELS + 2 * 16))
-// A thread's scratch, in bytes: those numbers, or a panel of quantised weights of up to MOST_QUANTISED channels.
-#define MOST_QUANTISED (32 << 10)
-#define SCRATCH (MOST_QUANTISED * 20L)
 // Of 32 numbers of a row in 8 bits.
 #define BLOCK_BYTES 48
+// A thread's scratch, in bytes: those numbers, or a panel of quantised weights of up to MOST_QUANTISED channels; and a row in 8 bits.
+#define MOST_QUANTISED (32 << 10)
+#define PACKED_BYTES (MOST_QUANTISED * 20L)
+#define SCRATCH (PACKED_BYTES + MOST_QUANTISED / 32 * BLOCK_BYTES)
 
-_Static_assert(sizeof(float) * PACKED_NUMBERS <= SCRATCH, "what is packed of dense matrices fits");
+_Static_assert(sizeof(float) * PACKED_NUMBERS <= PACKED_BYTES, "what is packed of dense matrices fits");
 
 // Whether a quantisation has a scale for each 32 numbers; the others have theirs in blocks of 256.
 static inline int has_blocks_of_32(int type) { return type == ladder_q8_0 || type == ladder_q5_0 || type == ladder_q4_0; }
@@ -59,49 +58,23 @@ typedef _Float16 half_number __attribute__((aligned(1)));
 #undef ENTRIES
 
 #include "bfloat16.h"
+#include "quantised_types.h"
+
+#define INLINE static inline __attribute__((always_inline)) TARGET
+#define NAME(f) vnni_##f
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")))
+#include "quantised_avx512.h"
 #include "quantised.h"
+#undef NAME
+#undef TARGET
+
+#define NAME(f) pairs_##f
+#define TARGET __attribute__((target("avx2,fma,f16c")))
+#include "quantised_avx2.h"
+#include "quantised.h"
+#undef NAME
+#undef TARGET
 #endif
-
-#if defined(__x86_64__)
-// By the instruction itself: GCC's runtime library knows these features by their names from its version 11 on, and before says no.
-static int has_bf16(void) {
-  unsigned eax, ebx, ecx, edx;
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 5 & 1);
-}
-
-static int has_vnni(void) {
-  unsigned eax, ebx, ecx, edx;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ecx >> 11 & 1);
-}
-
-// AMX multiplies BF16 faster still, by ggml's kernels.
-static int has_amx(void) {
-  unsigned eax, ebx, ecx, edx;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1);
-}
-
-static int has_f16c(void) {
-  unsigned eax, ebx, ecx, edx;
-  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
-}
-#endif
-
-// 2 for AVX-512, 1 for AVX2, 0 for any other processor.
-static int variant(void) {
-#if defined(__x86_64__)
-  static int known = -1;
-  if (known < 0) {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
-      known = 2;
-    else
-      known = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() ? 1 : 0;
-  }
-  return known;
-#else
-  return 0;
-#endif
-}
 
 int ladder_multiplies_bf16(void) {
 #if defined(__x86_64__)
@@ -140,8 +113,8 @@ void ladder_panel_products_bf16(const unsigned short *weights, int entries, int 
 
 // The threads take parts of a product as they come to them: another process may slow one of them down.
 struct turns {
-  atomic_int next, finished;
-  char rest[120];
+  atomic_int next, finished, arrived, meetings;
+  char rest[112];
 };
 
 // The last thread makes them ready for the next product.
@@ -151,6 +124,19 @@ static void finish(struct turns *turns, int threads) {
     atomic_store(&turns->finished, 0);
   }
 }
+
+#if defined(__x86_64__)
+// Threads go on from here when all have come.
+static void meet(struct turns *turns, int threads) {
+  const int meeting = atomic_load(&turns->meetings);
+  if (atomic_fetch_add(&turns->arrived, 1) == threads - 1) {
+    atomic_store(&turns->arrived, 0);
+    atomic_store(&turns->meetings, meeting + 1);
+  } else {
+    while (atomic_load_explicit(&turns->meetings, memory_order_acquire) == meeting) __builtin_ia32_pause();
+  }
+}
+#endif
 
 long ladder_multiply_scratch(int threads) { return sizeof(struct turns) + threads * SCRATCH; }
 
@@ -189,14 +175,8 @@ void ladder_multiply(const struct ladder_product *p, int thread, int threads, vo
 }
 
 int ladder_multiplies_quantised(int type, int inner) {
-#if defined(__x86_64__)
-  static int known = -1;
-  if (known < 0) known = variant() == 2 && has_vnni() && !has_amx();
   const int many = type == ladder_q4_k || type == ladder_q5_k || type == ladder_q6_k;
-  return known && inner <= MOST_QUANTISED && ((has_blocks_of_32(type) && inner % 32 == 0) || (many && inner % 256 == 0));
-#else
-  return 0;
-#endif
+  return quantised_width() > 0 && inner <= MOST_QUANTISED && ((has_blocks_of_32(type) && inner % 32 == 0) || (many && inner % 256 == 0));
 }
 
 long ladder_quantised_bytes(int inner) { return inner / 32 * BLOCK_BYTES; }
@@ -204,29 +184,43 @@ long ladder_quantised_bytes(int inner) { return inner / 32 * BLOCK_BYTES; }
 void ladder_quantise_rows(const float *rows, long stride, int row_count, int inner, enum ladder_quantisation type, void *out, int thread, int threads) {
 #if defined(__x86_64__)
   for (int i = (int)((long)row_count * thread / threads); i < (long)row_count * (thread + 1) / threads; i++)
-    quantised_row(rows + i * stride, inner, type, (struct row_block *)((char *)out + i * ladder_quantised_bytes(inner)));
+    (quantised_width() == 2 ? vnni_row : pairs_row)(rows + i * stride, inner, type, (struct row_block *)((char *)out + i * ladder_quantised_bytes(inner)));
 #endif
 }
 
 void ladder_quantised_multiply(const struct ladder_quantised_product *p, int thread, int threads, void *scratch) {
 #if defined(__x86_64__)
   struct turns *turns = scratch;
-  struct panel_block *panels = (struct panel_block *)((char *)(turns + 1) + thread * SCRATCH);
+  void *panels = (char *)(turns + 1) + thread * SCRATCH;
+  const int wide = quantised_width() == 2, least = wide ? vnni_lanes : pairs_lanes;
   // A panel for few rows at a time, for more of them as many as stay in the second-level cache beside the rows; parts that leave each
   // thread some, of several such groups where there are many entries, as what is asked for ahead of a part's end is for another thread.
-  const long panel = p->inner / block_numbers * (long)sizeof(struct panel_block);
-  int lanes = p->row_count <= tile_rows ? quantised_lanes : 8 * quantised_lanes, rows = p->row_count;
-  while (lanes > quantised_lanes && (lanes / quantised_lanes * panel > SCRATCH || parts(p->entries, lanes) < 3 * threads)) lanes /= 2;
+  const long panel = p->inner / block_numbers * (long)(wide ? sizeof(struct vnni_panel) : sizeof(struct pairs_panel));
+  int lanes = p->row_count <= 8 ? least : 8 * least, rows = p->row_count;
+  while (lanes > least && (lanes / least * panel > PACKED_BYTES || parts(p->entries, lanes) < 3 * threads)) lanes /= 2;
   const int at_once = lanes;
-  lanes *= p->entries / (lanes * 16 * threads) + 1;
+  lanes *= p->entries / (lanes * (p->row_count == 1 ? 3 : 16) * threads) + 1;
   while (rows > 64 && parts(p->entries, lanes) * parts(p->row_count, rows) < threads) rows = (rows + 1) / 2;
   const int across = parts(p->entries, lanes), all = across * parts(p->row_count, rows);
   for (int turn; (turn = atomic_fetch_add_explicit(&turns->next, 1, memory_order_relaxed)) < all;) {
     const int entry = turn % across * lanes, row = turn / across * rows;
     const int last = entry + lanes < p->entries ? entry + lanes : p->entries, end = row + rows < p->row_count ? row + rows : p->row_count;
-    quantised_multiply(p, entry, last, row, end, at_once, panels);
+    (wide ? vnni_multiply : pairs_multiply)(p, entry, last, row, end, at_once, panels);
   }
   finish(turns, threads);
+#endif
+}
+
+void ladder_round_and_multiply(
+  const struct ladder_quantised_product *p, const float *numbers, long stride, void *rows, int thread, int threads, void *scratch) {
+#if defined(__x86_64__)
+  struct ladder_quantised_product own = *p;
+  // One row each thread rounds for itself: that takes less time than waiting.
+  const int alone = p->row_count == 1 && has_blocks_of_32(p->type);
+  own.rows = alone ? (char *)scratch + sizeof(struct turns) + thread * SCRATCH + PACKED_BYTES : rows;
+  ladder_quantise_rows(numbers, stride, p->row_count, p->inner, p->type, (void *)own.rows, alone ? 0 : thread, alone ? 1 : threads);
+  if (!alone && threads > 1) meet(scratch, threads);
+  ladder_quantised_multiply(&own, thread, threads, scratch);
 #endif
 }
 

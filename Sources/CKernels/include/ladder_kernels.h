@@ -46,6 +46,9 @@ enum ladder_quantisation { ladder_q4_0 = 2, ladder_q5_0 = 6, ladder_q8_0 = 8, la
 // Whether the processor multiplies weights of this ggml type faster so than ggml does, with `inner` numbers a row.
 int ladder_multiplies_quantised(int type, int inner);
 
+// At most this width from now on: 2 is AVX-512's, 1 AVX2's, 0 none. For tests.
+void ladder_limit_quantised(int width);
+
 // Products of every weight row with every row: out[row·out_stride + entry] = Σ weights[entry][channel]·rows[row][channel].
 struct ladder_quantised_product {
   // Quantised as ggml has them, rows `weight_stride` bytes apart.
@@ -66,6 +69,11 @@ void ladder_quantised_multiply(const struct ladder_quantised_product *product, i
 //   rows: [row_count][inner], `stride` numbers apart.
 void ladder_quantise_rows(const float *rows, long stride, int row_count, int inner, enum ladder_quantisation type, void *out, int thread, int threads);
 long ladder_quantised_bytes(int inner);
+
+// Both, one after the other, with the rows in 8 bits in `rows` in between.
+//   numbers: [row_count][inner], `stride` apart.
+void ladder_round_and_multiply(
+  const struct ladder_quantised_product *product, const float *numbers, long stride, void *rows, int thread, int threads, void *scratch);
 
 // Panels in BF16 for such processors: words of two neighbouring channels, [width / 2][panel rows]; weights [entries][width], width even.
 void ladder_panel_pack_bf16(const float *rows, int count, int width, unsigned *panel);

@@ -1,0 +1,147 @@
+// What `quantised.h` is made of, for AVX2: products of unsigned and signed bytes are summed in pairs to 16 bits, as many of them as these
+// hold whatever the numbers are, before they are widened. Q8_0's weights give their sign to the row's numbers.
+enum { pairs_lanes = 8, pairs_tile_rows = 4 };
+
+// 8 rows' block: words [8][8]; scales; those of its second half, or minima, where the type has them.
+struct pairs_panel {
+  unsigned words[block_words][pairs_lanes];
+  float scales[pairs_lanes], seconds[pairs_lanes];
+};
+
+// Block `b` of a row in bytes, all of which but Q8_0's are unsigned.
+INLINE __m256i pairs_block(const unsigned char *row, int b, const enum ladder_quantisation type) {
+  const __m256i low = quantised_low_bits(row, b, type), sixteen = _mm256_set1_epi8(16);
+  if (type == ladder_q5_0) {
+    const __m256i bytes = _mm256_shuffle_epi8(
+      _mm256_set1_epi32(*(const unaligned_int *)(row + 22 * (long)b + 2)), _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0));
+    const __m256i bits = _mm256_set1_epi64x((long long)0x8040201008040201);
+    return _mm256_or_si256(low, _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bits), bits), sixteen));
+  }
+  if (type == ladder_q5_k) {
+    const __m256i bit = _mm256_set1_epi8((char)(1 << b % 8)), fifth = _mm256_loadu_si256((const void *)(row + 176 * (long)(b / 8) + 16));
+    return _mm256_or_si256(low, _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(fifth, bit), bit), sixteen));
+  }
+  return low;
+}
+
+INLINE void pairs_widen_scales(struct pairs_panel *panel) { _mm256_storeu_ps(panel->scales, _mm256_cvtph_ps(_mm_loadu_si128((const void *)panel->seconds))); }
+
+INLINE void pairs_pack_words(const unsigned char *const *rows, int b, const enum ladder_quantisation type, struct pairs_panel *panel) {
+  __m256i z[8], t[8], u[8];
+#pragma clang loop unroll(full)
+  for (int a = 0; a < 8; a++) z[a] = pairs_block(rows[a], b, type);
+#pragma clang loop unroll(full)
+  for (int a = 0; a < 8; a += 2) {
+    t[a] = _mm256_unpacklo_epi32(z[a], z[a + 1]);
+    t[a + 1] = _mm256_unpackhi_epi32(z[a], z[a + 1]);
+  }
+#pragma clang loop unroll(full)
+  for (int a = 0; a < 8; a += 4)
+#pragma clang loop unroll(full)
+    for (int c = 0; c < 2; c++) {
+      u[a + 2 * c] = _mm256_unpacklo_epi64(t[a + c], t[a + c + 2]);
+      u[a + 2 * c + 1] = _mm256_unpackhi_epi64(t[a + c], t[a + c + 2]);
+    }
+#pragma clang loop unroll(full)
+  for (int c = 0; c < 4; c++) {
+    _mm256_storeu_si256((void *)panel->words[c], _mm256_permute2x128_si256(u[c], u[c + 4], 0x20));
+    _mm256_storeu_si256((void *)panel->words[c + 4], _mm256_permute2x128_si256(u[c], u[c + 4], 0x31));
+  }
+}
+
+// Of unsigned bytes of at most 15, 31 or 63 and signed ones that many neighbouring pairs' sums are less than 2^15.
+INLINE int pairs_words_at_once(const enum ladder_quantisation type) {
+  return type == ladder_q8_0 ? 1 : type == ladder_q6_k ? 2 : type == ladder_q5_0 || type == ladder_q5_k ? 4 : 8;
+}
+
+INLINE void pairs_store(float *out, __m256 sums, int entries) {
+  if (entries == pairs_lanes) _mm256_storeu_ps(out, sums);
+  else _mm256_maskstore_ps(out, _mm256_cmpgt_epi32(_mm256_set1_epi32(entries), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)), sums);
+}
+
+// `count` rows, known when compiled, with a panel of so many entries.
+INLINE void pairs_tile(const struct pairs_panel *panel, const struct row_block *rows, int blocks, float *out, long stride, int entries,
+                       const enum ladder_quantisation type, const int count) {
+  const int halves = type == ladder_q6_k, minima = type == ladder_q4_k || type == ladder_q5_k, is_signed = type == ladder_q8_0;
+  const int at_once = pairs_words_at_once(type);
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256 sums[pairs_tile_rows];
+#pragma clang loop unroll(full)
+  for (int r = 0; r < count; r++) sums[r] = _mm256_setzero_ps();
+  for (int b = 0; b < blocks; b++, panel++) {
+    __m256i whole[pairs_tile_rows], pairs[pairs_tile_rows];
+    const __m256 scales = _mm256_loadu_ps(panel->scales), seconds = _mm256_loadu_ps(panel->seconds);
+#pragma clang loop unroll(full)
+    for (int r = 0; r < count; r++) whole[r] = minima || is_signed ? _mm256_setzero_si256() : _mm256_set1_epi32(rows[r * (long)blocks + b].starts[0]);
+#pragma clang loop unroll(full)
+    for (int j = 0; j < block_words; j++) {
+      const __m256i words = _mm256_loadu_si256((const void *)panel->words[j]), sizes = is_signed ? _mm256_abs_epi8(words) : words;
+#pragma clang loop unroll(full)
+      for (int r = 0; r < count; r++) {
+        const struct row_block *row = rows + r * (long)blocks + b;
+        __m256i numbers = _mm256_set1_epi32(((const int *)row->numbers)[j]);
+        if (is_signed) numbers = _mm256_sign_epi8(numbers, words);
+        const __m256i products = _mm256_maddubs_epi16(sizes, numbers);
+        pairs[r] = j % at_once == 0 ? products : _mm256_add_epi16(pairs[r], products);
+        if (j % at_once == at_once - 1) whole[r] = _mm256_add_epi32(whole[r], _mm256_madd_epi16(pairs[r], ones));
+        if (halves && j == block_words / 2 - 1) {
+          sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r]), _mm256_mul_ps(scales, _mm256_set1_ps(row->scale)), sums[r]);
+          whole[r] = _mm256_set1_epi32(row->starts[1]);
+        }
+      }
+    }
+#pragma clang loop unroll(full)
+    for (int r = 0; r < count; r++) {
+      const struct row_block *row = rows + r * (long)blocks + b;
+      sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r]), _mm256_mul_ps(halves ? seconds : scales, _mm256_set1_ps(row->scale)), sums[r]);
+      if (minima) sums[r] = _mm256_fnmadd_ps(seconds, _mm256_set1_ps(row->sum), sums[r]);
+    }
+  }
+#pragma clang loop unroll(full)
+  for (int r = 0; r < count; r++) pairs_store(out + r * stride, sums[r], entries);
+}
+
+// Block `b` of a row with the same of 8 weight rows: their sums, in the rows' order.
+INLINE __m256i pairs_line_sums(const unsigned char *const *weights, int b, const struct row_block *x, const enum ladder_quantisation type) {
+  const __m256i numbers = _mm256_loadu_si256((const void *)x->numbers), ones = _mm256_set1_epi16(1);
+  __m256i z[8], t[4], u[2];
+#pragma clang loop unroll(full)
+  for (int a = 0; a < 8; a++) {
+    const __m256i words = pairs_block(weights[a], b, type);
+    const __m256i products =
+      type == ladder_q8_0 ? _mm256_maddubs_epi16(_mm256_abs_epi8(words), _mm256_sign_epi8(numbers, words)) : _mm256_maddubs_epi16(words, numbers);
+    z[a] = _mm256_madd_epi16(products, ones);
+  }
+#pragma clang loop unroll(full)
+  for (int a = 0; a < 4; a++) t[a] = _mm256_add_epi32(_mm256_unpacklo_epi32(z[2 * a], z[2 * a + 1]), _mm256_unpackhi_epi32(z[2 * a], z[2 * a + 1]));
+#pragma clang loop unroll(full)
+  for (int a = 0; a < 2; a++) u[a] = _mm256_add_epi32(_mm256_unpacklo_epi64(t[2 * a], t[2 * a + 1]), _mm256_unpackhi_epi64(t[2 * a], t[2 * a + 1]));
+  const __m256i sums = _mm256_add_epi32(_mm256_permute2x128_si256(u[0], u[1], 0x20), _mm256_permute2x128_si256(u[0], u[1], 0x31));
+  return type == ladder_q8_0 ? sums : _mm256_add_epi32(sums, _mm256_set1_epi32(x->starts[0]));
+}
+
+// 16 numbers, times this, as bytes; and their sum.
+INLINE int pairs_round_half(const float *x, float inverse, signed char *out) {
+  const __m256 factor = _mm256_set1_ps(inverse);
+  const __m256i first = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), factor)), second = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8), factor));
+  const __m256i narrow = _mm256_permute4x64_epi64(_mm256_packs_epi32(first, second), 0xd8);
+  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(narrow), _mm256_extracti128_si256(narrow, 1));
+  _mm_storeu_si128((void *)out, bytes);
+  const __m256i wide = _mm256_madd_epi16(_mm256_cvtepi8_epi16(bytes), _mm256_set1_epi16(1));
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
+
+// The largest magnitude; NaN where there is one.
+INLINE float pairs_most(const float *x, int count) {
+  __m256 most = _mm256_setzero_ps(), unordered = most;
+  for (int i = 0; i < count; i += 8) {
+    const __m256 numbers = _mm256_loadu_ps(x + i);
+    most = _mm256_max_ps(most, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), numbers));
+    unordered = _mm256_or_ps(unordered, _mm256_cmp_ps(numbers, numbers, _CMP_UNORD_Q));
+  }
+  if (_mm256_movemask_ps(unordered)) return __builtin_nanf("");
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1)), two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
