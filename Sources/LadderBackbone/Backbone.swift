@@ -128,7 +128,8 @@ public final class Backbone: @unchecked Sendable {
 
   private func load() throws -> ModelOwner {
     wasReloaded = whole != nil
-    let owner = try ModelLoading.load(path, engine, vocabularyOnly: false, gpuLayers: gpuLayers, workers: workers)
+    let owner = try ModelLoading.load(
+      path, file.tensors, engine, vocabularyOnly: false, gpuLayers: gpuLayers, workers: workers)
     // The model's own head from here on; the one that was read for itself is freed.
     let (head, names) = try Parts.head(of: owner, file, engine, blocks: blocks)
     currentHead = head
@@ -180,7 +181,7 @@ public final class Backbone: @unchecked Sendable {
       self.workers = workers.isEmpty ? nil : try RemoteWorkers(workers)
       isWhole = head == nil
       owner = try ModelLoading.load(
-        file.path, engine, vocabularyOnly: !isWhole, gpuLayers: gpuLayers, workers: self.workers)
+        file.path, file.tensors, engine, vocabularyOnly: !isWhole, gpuLayers: gpuLayers, workers: self.workers)
       language = try ModelVocabulary(owner, path: path, threads: engine.threads)
       guard let blocks = try file.blocks(), let width = try file.size("embedding_length") else {
         throw LadderError(

@@ -41,7 +41,7 @@ package final class ForwardPass: TapSource {
   ///   - unit: tokens of one call of the engine; more only cost memory.
   ///   - sharedLength: samples of up to this many tokens share a call. A quantised model rounds its activations to 8
   ///     bits, which makes a last-bit difference in attention's sums one of a percent in the logits; a sample that has
-  ///     a call to itself gives bit for bit what llama.cpp gives for it.
+  ///     a call to itself gives the same to the bit whatever it is trained beside.
   ///   - exactAttention: attention in F32 throughout, not in the engine's fused kernel on F16 keys and values, whose
   ///     sums depend on how many tokens a call holds: more memory and time, for stepwise results that agree with whole
   ///     ones.
@@ -50,10 +50,11 @@ package final class ForwardPass: TapSource {
   ///   - stopsAtLastTap: end each call there: no final rows are handed out.
   ///   - runsHead: run the model's own head too, at every loss row; final rows are not handed out then. To measure the
   ///     engine by.
+  ///   - engineAlone: leave all products to llama.cpp's own kernels. To measure the engine by.
   package init(
     _ backbone: Backbone, rungs: [Int], maxTokens: Int, texts: Int = 64, finalRows: Int? = nil, unit: Int = 512,
     sharedLength: Int = 96, exactAttention: Bool = false, keepsWindow: Bool = false, adapter: EngineAdapter? = nil,
-    stopsAtLastTap: Bool = false, runsHead: Bool = false
+    stopsAtLastTap: Bool = false, runsHead: Bool = false, engineAlone: Bool = false
   ) throws {
     self.stopsAtLastTap = stopsAtLastTap
     putsOutAll = rungs.last == backbone.blocks
@@ -82,7 +83,8 @@ package final class ForwardPass: TapSource {
     }
     capture = TapCapture(
       rungs: rungs, names: names, stopsAtNorm: !runsHead, stopsAtLastTap: stopsAtLastTap,
-      copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8))
+      copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8),
+      products: engineAlone ? nil : backbone.engine.products)
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((size + 255) / 256 * 256)
     parameters.n_batch = UInt32(self.unit)
@@ -288,16 +290,5 @@ package final class ForwardPass: TapSource {
     }
     try capture.finishCall(tokens: call.tokens, outputs: call.outputs)
     call = Call()
-  }
-}
-
-extension PackedSample {
-  /// How many it holds.
-  fileprivate var texts: Int { fork == nil ? 1 : 2 }
-
-  /// Those that a row belongs to, counted from `first`.
-  fileprivate func texts(of row: Int, first: Int) -> ClosedRange<Int> {
-    guard let fork else { return first...first }
-    return row < fork.shared ? first...(first + 1) : row < fork.second ? first...first : (first + 1)...(first + 1)
   }
 }

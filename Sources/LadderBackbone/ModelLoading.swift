@@ -5,22 +5,39 @@ import LadderCore
 /// Loads a model into llama.cpp so that each weight is held once.
 enum ModelLoading {
   /// - Parameters:
+  ///   - tensors: of all of the model's files.
   ///   - vocabularyOnly: the tokenizer and the metadata, without any weights.
   ///   - gpuLayers: blocks on an accelerator, counted from the last, the head with them; nil is all.
   ///   - workers: that hold the blocks, each as many as its memory lets it; head and embedding stay here.
   /// - Throws: `data` with llama.cpp's own reason.
   static func load(
-    _ path: String, _ engine: Engine, vocabularyOnly: Bool, gpuLayers: Int? = nil, workers: RemoteWorkers? = nil
+    _ path: String, _ tensors: [GGUFFile.TensorInfo], _ engine: Engine, vocabularyOnly: Bool,
+    gpuLayers: Int? = nil, workers: RemoteWorkers? = nil
   ) throws -> ModelOwner {
     Log.clearError()
-    guard let model = model(path, engine, vocabularyOnly, gpuLayers, workers) else {
+    let plain = plainNames(workers == nil ? tensors : [], engine)
+    guard let model = model(path, plain, engine, vocabularyOnly, gpuLayers, workers) else {
       throw LadderError(.data, "llama.cpp cannot load \(path): \(Log.takeError())")
     }
     return ModelOwner(model)
   }
 
+  /// What keeps its plain layout on the CPU: head and embedding, as the head's gradient reads single rows of it, and the
+  /// matrices that `EngineProducts` multiplies. llama.cpp packs the others for its kernels.
+  static func plainNames(_ tensors: [GGUFFile.TensorInfo], _ engine: Engine) -> String {
+    var isServed: [String: Bool] = [:]
+    for tensor in tensors where engine.products != nil && tensor.shape.count > 1 {
+      guard let name = tensor.name.wholeMatch(of: /blk\.\d+\.([a-z_]+)\.weight/)?.1 else { continue }
+      let serves = tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
+      isServed[String(name), default: true] = isServed[String(name), default: true] && serves
+    }
+    let names = ["output", "token_embd"] + isServed.filter(\.value).keys.sorted().map { "blk\\.[0-9]+\\.\($0)" }
+    return "^(\(names.joined(separator: "|")))\\.weight$"
+  }
+
   private static func model(
-    _ path: String, _ engine: Engine, _ vocabularyOnly: Bool, _ gpuLayers: Int?, _ workers: RemoteWorkers?
+    _ path: String, _ plainNames: String, _ engine: Engine, _ vocabularyOnly: Bool, _ gpuLayers: Int?,
+    _ workers: RemoteWorkers?
   ) -> OpaquePointer? {
     var parameters = llama_model_default_params()
     parameters.vocab_only = vocabularyOnly
@@ -36,14 +53,13 @@ enum ModelLoading {
         return llama_model_load_from_file(path, parameters)
       }
     }
-    // The head's gradient reads single rows of the head, so on the CPU head and embedding keep their plain layout. This
-    // buffer type is the CPU's without its repacking variants; a tied head and embedding stay one tensor in it.
+    // This buffer type is the CPU's without its repacking variants; a tied head and embedding stay one tensor in it.
     let page = UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 64)
     defer { page.deallocate() }
     guard let plainBuffer = ggml_backend_cpu_buffer_from_ptr(page, 64) else { return nil }
     defer { ggml_backend_buffer_free(plainBuffer) }
     let plain = ggml_backend_buffer_get_type(plainBuffer)
-    return "^(output|token_embd)\\.weight$".withCString { pattern in
+    return plainNames.withCString { pattern in
       var overrides = [
         llama_model_tensor_buft_override(pattern: pattern, buft: plain),
         llama_model_tensor_buft_override(pattern: nil, buft: nil),

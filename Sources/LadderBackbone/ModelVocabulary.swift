@@ -20,7 +20,8 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
   package convenience init(path: String) throws {
     let file = try GGUFFile(path: path)
     try file.requireDecoder()
-    let owner = try ModelLoading.load(file.path, try Engine(threads: 1, device: "CPU"), vocabularyOnly: true)
+    let owner = try ModelLoading.load(
+      file.path, file.tensors, try Engine(threads: 1, device: "CPU"), vocabularyOnly: true)
     try self.init(owner, path: path, threads: Engine.processors)
   }
 

@@ -27,7 +27,13 @@ final class TapCapture {
   /// Where the model's operations are counted.
   var census: OperationCensus?
 
-  init(rungs: [Int], names: GraphNames, stopsAtNorm: Bool, stopsAtLastTap: Bool, copies: Graph?) {
+  /// What takes the model's products over.
+  private let products: EngineProducts?
+
+  init(
+    rungs: [Int], names: GraphNames, stopsAtNorm: Bool, stopsAtLastTap: Bool, copies: Graph?, products: EngineProducts?
+  ) {
+    self.products = products
     self.names = names
     if !rungs.contains(0) { self.names.embedding = nil }
     self.stopsAtNorm = stopsAtNorm
@@ -46,6 +52,7 @@ final class TapCapture {
   }
 
   private func startCall() {
+    products?.begin()
     seen = []
     normRows = 0
     isPastNorm = false
@@ -74,6 +81,7 @@ final class TapCapture {
   }
 
   func wants(_ tensor: UnsafeMutablePointer<ggml_tensor>) -> Bool {
+    products?.take(tensor)
     census?.add(tensor, isPastNorm ? .behindTheNorm : .model)
     let name = ggml_get_name(tensor)
     guard let name else { return false }

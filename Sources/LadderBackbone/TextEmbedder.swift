@@ -38,6 +38,13 @@ package final class TextEmbedder {
     parameters.n_threads_batch = Int32(engine.threads)
     parameters.embeddings = true
     parameters.no_perf = true
+    parameters.cb_eval_user_data = engine.products.map { Unmanaged.passUnretained($0).toOpaque() }
+    parameters.cb_eval = { tensor, ask, products in
+      if ask, let tensor, let products {
+        Unmanaged<EngineProducts>.fromOpaque(products).takeUnretainedValue().take(tensor)
+      }
+      return false
+    }
     Log.clearError()
     guard let context = llama_init_from_model(owner.model, parameters) else {
       owner.leave(blocks: .max)
@@ -70,6 +77,7 @@ package final class TextEmbedder {
         batch.logits[place] = 1
       }
       batch.n_tokens = Int32(tokens.count)
+      engine.products?.begin()
       guard llama_decode(context, batch) == 0, let row = llama_get_embeddings_seq(context, 0) else {
         throw LadderError(.engine, "the text could not be embedded")
       }

@@ -66,6 +66,8 @@ package final class Engine: @unchecked Sendable {
   private let turn = NSRecursiveLock()
   /// Memory in which the threads pack what `DenseProduct` multiplies; computations take turns.
   let productScratch: UnsafeMutableRawPointer
+  /// The same kernels in llama.cpp's graphs; nil where they are not used.
+  package private(set) var products: EngineProducts?
   /// Where operations are counted, while somebody asks.
   package var census: OperationCensus? {
     get { inTurn { currentCensus } }
@@ -119,6 +121,7 @@ package final class Engine: @unchecked Sendable {
     threadpool = pool
     productScratch = .allocate(byteCount: ladder_multiply_scratch(Int32(threads)), alignment: 64)
     productScratch.initializeMemory(as: UInt8.self, repeating: 0, count: 128)
+    products = EngineProducts(self)
   }
 
   private static func masksCausally(_ backend: ggml_backend_t) -> Bool {

@@ -43,4 +43,13 @@ package struct PackedSample: Sendable, Equatable {
     guard let fork else { return Array(tokens.indices) }
     return Array(0..<fork.second) + tokens.indices[fork.second...].map { fork.shared + $0 - fork.second }
   }
+
+  /// How many texts it holds.
+  package var texts: Int { fork == nil ? 1 : 2 }
+
+  /// Those that a row belongs to, counted from `first`.
+  package func texts(of row: Int, first: Int) -> ClosedRange<Int> {
+    guard let fork else { return first...first }
+    return row < fork.shared ? first...(first + 1) : row < fork.second ? first...first : (first + 1)...(first + 1)
+  }
 }

@@ -112,10 +112,10 @@ public struct SpeedBenchmark: Sendable {
       ? try backbone.engine.counting { _ = try session.take(batches[0], number: 2, learningRate: 1e-4) } : nil
 
     // Engine and training in turn, batch by batch, so that a machine that slows down slows both.
-    let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest),
+    let plain = try ForwardPass(backbone, rungs: [], maxTokens: longest, engineAlone: true),
       tapped = try ForwardPass(
         backbone, rungs: needs.rungs, maxTokens: longest, stopsAtLastTap: needs.endsAtLastTap)
-    let whole = try ForwardPass(backbone, rungs: [], maxTokens: longest, runsHead: true)
+    let whole = try ForwardPass(backbone, rungs: [], maxTokens: longest, runsHead: true, engineAlone: true)
     let pool = TensorPool(backbone.engine)
     let before = session.phases
     var engineSeconds = 0.0, tappedSeconds = 0.0, logitsSeconds = 0.0, trainSeconds = 0.0

@@ -166,7 +166,7 @@ import Testing
     // The head's answers are kept by the scan, which is the processor's.
     #expect(testDevice != "CPU" || result.json["cached_head_tokens_per_second"] is NSNumber)
     let operations = try #require(result.json["operations"] as? [[String: Any]])
-    for (part, name) in [("model", "MUL_MAT"), ("training", "OPT_STEP_ADAMW")] {
+    for (part, name) in [("model", "RMS_NORM"), ("training", "OPT_STEP_ADAMW")] {
       #expect(
         operations.contains {
           $0["part"] as? String == part && ($0["operation"] as? String)?.hasPrefix(name) == true

@@ -131,9 +131,9 @@ struct Fixture {
     }
   }
 
-  /// Whole-sequence forward and token-by-token decoding differ by the order of sums and by the engine's KV cache in
-  /// F16; on an accelerator they are other kernels, and a difference in the last place of a tap, which is stored in
-  /// BF16, is one of its 256ths.
+  /// Whole-sequence forward and token-by-token decoding differ by the order of attention's sums and by the engine's KV
+  /// cache in F16, which in a quantised model rounds some number to another byte; on an accelerator they are other
+  /// kernels, and a difference in the last place of a tap, which is stored in BF16, is one of its 256ths.
   @Test(arguments: [SideConfiguration.Downsampler.linear, .lowRank(8), .pool], Climb.all)
   func decodingEqualsTheWholeSequence(
     _ downsampler: SideConfiguration.Downsampler, _ climb: Climb
@@ -148,7 +148,7 @@ struct Fixture {
 
   /// The embedding and the last block are there for every token of a text, whether it comes whole or by parts.
   @Test func decodingReadsTheEmbeddingAndTheLastBlock() throws {
-    try decodes(try Fixture(path) { $0.rungs = .list([0, 2, 4]) }, within: 5e-3)
+    try decodes(try Fixture(path) { $0.rungs = .list([0, 2, 4]) })
   }
 
   /// Of the deepest network there is room for a text at least, of a usual one for many.
@@ -165,7 +165,7 @@ struct Fixture {
     #expect(texts.contains(correction.textsAtOnce), "\(correction.textsAtOnce)")
   }
 
-  private func decodes(_ f: Fixture, within limit: Float = 1e-3) throws {
+  private func decodes(_ f: Fixture) throws {
     let text = Fixture.text(30, seed: 3), step = try SideStep(f.network, f.backbone)
     try step.read([PackedSample(tokens: text, lossRows: Array(0..<30))], from: f.forward)
     let rows = try step.forward()
@@ -181,7 +181,7 @@ struct Fixture {
       try graph.compute()
       let own = softmax.read(), last = part[part.count - 1]
       for i in 0..<v {
-        #expect(abs(own[i] - expected[last * v + i]) < tolerance(testDevice == "CPU" ? limit : 1e-2, cuda: 0.1))
+        #expect(abs(own[i] - expected[last * v + i]) < tolerance(testDevice == "CPU" ? 5e-3 : 1e-2, cuda: 0.1))
       }
     }
   }

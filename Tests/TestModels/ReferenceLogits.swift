@@ -4,13 +4,18 @@ import LadderBackbone
 import LadderCompute
 import LadderCore
 
-/// The oracle: llama.cpp's own logits, computed the ordinary way, with nothing of Ladder's in between.
+/// The oracle: llama.cpp's own logits, computed the ordinary way, with nothing of Ladder's in between but the kernels of
+/// `EngineProducts`, which are held against llama.cpp's apart: sums in another order round activations to other bytes.
 package final class ReferenceLogits {
   private let context: OpaquePointer
   private let vocabulary: Int
+  private let products: EngineProducts?
 
-  /// - Parameter exactAttention: keys, values and attention in F32.
-  package init(_ backbone: Backbone, maxTokens: Int, exactAttention: Bool = false) throws {
+  /// - Parameters:
+  ///   - exactAttention: keys, values and attention in F32.
+  ///   - engineAlone: llama.cpp's own kernels for every product.
+  package init(_ backbone: Backbone, maxTokens: Int, exactAttention: Bool = false, engineAlone: Bool = false) throws {
+    products = engineAlone ? nil : backbone.engine.products
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((maxTokens + 255) / 256 * 256)
     parameters.n_batch = UInt32(max(512, maxTokens))
@@ -20,6 +25,13 @@ package final class ReferenceLogits {
       parameters.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED
       parameters.type_k = GGML_TYPE_F32
       parameters.type_v = GGML_TYPE_F32
+    }
+    parameters.cb_eval_user_data = products.map { Unmanaged.passUnretained($0).toOpaque() }
+    parameters.cb_eval = { tensor, ask, products in
+      if ask, let tensor, let products {
+        Unmanaged<EngineProducts>.fromOpaque(products).takeUnretainedValue().take(tensor)
+      }
+      return false
     }
     guard let context = llama_init_from_model(try backbone.enginePointer(), parameters) else {
       throw LadderError(.engine, "no reference context")
@@ -44,6 +56,7 @@ package final class ReferenceLogits {
       batch.seq_id[i]?[0] = 0
       batch.logits[i] = flagged.contains(i) ? 1 : 0
     }
+    products?.begin()
     guard llama_decode(context, batch) == 0 else { throw LadderError(.engine, "the reference forward failed") }
     return try zip(rows, targets).map { row, target in
       guard let logits = llama_get_logits_ith(context, Int32(row)) else {
