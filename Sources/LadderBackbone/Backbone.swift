@@ -32,6 +32,7 @@ public final class Backbone: @unchecked Sendable {
   private let workers: RemoteWorkers?
   private let lock = NSRecursiveLock()
   private var whole: ModelOwner?
+  private weak var engines: ModelOwner?
   private var currentHead: Head
   private var currentNames: GraphNames?
   /// Whether blocks were asked for again after their memory was given back: from then on it is kept.
@@ -122,6 +123,18 @@ public final class Backbone: @unchecked Sendable {
         _ = owner.join(blocks: blocks)
       }
       if !wasReloaded { owner.trim() }
+      return owner
+    }
+  }
+
+  /// The model as llama.cpp has it alone, its weights packed for kernels of its own: another copy, where this one is not
+  /// so, for as long as somebody holds it. To measure the engine by.
+  func joinEngines(blocks: Int) throws -> ModelOwner {
+    guard engine.products != nil, workers == nil else { return try join(blocks: blocks) }
+    return try lock.withLock {
+      let owner = try engines ?? ModelLoading.load(path, [], engine, vocabularyOnly: false, gpuLayers: gpuLayers)
+      _ = owner.join(blocks: blocks)
+      engines = owner
       return owner
     }
   }

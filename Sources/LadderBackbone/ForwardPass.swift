@@ -50,7 +50,7 @@ package final class ForwardPass: TapSource {
   ///   - stopsAtLastTap: end each call there: no final rows are handed out.
   ///   - runsHead: run the model's own head too, at every loss row; final rows are not handed out then. To measure the
   ///     engine by.
-  ///   - engineAlone: leave all products to llama.cpp's own kernels. To measure the engine by.
+  ///   - engineAlone: with llama.cpp's own kernels throughout, and weights as it loads them. To measure the engine by.
   package init(
     _ backbone: Backbone, rungs: [Int], maxTokens: Int, texts: Int = 64, finalRows: Int? = nil, unit: Int = 512,
     sharedLength: Int = 96, exactAttention: Bool = false, keepsWindow: Bool = false, adapter: EngineAdapter? = nil,
@@ -90,7 +90,7 @@ package final class ForwardPass: TapSource {
     parameters.n_batch = UInt32(self.unit)
     parameters.n_ubatch = UInt32(self.unit)
     blocksRun = stopsAtLastTap ? rungs.last ?? .max : .max
-    owner = try backbone.join(blocks: blocksRun)
+    owner = try engineAlone ? backbone.joinEngines(blocks: blocksRun) : backbone.join(blocks: blocksRun)
     let isKept = keepsWindow && llama_model_n_swa(owner.model) > 0
     parameters.n_seq_max = UInt32(isKept ? 2 * maxSequences : maxSequences)
     parameters.n_outputs_max = max(UInt32(outputsPerCall), parameters.n_seq_max)
@@ -284,7 +284,10 @@ package final class ForwardPass: TapSource {
     Log.clearError()
     capture.census = backbone.engine.census
     if putsOutAll { capture.expect(call.picks) }
-    let status = backbone.engine.inTurn { llama_decode(context, batch) }
+    let status = backbone.engine.inTurn {
+      capture.beginCall()
+      return llama_decode(context, batch)
+    }
     guard status == 0 else {
       throw LadderError(.engine, "the backbone's forward pass failed (status \(status)): \(Log.takeError())")
     }

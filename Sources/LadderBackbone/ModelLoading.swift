@@ -31,8 +31,8 @@ enum ModelLoading {
       let serves = tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
       isServed[String(name), default: true] = isServed[String(name), default: true] && serves
     }
-    let names = ["output", "token_embd"] + isServed.filter(\.value).keys.sorted().map { "blk\\.[0-9]+\\.\($0)" }
-    return "^(\(names.joined(separator: "|")))\\.weight$"
+    let names = isServed.filter(\.value).keys.sorted().joined(separator: "|")
+    return "^(output|token_embd\(names.isEmpty ? "" : "|blk\\.[0-9]+\\.(\(names))"))\\.weight$"
   }
 
   private static func model(
@@ -41,7 +41,7 @@ enum ModelLoading {
   ) -> OpaquePointer? {
     var parameters = llama_model_default_params()
     parameters.vocab_only = vocabularyOnly
-    // Repacked weights would lie beside the mapped file: read them into buffers instead, one copy of each.
+    // Packed weights would lie beside the mapped file: read them into buffers instead, one copy of each.
     parameters.load_mode = LLAMA_LOAD_MODE_NONE
     // llama.cpp counts the output, the head with its norm, as one more.
     parameters.n_gpu_layers =

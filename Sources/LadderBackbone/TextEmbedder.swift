@@ -38,12 +38,14 @@ package final class TextEmbedder {
     parameters.n_threads_batch = Int32(engine.threads)
     parameters.embeddings = true
     parameters.no_perf = true
-    parameters.cb_eval_user_data = engine.products.map { Unmanaged.passUnretained($0).toOpaque() }
-    parameters.cb_eval = { tensor, ask, products in
-      if ask, let tensor, let products {
-        Unmanaged<EngineProducts>.fromOpaque(products).takeUnretainedValue().take(tensor)
+    if let products = engine.products {
+      parameters.cb_eval_user_data = Unmanaged.passUnretained(products).toOpaque()
+      parameters.cb_eval = { tensor, ask, products in
+        if ask, let tensor, let products {
+          Unmanaged<EngineProducts>.fromOpaque(products).takeUnretainedValue().take(tensor)
+        }
+        return false
       }
-      return false
     }
     Log.clearError()
     guard let context = llama_init_from_model(owner.model, parameters) else {

@@ -19,8 +19,8 @@ package final class ReferenceLogits {
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((maxTokens + 255) / 256 * 256)
     parameters.n_batch = UInt32(max(512, maxTokens))
-    parameters.n_threads = 2
-    parameters.n_threads_batch = 2
+    parameters.n_threads = Int32(backbone.engine.threads)
+    parameters.n_threads_batch = Int32(backbone.engine.threads)
     if exactAttention {
       parameters.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED
       parameters.type_k = GGML_TYPE_F32

@@ -11,8 +11,9 @@ package final class EngineProducts {
   private var takesRounded: UnsafeMutablePointer<ggml_tensor>?
   /// Rows in 8 bits.
   private var rounded = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 64)
-  /// Whose they are, and for which weights.
-  private var last: (source: UnsafeMutablePointer<ggml_tensor>, type: ggml_type)?
+  /// The product that took them last, of rows of this tensor with weights of this type.
+  private var last:
+    (product: UnsafeMutablePointer<ggml_tensor>, source: UnsafeMutablePointer<ggml_tensor>, type: ggml_type)?
 
   /// Nil where the processor is no faster for it, or where another backend than its own runs products.
   init?(_ engine: Engine) {
@@ -39,25 +40,29 @@ package final class EngineProducts {
     ggml_free(context)
   }
 
-  /// Before a graph is run: no rows are rounded yet.
+  /// Before a graph is run, in the engine's turn: no rows are rounded yet.
   package func begin() { last = nil }
 
   /// Takes an operation over, where it is a product that is done faster here. Operations come in the order in which
   /// they will run; one that was taken over stays so when its graph is run again.
   package func take(_ node: UnsafeMutablePointer<ggml_tensor>) {
-    guard node.pointee.op == GGML_OP_MUL_MAT, let weight = node.pointee.src.0.map({ Tensor($0) }),
+    guard node.pointee.op == GGML_OP_MUL_MAT, node.pointee.flags & Int32(GGML_TENSOR_FLAG_COMPUTE.rawValue) != 0,
+      let weight = node.pointee.src.0.map({ Tensor($0) }),
       let x = node.pointee.src.1.map({ Tensor($0) }), QuantisedProduct.type(engine, weight, x) != nil, x.isOnHost,
       Tensor(node).isOnHost, ggml_is_contiguous(node), node.pointee.type == GGML_TYPE_F32,
       let operation = isRounded(x, for: weight) ? takesRounded : roundsFirst
     else { return }
     node.pointee.op = operation.pointee.op
     node.pointee.op_params = operation.pointee.op_params
-    last = (x.pointer, weight.pointer.pointee.type)
+    last = (node, x.pointer, weight.pointer.pointee.type)
     reserve(x[1] * ladder_quantised_bytes(Int32(x[0])))
   }
 
   private func isRounded(_ x: Tensor, for weight: Tensor) -> Bool {
-    last.map { $0.source == x.pointer && $0.type == weight.pointer.pointee.type } ?? false
+    // A graph may be built anew where the one before lay: its nodes are not taken over yet.
+    last.map {
+      $0.product.pointee.op == GGML_OP_CUSTOM && $0.source == x.pointer && $0.type == weight.pointer.pointee.type
+    } ?? false
   }
 
   /// What lies in the memory already may be taken again.

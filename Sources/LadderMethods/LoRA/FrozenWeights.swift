@@ -4,8 +4,8 @@ import LadderCore
 
 /// The model's weights as the file has them, quantised, in the engine's memory: what is differentiated through.
 ///
-/// llama.cpp packs its own copy for its kernels, which cannot be read row by row; this one is the only copy while QLoRA
-/// trains.
+/// llama.cpp may pack its own copy for its kernels, which then cannot be read row by row; this one is the only copy while
+/// QLoRA trains.
 package final class FrozenWeights {
   private let pool: TensorPool
   private var tensors: [String: Tensor] = [:]
