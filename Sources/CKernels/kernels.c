@@ -222,7 +222,7 @@ void ladder_round_and_multiply(
 #if defined(__x86_64__)
   struct ladder_quantised_product own = *p;
   // One row each thread rounds for itself: that takes less time than waiting.
-  const int alone = p->row_count == 1 && has_blocks_of_32(p->type);
+  const int alone = p->row_count == 1;
   own.rows = alone ? (char *)scratch + sizeof(struct turns) + thread * SCRATCH + PACKED_BYTES : rows;
   ladder_quantise_rows(numbers, stride, p->row_count, p->inner, p->type, (void *)own.rows, alone ? 0 : thread, alone ? 1 : threads);
   if (!alone && threads > 1) meet(scratch, threads);

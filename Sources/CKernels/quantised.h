@@ -33,23 +33,43 @@ INLINE void NAME(pack)(const unsigned char *weights, long stride, int count, int
   }
 }
 
-// Entries from `first` on before `last` of one row: nothing is packed, as each weight is used once. For blocks of 32 numbers. The sums are
-// those of a row among others, in the same order.
+// Adds the products of a row's block `b` with those of 8 weight rows, whose scales these are, as `tile` adds them.
+INLINE __m256 NAME(line_step)(__m256 sums, const unsigned char *const *weights, int b, const struct row_block *x, __m256 scales, __m256 seconds,
+                              const enum ladder_quantisation type) {
+  const int halves = type == ladder_q6_k, minima = type == ladder_q4_k || type == ladder_q5_k;
+  const __m256 scale = _mm256_set1_ps(x->scale);
+  const __m256i numbers = _mm256_loadu_si256((const void *)x->numbers);
+  __m256i whole = NAME(line_sums)(weights, b, halves ? _mm256_zextsi128_si256(_mm256_castsi256_si128(numbers)) : numbers, type);
+  if (!minima && NAME(has_starts)(type)) whole = _mm256_add_epi32(whole, _mm256_set1_epi32(x->starts[0]));
+  sums = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(scales, scale), sums);
+  if (minima) sums = _mm256_fnmadd_ps(seconds, _mm256_set1_ps(x->sum), sums);
+  if (halves) {
+    const __m256i other = _mm256_inserti128_si256(_mm256_setzero_si256(), _mm256_extracti128_si256(numbers, 1), 1);
+    const __m256i second = _mm256_add_epi32(NAME(line_sums)(weights, b, other, type), _mm256_set1_epi32(x->starts[1]));
+    sums = _mm256_fmadd_ps(_mm256_cvtepi32_ps(second), _mm256_mul_ps(seconds, scale), sums);
+  }
+  return sums;
+}
+
+// Entries from `first` on before `last` of one row: nothing is packed, as each weight is used once. The sums are those of a row among
+// others, in the same order.
 INLINE void NAME(lines)(const struct ladder_quantised_product *p, int first, int last, int row, const enum ladder_quantisation type) {
-  const int blocks = p->inner / block_numbers;
+  const int blocks = p->inner / block_numbers, step = has_blocks_of_32(type) ? 1 : 8;
   const struct row_block *x = (const struct row_block *)p->rows + row * (long)blocks;
   for (int entry = first; entry < last; entry += line_weights) {
     const unsigned char *weights[line_weights];
 #pragma clang loop unroll(full)
     for (int i = 0; i < line_weights; i++) weights[i] = (const unsigned char *)p->weights + (entry + i < last ? entry + i : last - 1) * p->weight_stride;
     const char *next = (const char *)weights[0] + line_weights * p->weight_stride;
-    __m256 sums = _mm256_setzero_ps();
-    for (int b = 0; b < blocks; b++) {
+    __m256 sums = _mm256_setzero_ps(), scales[8], seconds[8];
+    for (int b = 0; b < blocks; b += step) {
 #pragma clang loop unroll(full)
-      for (int i = 0; i < line_weights * quantised_bytes(1, type); i += 64)
+      for (int i = 0; i < line_weights * quantised_bytes(step, type); i += 64)
         _mm_prefetch(next + line_weights * quantised_bytes(b, type) + i, _MM_HINT_T0);
-      const __m256 scales = _mm256_mul_ps(quantised_line_scales(weights, b, type), _mm256_set1_ps(x[b].scale));
-      sums = _mm256_fmadd_ps(_mm256_cvtepi32_ps(NAME(line_sums)(weights, b, x + b, type)), scales, sums);
+      if (step == 1) scales[0] = quantised_line_scales(weights, b, type);
+      else quantised_line_scales_of(weights, b, type, scales, seconds);
+#pragma clang loop unroll(full)
+      for (int j = 0; j < step; j++) sums = NAME(line_step)(sums, weights, b + j, x + b + j, scales[j], seconds[j], type);
     }
     float *out = p->out + row * p->out_stride + entry;
     if (last - entry >= line_weights) _mm256_storeu_ps(out, sums);
@@ -62,7 +82,7 @@ INLINE void NAME(lines)(const struct ladder_quantised_product *p, int first, int
 INLINE void NAME(part)(const struct ladder_quantised_product *p, int first, int last, int row, int end, int at_once, struct NAME(panel) *panels,
                        const enum ladder_quantisation type) {
   const int blocks = p->inner / block_numbers;
-  if (end - row == 1 && has_blocks_of_32(type)) {
+  if (end - row == 1) {
     NAME(lines)(p, first, last, row, type);
     return;
   }

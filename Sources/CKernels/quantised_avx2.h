@@ -101,9 +101,9 @@ INLINE void pairs_tile(const struct pairs_panel *panel, const struct row_block *
   for (int r = 0; r < count; r++) pairs_store(out + r * stride, sums[r], entries);
 }
 
-// Block `b` of a row with the same of 8 weight rows: their sums, in the rows' order.
-INLINE __m256i pairs_line_sums(const unsigned char *const *weights, int b, const struct row_block *x, const enum ladder_quantisation type) {
-  const __m256i numbers = _mm256_loadu_si256((const void *)x->numbers), ones = _mm256_set1_epi16(1);
+// Numbers of a row with block `b` of 8 weight rows: their sums, in the rows' order.
+INLINE __m256i pairs_line_sums(const unsigned char *const *weights, int b, __m256i numbers, const enum ladder_quantisation type) {
+  const __m256i ones = _mm256_set1_epi16(1);
   __m256i z[8], t[4], u[2];
 #pragma clang loop unroll(full)
   for (int a = 0; a < 8; a++) {
@@ -116,9 +116,11 @@ INLINE __m256i pairs_line_sums(const unsigned char *const *weights, int b, const
   for (int a = 0; a < 4; a++) t[a] = _mm256_add_epi32(_mm256_unpacklo_epi32(z[2 * a], z[2 * a + 1]), _mm256_unpackhi_epi32(z[2 * a], z[2 * a + 1]));
 #pragma clang loop unroll(full)
   for (int a = 0; a < 2; a++) u[a] = _mm256_add_epi32(_mm256_unpacklo_epi64(t[2 * a], t[2 * a + 1]), _mm256_unpackhi_epi64(t[2 * a], t[2 * a + 1]));
-  const __m256i sums = _mm256_add_epi32(_mm256_permute2x128_si256(u[0], u[1], 0x20), _mm256_permute2x128_si256(u[0], u[1], 0x31));
-  return type == ladder_q8_0 ? sums : _mm256_add_epi32(sums, _mm256_set1_epi32(x->starts[0]));
+  return _mm256_add_epi32(_mm256_permute2x128_si256(u[0], u[1], 0x20), _mm256_permute2x128_si256(u[0], u[1], 0x31));
 }
+
+// Whether a block's sum is without what its weights' offset takes away: Q8_0's have none here.
+INLINE int pairs_has_starts(const enum ladder_quantisation type) { return type != ladder_q8_0; }
 
 // 16 numbers, times this, as bytes; and their sum.
 INLINE int pairs_round_half(const float *x, float inverse, signed char *out) {

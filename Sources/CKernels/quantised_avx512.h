@@ -83,9 +83,9 @@ INLINE void vnni_tile(const struct vnni_panel *panel, const struct row_block *ro
   for (int r = 0; r < count; r++) vnni_store(out + r * stride, sums[r], entries);
 }
 
-// Block `b` of a row with the same of 8 weight rows: their sums, in the rows' order.
-INLINE __m256i vnni_line_sums(const unsigned char *const *weights, int b, const struct row_block *x, const enum ladder_quantisation type) {
-  const __m512i numbers = _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)x->numbers)), none = _mm512_setzero_si512();
+// Numbers of a row with block `b` of 8 weight rows: their sums, in the rows' order.
+INLINE __m256i vnni_line_sums(const unsigned char *const *weights, int b, __m256i row, const enum ladder_quantisation type) {
+  const __m512i numbers = _mm512_broadcast_i64x4(row), none = _mm512_setzero_si512();
   __m512i z[4], t[2];
   // Rows that are four apart share a vector.
 #pragma clang loop unroll(full)
@@ -98,8 +98,11 @@ INLINE __m256i vnni_line_sums(const unsigned char *const *weights, int b, const 
   for (int a = 0; a < 2; a++) t[a] = _mm512_add_epi32(_mm512_unpacklo_epi32(z[2 * a], z[2 * a + 1]), _mm512_unpackhi_epi32(z[2 * a], z[2 * a + 1]));
   const __m512i u = _mm512_add_epi32(_mm512_unpacklo_epi64(t[0], t[1]), _mm512_unpackhi_epi64(t[0], t[1]));
   const __m512i halves = _mm512_shuffle_i64x2(u, u, 0xd8);
-  return _mm256_add_epi32(_mm256_set1_epi32(x->starts[0]), _mm256_add_epi32(_mm512_castsi512_si256(halves), _mm512_extracti64x4_epi64(halves, 1)));
+  return _mm256_add_epi32(_mm512_castsi512_si256(halves), _mm512_extracti64x4_epi64(halves, 1));
 }
+
+// Whether a block's sum is without what its weights' offset takes away.
+INLINE int vnni_has_starts(const enum ladder_quantisation type) { return 1; }
 
 // 16 numbers, times this, as bytes; and their sum.
 INLINE int vnni_round_half(const float *x, float inverse, signed char *out) {

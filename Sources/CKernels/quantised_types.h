@@ -4,6 +4,7 @@
 #define SHARED static inline __attribute__((always_inline))
 
 typedef int unaligned_int __attribute__((aligned(1)));
+typedef unsigned unaligned_unsigned __attribute__((aligned(1)));
 typedef unsigned short unaligned_half __attribute__((aligned(1)));
 
 enum { block_numbers = 32, block_words = block_numbers / 4, line_weights = 8 };
@@ -83,8 +84,10 @@ AVX2 __m256i quantised_low_bits(const unsigned char *row, int b, const enum ladd
   }
 }
 
-// The scales of block `b` of some rows, in F16 before its numbers.
-SHARED __attribute__((target("avx2,f16c"))) __m256 quantised_line_scales(const unsigned char *const *rows, int b, const enum ladder_quantisation type) {
+#define AVX2_F16 SHARED __attribute__((target("avx2,f16c")))
+
+// The scales of block `b` of 8 rows, in F16 before its numbers.
+AVX2_F16 __m256 quantised_line_scales(const unsigned char *const *rows, int b, const enum ladder_quantisation type) {
   const long at = quantised_bytes(b, type);
   __m128i halves = _mm_cvtsi32_si128(*(const unaligned_half *)(rows[0] + at));
 #define ADD(i) halves = _mm_insert_epi16(halves, *(const unaligned_half *)(rows[i] + at), i);
@@ -93,4 +96,51 @@ SHARED __attribute__((target("avx2,f16c"))) __m256 quantised_line_scales(const u
   return _mm256_cvtph_ps(halves);
 }
 
+AVX2 void quantised_turn(const __m256 *rows, __m256 *columns) {
+  __m256 t[8], u[8];
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+  }
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 8; i += 4)
+#pragma clang loop unroll(full)
+    for (int c = 0; c < 2; c++) {
+      u[i + 2 * c] = _mm256_shuffle_ps(t[i + c], t[i + c + 2], 0x44);
+      u[i + 2 * c + 1] = _mm256_shuffle_ps(t[i + c], t[i + c + 2], 0xee);
+    }
+#pragma clang loop unroll(full)
+  for (int c = 0; c < 4; c++) {
+    columns[c] = _mm256_permute2f128_ps(u[c], u[c + 4], 0x20);
+    columns[c + 4] = _mm256_permute2f128_ps(u[c], u[c + 4], 0x31);
+  }
+}
+
+// `quantised_scales_of` for the 8 blocks from `b` on of 8 rows.
+AVX2_F16 void quantised_line_scales_of(const unsigned char *const *rows, int b, const enum ladder_quantisation type, __m256 *scales, __m256 *seconds) {
+  __m256 own[8], other[8];
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 8; i++) {
+    const unsigned char *block = rows[i] + quantised_bytes(b, type);
+    if (type == ladder_q6_k) {
+      const __m128i pairs = _mm_shuffle_epi8(_mm_loadu_si128((const void *)(block + 192)), _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+      const __m256 all = _mm256_set1_ps((float)*(const half_number *)(block + 208));
+      own[i] = _mm256_mul_ps(all, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(pairs)));
+      other[i] = _mm256_mul_ps(all, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(pairs, 8))));
+      continue;
+    }
+    const unaligned_unsigned *q = (const unaligned_unsigned *)(block + 4);
+    const unsigned first = q[0] & 0x3f3f3f3f, after = (q[2] & 0x0f0f0f0f) | (q[0] >> 6 & 0x03030303) << 4;
+    const unsigned minimum = q[1] & 0x3f3f3f3f, behind = (q[2] >> 4 & 0x0f0f0f0f) | (q[1] >> 6 & 0x03030303) << 4;
+    const __m128i numbers = _mm_setr_epi32((int)first, (int)after, (int)minimum, (int)behind);
+    own[i] = _mm256_mul_ps(_mm256_set1_ps((float)*(const half_number *)block), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(numbers)));
+    other[i] =
+      _mm256_mul_ps(_mm256_set1_ps((float)*(const half_number *)(block + 2)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(numbers, 8))));
+  }
+  quantised_turn(own, scales);
+  quantised_turn(other, seconds);
+}
+
+#undef AVX2_F16
 #undef AVX2

@@ -6,16 +6,17 @@ import LadderCore
 enum ModelLoading {
   /// - Parameters:
   ///   - tensors: of all of the model's files.
+  ///   - writes: it will mostly run single rows.
   ///   - vocabularyOnly: the tokenizer and the metadata, without any weights.
   ///   - gpuLayers: blocks on an accelerator, counted from the last, the head with them; nil is all.
   ///   - workers: that hold the blocks, each as many as its memory lets it; head and embedding stay here.
   /// - Throws: `data` with llama.cpp's own reason.
   static func load(
     _ path: String, _ tensors: [GGUFFile.TensorInfo], _ engine: Engine, vocabularyOnly: Bool,
-    gpuLayers: Int? = nil, workers: RemoteWorkers? = nil
+    writes: Bool = false, gpuLayers: Int? = nil, workers: RemoteWorkers? = nil
   ) throws -> ModelOwner {
     Log.clearError()
-    let plain = plainNames(workers == nil ? tensors : [], engine)
+    let plain = plainNames(workers == nil ? tensors : [], engine, writes: writes)
     guard let model = model(path, plain, engine, vocabularyOnly, gpuLayers, workers) else {
       throw LadderError(.data, "llama.cpp cannot load \(path): \(Log.takeError())")
     }
@@ -23,12 +24,15 @@ enum ModelLoading {
   }
 
   /// What keeps its plain layout on the CPU: head and embedding, as the head's gradient reads single rows of it, and the
-  /// matrices that `EngineProducts` multiplies. llama.cpp packs the others for its kernels.
-  static func plainNames(_ tensors: [GGUFFile.TensorInfo], _ engine: Engine) -> String {
+  /// matrices that `EngineProducts` multiplies. llama.cpp packs the others for its kernels; of those it has the better one
+  /// for single rows of Q4_K.
+  static func plainNames(_ tensors: [GGUFFile.TensorInfo], _ engine: Engine, writes: Bool = false) -> String {
     var isServed: [String: Bool] = [:]
     for tensor in tensors where engine.products != nil && tensor.shape.count > 1 {
       guard let name = tensor.name.wholeMatch(of: /blk\.\d+\.([a-z_]+)\.weight/)?.1 else { continue }
-      let serves = tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
+      let serves =
+        tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
+        && !(writes && tensor.type == "Q4_K")
       isServed[String(name), default: true] = isServed[String(name), default: true] && serves
     }
     let names = isServed.filter(\.value).keys.sorted().joined(separator: "|")

@@ -114,17 +114,19 @@ struct EngineProductsTests {
         bytes: 0,
         ggmlType: type)
     }
-    let names = ModelLoading.plainNames(
-      [
-        tensor("token_embd.weight", GGML_TYPE_Q6_K, [256, 1000]),
-        tensor("blk.0.attn_q.weight", GGML_TYPE_Q4_K, [256, 256]),
-        tensor("blk.10.attn_q.weight", GGML_TYPE_Q6_K, [256, 256]),
-        tensor("blk.0.ffn_up.weight", GGML_TYPE_Q4_K, [256, 512]),
-        tensor("blk.1.ffn_up.weight", GGML_TYPE_Q2_K, [256, 512]),
-        tensor("blk.0.attn_norm.weight", GGML_TYPE_F32, [256]),
-        tensor("blk.0.ffn_down_exps.weight", GGML_TYPE_Q4_K, [256, 256, 8]),
-      ], engine)
+    let tensors = [
+      tensor("token_embd.weight", GGML_TYPE_Q6_K, [256, 1000]),
+      tensor("blk.0.attn_q.weight", GGML_TYPE_Q4_K, [256, 256]),
+      tensor("blk.10.attn_q.weight", GGML_TYPE_Q6_K, [256, 256]),
+      tensor("blk.0.ffn_up.weight", GGML_TYPE_Q4_K, [256, 512]),
+      tensor("blk.1.ffn_up.weight", GGML_TYPE_Q2_K, [256, 512]),
+      tensor("blk.0.attn_norm.weight", GGML_TYPE_F32, [256]),
+      tensor("blk.0.ffn_down_exps.weight", GGML_TYPE_Q4_K, [256, 256, 8]),
+    ]
+    let names = ModelLoading.plainNames(tensors, engine)
     #expect(names == #"^(output|token_embd|blk\.[0-9]+\.(attn_q))\.weight$"#)
+    let packed = #"^(output|token_embd)\.weight$"#
+    #expect(ModelLoading.plainNames(Array(tensors.prefix(2)), engine, writes: true) == packed)
     #expect(ModelLoading.plainNames([], engine) == #"^(output|token_embd)\.weight$"#)
   }
 }

@@ -78,13 +78,13 @@ struct QuantisedProductTests {
   }
 
   /// A row's numbers do not depend on what it is multiplied together with, nor on whether it is at all.
-  @Test(arguments: [GGML_TYPE_Q8_0, GGML_TYPE_Q5_0, GGML_TYPE_Q4_0]) func rowsAreByThemselves(_ type: ggml_type) throws
-  {
-    let weight = try weight(type, 640, 300), all = try random([640, 31], seed: 5)
+  @Test(arguments: [GGML_TYPE_Q8_0, GGML_TYPE_Q5_0, GGML_TYPE_Q4_0, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K])
+  func rowsAreByThemselves(_ type: ggml_type) throws {
+    let weight = try weight(type, 768, 301), all = try random([768, 31], seed: 5)
     let together = try products(weight, all).own
     for row in [0, 7, 8, 30] {
-      let alone = try pool.make(Array(all.read()[(row * 640)..<((row + 1) * 640)]), [640, 1])
-      let expected = Array(together[(row * 300)..<((row + 1) * 300)])
+      let alone = try pool.make(Array(all.read()[(row * 768)..<((row + 1) * 768)]), [768, 1])
+      let expected = Array(together[(row * 301)..<((row + 1) * 301)])
       #expect(try products(weight, alone).own == expected)
       #expect(try narrow { try products(weight, alone).own } == expected)
     }

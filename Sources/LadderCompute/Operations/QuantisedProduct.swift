@@ -10,18 +10,13 @@ enum QuantisedProduct {
   static func type(_ engine: Engine, _ weight: Tensor, _ x: Tensor) -> ladder_quantisation? {
     let type = weight.pointer.pointee.type
     guard engine.multipliesWell(frozen: weight), x.pointer.pointee.type == GGML_TYPE_F32, x.stride(0) == 4,
-      x[2] * x[3] == 1, x[1] >= least(type)
+      x[2] * x[3] == 1
     else { return nil }
     return ladder_quantisation(rawValue: type.rawValue)
   }
 
   static func serves(_ type: ggml_type, inner: Int) -> Bool {
     ladder_multiplies_quantised(Int32(type.rawValue), Int32(inner)) != 0
-  }
-
-  /// Rows from which on the kernel is the faster one. The types whose scales are few and wide are slow to unpack.
-  private static func least(_ type: ggml_type) -> Int {
-    type == GGML_TYPE_Q8_0 || type == GGML_TYPE_Q5_0 || type == GGML_TYPE_Q4_0 ? 1 : 4
   }
 
   /// Whether its rows lie in memory as in a file; ggml packs some for kernels of its own.
