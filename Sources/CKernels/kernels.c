@@ -175,14 +175,10 @@ void ladder_multiply(const struct ladder_product *p, int thread, int threads, vo
 }
 
 int ladder_multiplies_quantised(int type, int inner) {
-#if defined(__x86_64__)
   const int many = type == ladder_q4_k || type == ladder_q5_k || type == ladder_q6_k;
   // With wide vectors but without VNNI ggml's own kernels for packed weights in four bits are wider than ours.
-  if (variant() == 2 && !has_vnni() && (type == ladder_q4_0 || type == ladder_q4_k)) return 0;
+  if (variant() == 2 && widest_quantised() < 2 && (type == ladder_q4_0 || type == ladder_q4_k)) return 0;
   return quantised_width() > 0 && inner <= MOST_QUANTISED && ((has_blocks_of_32(type) && inner % 32 == 0) || (many && inner % 256 == 0));
-#else
-  return 0;
-#endif
 }
 
 long ladder_quantised_bytes(int inner) { return inner / 32 * BLOCK_BYTES; }

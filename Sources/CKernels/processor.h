@@ -42,17 +42,19 @@ static int variant(void) {
 #endif
 }
 
-static int most_quantised_width = 2;
-
-void ladder_limit_quantised(int width) { most_quantised_width = width; }
-
-// 2 for AVX-512 with VNNI, 1 for AVX2, 0 for none of them.
-static int quantised_width(void) {
+// For products of quantised weights: 2 for AVX-512 with VNNI, 1 for AVX2, 0 for none of them.
+static int widest_quantised(void) {
 #if defined(__x86_64__)
   static int known = -1;
   if (known < 0) known = has_amx() ? 0 : variant() == 2 && has_vnni() ? 2 : variant() > 0;
-  return known < most_quantised_width ? known : most_quantised_width;
+  return known;
 #else
   return 0;
 #endif
 }
+
+static int most_quantised_width = 2;
+
+void ladder_limit_quantised(int width) { most_quantised_width = width; }
+
+static int quantised_width(void) { return widest_quantised() < most_quantised_width ? widest_quantised() : most_quantised_width; }

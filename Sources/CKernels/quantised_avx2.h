@@ -27,26 +27,12 @@ INLINE __m256i pairs_block(const unsigned char *row, int b, const enum ladder_qu
 INLINE void pairs_widen_scales(struct pairs_panel *panel) { _mm256_storeu_ps(panel->scales, _mm256_cvtph_ps(_mm_loadu_si128((const void *)panel->seconds))); }
 
 INLINE void pairs_pack_words(const unsigned char *const *rows, int b, const enum ladder_quantisation type, struct pairs_panel *panel) {
-  __m256i z[8], t[8], u[8];
+  __m256 blocks[8], words[8];
 #pragma clang loop unroll(full)
-  for (int a = 0; a < 8; a++) z[a] = pairs_block(rows[a], b, type);
+  for (int i = 0; i < pairs_lanes; i++) blocks[i] = _mm256_castsi256_ps(pairs_block(rows[i], b, type));
+  quantised_turn(blocks, words);
 #pragma clang loop unroll(full)
-  for (int a = 0; a < 8; a += 2) {
-    t[a] = _mm256_unpacklo_epi32(z[a], z[a + 1]);
-    t[a + 1] = _mm256_unpackhi_epi32(z[a], z[a + 1]);
-  }
-#pragma clang loop unroll(full)
-  for (int a = 0; a < 8; a += 4)
-#pragma clang loop unroll(full)
-    for (int c = 0; c < 2; c++) {
-      u[a + 2 * c] = _mm256_unpacklo_epi64(t[a + c], t[a + c + 2]);
-      u[a + 2 * c + 1] = _mm256_unpackhi_epi64(t[a + c], t[a + c + 2]);
-    }
-#pragma clang loop unroll(full)
-  for (int c = 0; c < 4; c++) {
-    _mm256_storeu_si256((void *)panel->words[c], _mm256_permute2x128_si256(u[c], u[c + 4], 0x20));
-    _mm256_storeu_si256((void *)panel->words[c + 4], _mm256_permute2x128_si256(u[c], u[c + 4], 0x31));
-  }
+  for (int j = 0; j < block_words; j++) _mm256_storeu_si256((void *)panel->words[j], _mm256_castps_si256(words[j]));
 }
 
 // Of unsigned bytes of at most 15, 31 or 63 and signed ones that many neighbouring pairs' sums are less than 2^15.

@@ -96,6 +96,7 @@ AVX2_F16 __m256 quantised_line_scales(const unsigned char *const *rows, int b, c
   return _mm256_cvtph_ps(halves);
 }
 
+// 8 rows of 8 words as their columns.
 AVX2 void quantised_turn(const __m256 *rows, __m256 *columns) {
   __m256 t[8], u[8];
 #pragma clang loop unroll(full)

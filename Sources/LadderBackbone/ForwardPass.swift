@@ -285,7 +285,7 @@ package final class ForwardPass: TapSource {
     capture.census = backbone.engine.census
     if putsOutAll { capture.expect(call.picks) }
     let status = backbone.engine.inTurn {
-      capture.beginCall()
+      backbone.engine.products?.begin()
       return llama_decode(context, batch)
     }
     guard status == 0 else {

@@ -16,7 +16,7 @@ enum ModelLoading {
     writes: Bool = false, gpuLayers: Int? = nil, workers: RemoteWorkers? = nil
   ) throws -> ModelOwner {
     Log.clearError()
-    let plain = plainNames(workers == nil ? tensors : [], engine, writes: writes)
+    let plain = plainNames(workers == nil && !vocabularyOnly ? tensors : [], engine, writes: writes)
     guard let model = model(path, plain, engine, vocabularyOnly, gpuLayers, workers) else {
       throw LadderError(.data, "llama.cpp cannot load \(path): \(Log.takeError())")
     }

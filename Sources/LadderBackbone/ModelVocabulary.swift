@@ -21,7 +21,7 @@ package final class ModelVocabulary: Tokenizing, @unchecked Sendable {
     let file = try GGUFFile(path: path)
     try file.requireDecoder()
     let owner = try ModelLoading.load(
-      file.path, file.tensors, try Engine(threads: 1, device: "CPU"), vocabularyOnly: true)
+      file.path, [], try Engine(threads: 1, device: "CPU"), vocabularyOnly: true)
     try self.init(owner, path: path, threads: Engine.processors)
   }
 

@@ -57,9 +57,6 @@ final class TapCapture {
     isPastNorm = false
   }
 
-  /// In the engine's turn, before it runs a call.
-  func beginCall() { products?.begin() }
-
   /// Before a call in which more rows are put out than are handed out.
   func expect(_ picks: [Int]) { self.picks = picks }
 

@@ -38,15 +38,7 @@ package final class TextEmbedder {
     parameters.n_threads_batch = Int32(engine.threads)
     parameters.embeddings = true
     parameters.no_perf = true
-    if let products = engine.products {
-      parameters.cb_eval_user_data = Unmanaged.passUnretained(products).toOpaque()
-      parameters.cb_eval = { tensor, ask, products in
-        if ask, let tensor, let products {
-          Unmanaged<EngineProducts>.fromOpaque(products).takeUnretainedValue().take(tensor)
-        }
-        return false
-      }
-    }
+    engine.products?.attach(to: &parameters)
     Log.clearError()
     guard let context = llama_init_from_model(owner.model, parameters) else {
       owner.leave(blocks: .max)

@@ -11,11 +11,9 @@ package final class ReferenceLogits {
   private let vocabulary: Int
   private let products: EngineProducts?
 
-  /// - Parameters:
-  ///   - exactAttention: keys, values and attention in F32.
-  ///   - engineAlone: llama.cpp's own kernels for every product.
-  package init(_ backbone: Backbone, maxTokens: Int, exactAttention: Bool = false, engineAlone: Bool = false) throws {
-    products = engineAlone ? nil : backbone.engine.products
+  /// - Parameter exactAttention: keys, values and attention in F32.
+  package init(_ backbone: Backbone, maxTokens: Int, exactAttention: Bool = false) throws {
+    products = backbone.engine.products
     var parameters = llama_context_default_params()
     parameters.n_ctx = UInt32((maxTokens + 255) / 256 * 256)
     parameters.n_batch = UInt32(max(512, maxTokens))
@@ -26,13 +24,7 @@ package final class ReferenceLogits {
       parameters.type_k = GGML_TYPE_F32
       parameters.type_v = GGML_TYPE_F32
     }
-    parameters.cb_eval_user_data = products.map { Unmanaged.passUnretained($0).toOpaque() }
-    parameters.cb_eval = { tensor, ask, products in
-      if ask, let tensor, let products {
-        Unmanaged<EngineProducts>.fromOpaque(products).takeUnretainedValue().take(tensor)
-      }
-      return false
-    }
+    products?.attach(to: &parameters)
     guard let context = llama_init_from_model(try backbone.enginePointer(), parameters) else {
       throw LadderError(.engine, "no reference context")
     }

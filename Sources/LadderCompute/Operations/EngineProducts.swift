@@ -40,6 +40,15 @@ package final class EngineProducts {
     ggml_free(context)
   }
 
+  /// Has a context ask for each of its operations, where nothing else is asked.
+  package func attach(to parameters: inout llama_context_params) {
+    parameters.cb_eval_user_data = Unmanaged.passUnretained(self).toOpaque()
+    parameters.cb_eval = { node, asks, own in
+      if asks, let node, let own { Unmanaged<EngineProducts>.fromOpaque(own).takeUnretainedValue().take(node) }
+      return false
+    }
+  }
+
   /// Before a graph is run, in the engine's turn: no rows are rounded yet.
   package func begin() { last = nil }
 
@@ -59,10 +68,10 @@ package final class EngineProducts {
   }
 
   private func isRounded(_ x: Tensor, for weight: Tensor) -> Bool {
-    // A graph may be built anew where the one before lay: its nodes are not taken over yet.
-    last.map {
-      $0.product.pointee.op == GGML_OP_CUSTOM && $0.source == x.pointer && $0.type == weight.pointer.pointee.type
-    } ?? false
+    // One row each thread rounds for itself. A graph may be built anew where the one before lay: its nodes are not taken
+    // over yet.
+    guard let last, x[1] > 1, last.product.pointee.op == GGML_OP_CUSTOM else { return false }
+    return last.source == x.pointer && last.type == weight.pointer.pointee.type
   }
 
   /// What lies in the memory already may be taken again.
@@ -84,12 +93,8 @@ package final class EngineProducts {
     else { return }
     let products = Unmanaged<EngineProducts>.fromOpaque(own).takeUnretainedValue()
     let rows = products.rounded.baseAddress, scratch = products.engine.productScratch
-    var product = ladder_quantised_product(
-      weights: weight.pointer.pointee.data, weight_stride: weight.stride(1), rows: rows,
-      out: out.assumingMemoryBound(to: Float.self), out_stride: weight[1], entries: Int32(weight[1]),
-      row_count: Int32(x[1]), inner: Int32(weight[0]),
-      type: ladder_quantisation(rawValue: weight.pointer.pointee.type.rawValue))
-    if rounds || x[1] == 1 {
+    var product = QuantisedProduct.product(weight, rounded: rows, count: x[1], out)
+    if rounds {
       ladder_round_and_multiply(
         &product, numbers.assumingMemoryBound(to: Float.self), x.stride(1) / 4, rows, thread, threads, scratch)
     } else {

@@ -64,12 +64,21 @@ enum QuantisedProduct {
     guard let target, let weight = target.pointee.src.0.map({ Tensor($0) }),
       let rows = target.pointee.src.1.map({ Tensor($0) }), let out = target.pointee.data, let scratch
     else { return }
-    var product = ladder_quantised_product(
-      weights: weight.pointer.pointee.data, weight_stride: weight.stride(1), rows: rows.pointer.pointee.data,
-      out: out.assumingMemoryBound(to: Float.self), out_stride: weight[1], entries: Int32(weight[1]),
-      row_count: Int32(rows[1]), inner: Int32(weight[0]),
-      type: ladder_quantisation(rawValue: weight.pointer.pointee.type.rawValue))
+    var product = product(weight, rounded: rows.pointer.pointee.data, count: rows[1], out)
     ladder_quantised_multiply(&product, thread, threads, scratch)
+  }
+
+  /// - Parameters:
+  ///   - rows: `count` of them, in 8 bits.
+  ///   - out: F32 [m, count].
+  static func product(
+    _ weight: Tensor, rounded rows: UnsafeRawPointer?, count: Int, _ out: UnsafeMutableRawPointer
+  ) -> ladder_quantised_product {
+    ladder_quantised_product(
+      weights: weight.pointer.pointee.data, weight_stride: weight.stride(1), rows: rows,
+      out: out.assumingMemoryBound(to: Float.self), out_stride: weight[1], entries: Int32(weight[1]),
+      row_count: Int32(count), inner: Int32(weight[0]),
+      type: ladder_quantisation(rawValue: weight.pointer.pointee.type.rawValue))
   }
 }
 
