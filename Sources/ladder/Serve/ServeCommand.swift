@@ -86,7 +86,7 @@ struct ServeCommand: AsyncParsableCommand {
   func run() async throws {
     ProcessMemory.givesBack()
     let settings = try settings(), logger = TerminalLog.logger(verbose: options.verbose)
-    let backbone = try await options.load(embeds: true, writes: true)
+    let backbone = try await options.load(embeds: true)
     if let template = settings.template { backbone.language.use(template) }
     let views = SampleViews(backbone.language)
     let server = LadderServer(
