@@ -201,7 +201,8 @@ void ladder_quantised_multiply(const struct ladder_quantised_product *p, int thr
   int lanes = p->row_count <= 8 ? least : 8 * least, rows = p->row_count;
   while (lanes > least && (lanes / least * panel > PACKED_BYTES || parts(p->entries, lanes) < 3 * threads)) lanes /= 2;
   const int at_once = lanes;
-  lanes *= p->entries / (lanes * (p->row_count == 1 ? 3 : 16) * threads) + 1;
+  // Of one row, which packs nothing, three parts of one size for each thread.
+  lanes = p->row_count == 1 ? parts(parts(p->entries, 3 * threads), line_weights) * line_weights : lanes * (p->entries / (16 * lanes * threads) + 1);
   while (rows > 64 && parts(p->entries, lanes) * parts(p->row_count, rows) < threads) rows = (rows + 1) / 2;
   const int across = parts(p->entries, lanes), all = across * parts(p->row_count, rows);
   for (int turn; (turn = atomic_fetch_add_explicit(&turns->next, 1, memory_order_relaxed)) < all;) {

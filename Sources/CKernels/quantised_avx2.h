@@ -2,11 +2,18 @@
 // hold whatever the numbers are, before they are widened. Q8_0's weights give their sign to the row's numbers.
 enum { pairs_lanes = 8, pairs_tile_rows = 4 };
 
-// 8 rows' block: words [8][8]; scales; those of its second half, or minima, where the type has them.
+// 8 rows' block, as that of 16 with AVX-512, but that one factor for 32 numbers stands there twice.
 struct pairs_panel {
   unsigned words[block_words][pairs_lanes];
-  float scales[pairs_lanes], seconds[pairs_lanes];
+  int factors[pairs_lanes];
+  union {
+    float scales[pairs_lanes];
+    int minima[pairs_lanes];
+  };
 };
+
+// What stands in a panel for a factor.
+INLINE __m256i pairs_factors(__m256i factors) { return _mm256_or_si256(factors, _mm256_slli_epi32(factors, 16)); }
 
 // Block `b` of a row in bytes, all of which but Q8_0's are unsigned.
 INLINE __m256i pairs_block(const unsigned char *row, int b, const enum ladder_quantisation type) {
@@ -24,7 +31,7 @@ INLINE __m256i pairs_block(const unsigned char *row, int b, const enum ladder_qu
   return low;
 }
 
-INLINE void pairs_widen_scales(struct pairs_panel *panel) { _mm256_storeu_ps(panel->scales, _mm256_cvtph_ps(_mm_loadu_si128((const void *)panel->seconds))); }
+INLINE void pairs_widen_scales(struct pairs_panel *panel) { _mm256_storeu_ps(panel->scales, _mm256_cvtph_ps(_mm_loadu_si128((const void *)panel->factors))); }
 
 INLINE void pairs_pack_words(const unsigned char *const *rows, int b, const enum ladder_quantisation type, struct pairs_panel *panel) {
   __m256 blocks[8], words[8];
@@ -45,52 +52,93 @@ INLINE void pairs_store(float *out, __m256 sums, int entries) {
   else _mm256_maskstore_ps(out, _mm256_cmpgt_epi32(_mm256_set1_epi32(entries), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)), sums);
 }
 
+// The products of a block's words from `from` on before `end` with the numbers of `count` rows, each pair times its factors, added to `whole`.
+INLINE void pairs_dot(__m256i *whole, const struct pairs_panel *panel, const struct row_block *rows, int blocks, __m256i factors,
+                      const enum ladder_quantisation type, const int count, const int from, const int end) {
+  const int is_signed = type == ladder_q8_0, at_once = pairs_words_at_once(type);
+  __m256i pairs[pairs_tile_rows];
+#pragma clang loop unroll(full)
+  for (int j = from; j < end; j++) {
+    const __m256i words = _mm256_loadu_si256((const void *)panel->words[j]), sizes = is_signed ? _mm256_abs_epi8(words) : words;
+#pragma clang loop unroll(full)
+    for (int r = 0; r < count; r++) {
+      __m256i numbers = _mm256_set1_epi32(((const int *)rows[r * (long)blocks].numbers)[j]);
+      if (is_signed) numbers = _mm256_sign_epi8(numbers, words);
+      const __m256i products = _mm256_maddubs_epi16(sizes, numbers);
+      pairs[r] = j % at_once == 0 ? products : _mm256_add_epi16(pairs[r], products);
+      if (j % at_once == at_once - 1) whole[r] = _mm256_add_epi32(whole[r], _mm256_madd_epi16(pairs[r], factors));
+    }
+  }
+}
+
 // `count` rows, known when compiled, with a panel of so many entries.
 INLINE void pairs_tile(const struct pairs_panel *panel, const struct row_block *rows, int blocks, float *out, long stride, int entries,
                        const enum ladder_quantisation type, const int count) {
-  const int halves = type == ladder_q6_k, minima = type == ladder_q4_k || type == ladder_q5_k, is_signed = type == ladder_q8_0;
-  const int at_once = pairs_words_at_once(type);
-  const __m256i ones = _mm256_set1_epi16(1);
   __m256 sums[pairs_tile_rows];
 #pragma clang loop unroll(full)
   for (int r = 0; r < count; r++) sums[r] = _mm256_setzero_ps();
   for (int b = 0; b < blocks; b++, panel++) {
-    __m256i whole[pairs_tile_rows], pairs[pairs_tile_rows];
-    const __m256 scales = _mm256_loadu_ps(panel->scales), seconds = _mm256_loadu_ps(panel->seconds);
+    __m256i whole[pairs_tile_rows];
+    const __m256 scales = _mm256_loadu_ps(panel->scales);
 #pragma clang loop unroll(full)
-    for (int r = 0; r < count; r++) whole[r] = minima || is_signed ? _mm256_setzero_si256() : _mm256_set1_epi32(rows[r * (long)blocks + b].starts[0]);
+    for (int r = 0; r < count; r++) whole[r] = _mm256_set1_epi32(type == ladder_q8_0 ? 0 : rows[r * (long)blocks + b].start);
+    pairs_dot(whole, panel, rows + b, blocks, _mm256_set1_epi16(1), type, count, 0, block_words);
 #pragma clang loop unroll(full)
-    for (int j = 0; j < block_words; j++) {
-      const __m256i words = _mm256_loadu_si256((const void *)panel->words[j]), sizes = is_signed ? _mm256_abs_epi8(words) : words;
+    for (int r = 0; r < count; r++)
+      sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r]), _mm256_mul_ps(scales, _mm256_set1_ps(rows[r * (long)blocks + b].scale)), sums[r]);
+  }
 #pragma clang loop unroll(full)
-      for (int r = 0; r < count; r++) {
-        const struct row_block *row = rows + r * (long)blocks + b;
-        __m256i numbers = _mm256_set1_epi32(((const int *)row->numbers)[j]);
-        if (is_signed) numbers = _mm256_sign_epi8(numbers, words);
-        const __m256i products = _mm256_maddubs_epi16(sizes, numbers);
-        pairs[r] = j % at_once == 0 ? products : _mm256_add_epi16(pairs[r], products);
-        if (j % at_once == at_once - 1) whole[r] = _mm256_add_epi32(whole[r], _mm256_madd_epi16(pairs[r], ones));
-        if (halves && j == block_words / 2 - 1) {
-          sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r]), _mm256_mul_ps(scales, _mm256_set1_ps(row->scale)), sums[r]);
-          whole[r] = _mm256_set1_epi32(row->starts[1]);
-        }
+  for (int r = 0; r < count; r++) pairs_store(out + r * stride, sums[r], entries);
+}
+
+// The same for weights in blocks of 256.
+INLINE void pairs_tile_of_256(const struct pairs_panel *panel, const struct row_block *rows, int blocks, float *out, long stride, int entries,
+                              const enum ladder_quantisation type, const int count) {
+  const int halves = has_halves(type);
+  __m256 sums[pairs_tile_rows];
+#pragma clang loop unroll(full)
+  for (int r = 0; r < count; r++) sums[r] = _mm256_setzero_ps();
+  for (int b = 0; b < blocks; b += 8, panel += 8) {
+    __m256i wholes[pairs_tile_rows];
+#pragma clang loop unroll(full)
+    for (int r = 0; r < count; r++) wholes[r] = _mm256_setzero_si256();
+    for (int j = 0; j < 8; j++) {
+      const __m256i factors = _mm256_loadu_si256((const void *)panel[j].factors);
+      if (!halves) {
+        pairs_dot(wholes, panel + j, rows + b + j, blocks, factors, type, count, 0, block_words);
+        continue;
       }
+      const __m256i above = _mm256_slli_epi32(factors, 16), below = _mm256_srli_epi32(factors, 16);
+      pairs_dot(wholes, panel + j, rows + b + j, blocks, _mm256_blend_epi16(factors, above, 0xaa), type, count, 0, block_words / 2);
+      pairs_dot(wholes, panel + j, rows + b + j, blocks, _mm256_blend_epi16(below, factors, 0xaa), type, count, block_words / 2, block_words);
     }
+    const __m256 scales = _mm256_loadu_ps(panel[0].scales), multiples = _mm256_loadu_ps(panel[1].scales);
 #pragma clang loop unroll(full)
     for (int r = 0; r < count; r++) {
       const struct row_block *row = rows + r * (long)blocks + b;
-      sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r]), _mm256_mul_ps(halves ? seconds : scales, _mm256_set1_ps(row->scale)), sums[r]);
-      if (minima) sums[r] = _mm256_fnmadd_ps(seconds, _mm256_set1_ps(row->sum), sums[r]);
+      const __m256 scale = _mm256_set1_ps(row->scale);
+      __m256i others = _mm256_setzero_si256();
+#pragma clang loop unroll(full)
+      for (int j = 0; j < (halves ? 8 : 4); j++) {
+        const __m256i pairs = _mm256_loadu_si256((const void *)(halves ? panel[j].factors : panel[2 + j].minima));
+        others = _mm256_add_epi32(others, _mm256_madd_epi16(pairs, _mm256_set1_epi32(*(const int *)row[halves ? j : 2 * j].sums)));
+      }
+      if (halves) wholes[r] = _mm256_sub_epi32(wholes[r], _mm256_slli_epi32(others, 5));
+      sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wholes[r]), _mm256_mul_ps(scales, scale), sums[r]);
+      if (!halves) sums[r] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(others), _mm256_mul_ps(multiples, scale), sums[r]);
     }
   }
 #pragma clang loop unroll(full)
   for (int r = 0; r < count; r++) pairs_store(out + r * stride, sums[r], entries);
 }
 
+// Pairs of 16 bits multiplied and added.
+INLINE __m256i pairs_add_pairs(__m256i sums, __m256i a, __m256i b) { return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)); }
+
 // Numbers of a row with block `b` of 8 weight rows: their sums, in the rows' order.
 INLINE __m256i pairs_line_sums(const unsigned char *const *weights, int b, __m256i numbers, const enum ladder_quantisation type) {
   const __m256i ones = _mm256_set1_epi16(1);
-  __m256i z[8], t[4], u[2];
+  __m256i z[8];
 #pragma clang loop unroll(full)
   for (int a = 0; a < 8; a++) {
     const __m256i words = pairs_block(weights[a], b, type);
@@ -98,11 +146,7 @@ INLINE __m256i pairs_line_sums(const unsigned char *const *weights, int b, __m25
       type == ladder_q8_0 ? _mm256_maddubs_epi16(_mm256_abs_epi8(words), _mm256_sign_epi8(numbers, words)) : _mm256_maddubs_epi16(words, numbers);
     z[a] = _mm256_madd_epi16(products, ones);
   }
-#pragma clang loop unroll(full)
-  for (int a = 0; a < 4; a++) t[a] = _mm256_add_epi32(_mm256_unpacklo_epi32(z[2 * a], z[2 * a + 1]), _mm256_unpackhi_epi32(z[2 * a], z[2 * a + 1]));
-#pragma clang loop unroll(full)
-  for (int a = 0; a < 2; a++) u[a] = _mm256_add_epi32(_mm256_unpacklo_epi64(t[2 * a], t[2 * a + 1]), _mm256_unpackhi_epi64(t[2 * a], t[2 * a + 1]));
-  return _mm256_add_epi32(_mm256_permute2x128_si256(u[0], u[1], 0x20), _mm256_permute2x128_si256(u[0], u[1], 0x31));
+  return quantised_totals(z);
 }
 
 // Whether a block's sum is without what its weights' offset takes away: Q8_0's have none here.

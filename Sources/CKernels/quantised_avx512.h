@@ -1,11 +1,19 @@
 // What `quantised.h` is made of, for AVX-512 with instructions for sums of bytes' products (VNNI): weights are unsigned bytes.
 enum { vnni_lanes = 16, vnni_tile_rows = 8 };
 
-// 16 rows' block: words [8][16]; scales; those of its second half, or minima, where the type has them.
+// 16 rows' block: words; in blocks of 256 their factors, those of both halves in a word; and scales: of 256 the first block's, what minima
+// are multiples of in the second's, and minima in pairs in the next four.
 struct vnni_panel {
   unsigned words[block_words][vnni_lanes];
-  float scales[vnni_lanes], seconds[vnni_lanes];
+  int factors[vnni_lanes];
+  union {
+    float scales[vnni_lanes];
+    int minima[vnni_lanes];
+  };
 };
+
+// What stands in a panel for a factor.
+INLINE __m256i vnni_factors(__m256i factors) { return factors; }
 
 // Block `b` of a row in bytes, all of which but Q8_0's are unsigned.
 INLINE __m256i vnni_block(const unsigned char *row, int b, const enum ladder_quantisation type) {
@@ -17,7 +25,7 @@ INLINE __m256i vnni_block(const unsigned char *row, int b, const enum ladder_qua
   return _mm256_mask_add_epi8(low, fifth, low, _mm256_set1_epi8(16));
 }
 
-INLINE void vnni_widen_scales(struct vnni_panel *panel) { _mm512_storeu_ps(panel->scales, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)panel->seconds))); }
+INLINE void vnni_widen_scales(struct vnni_panel *panel) { _mm512_storeu_ps(panel->scales, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)panel->factors))); }
 
 INLINE void vnni_pack_words(const unsigned char *const *rows, int b, const enum ladder_quantisation type, struct vnni_panel *panel) {
   __m512i z[8], t[8], u[8];
@@ -49,39 +57,83 @@ INLINE void vnni_pack_words(const unsigned char *const *rows, int b, const enum 
 
 INLINE void vnni_store(float *out, __m512 sums, int entries) { _mm512_mask_storeu_ps(out, (__mmask16)((1u << entries) - 1), sums); }
 
+// The products of a block's words from `from` on before `end` with a row's numbers, added to these.
+INLINE __m512i vnni_dot(__m512i sum, const __m512i *words, const struct row_block *row, const int from, const int end) {
+#pragma clang loop unroll(full)
+  for (int j = from; j < end; j++) sum = _mm512_dpbusd_epi32(sum, words[j], _mm512_set1_epi32(((const int *)row->numbers)[j]));
+  return sum;
+}
+
+INLINE void vnni_words(const struct vnni_panel *panel, __m512i *words) {
+#pragma clang loop unroll(full)
+  for (int j = 0; j < block_words; j++) words[j] = _mm512_loadu_si512(panel->words[j]);
+}
+
 // `count` rows, known when compiled, with a panel of so many entries.
 INLINE void vnni_tile(const struct vnni_panel *panel, const struct row_block *rows, int blocks, float *out, long stride, int entries,
                       const enum ladder_quantisation type, const int count) {
-  const int halves = type == ladder_q6_k, minima = type == ladder_q4_k || type == ladder_q5_k;
   __m512 sums[vnni_tile_rows];
 #pragma clang loop unroll(full)
   for (int r = 0; r < count; r++) sums[r] = _mm512_setzero_ps();
   for (int b = 0; b < blocks; b++, panel++) {
     __m512i words[block_words];
-#pragma clang loop unroll(full)
-    for (int j = 0; j < block_words; j++) words[j] = _mm512_loadu_si512(panel->words[j]);
-    const __m512 scales = _mm512_loadu_ps(panel->scales), seconds = _mm512_loadu_ps(panel->seconds);
+    vnni_words(panel, words);
+    const __m512 scales = _mm512_loadu_ps(panel->scales);
 #pragma clang loop unroll(full)
     for (int r = 0; r < count; r++) {
       const struct row_block *row = rows + r * (long)blocks + b;
-      const int *numbers = (const int *)row->numbers;
-      const __m512 scale = _mm512_set1_ps(row->scale);
-      __m512i sum = minima ? _mm512_setzero_si512() : _mm512_set1_epi32(row->starts[0]);
-#pragma clang loop unroll(full)
-      for (int j = 0; j < (halves ? block_words / 2 : block_words); j++) sum = _mm512_dpbusd_epi32(sum, words[j], _mm512_set1_epi32(numbers[j]));
-      sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(scales, scale), sums[r]);
-      if (minima) sums[r] = _mm512_fnmadd_ps(seconds, _mm512_set1_ps(row->sum), sums[r]);
-      if (halves) {
-        __m512i second = _mm512_set1_epi32(row->starts[1]);
-#pragma clang loop unroll(full)
-        for (int j = block_words / 2; j < block_words; j++) second = _mm512_dpbusd_epi32(second, words[j], _mm512_set1_epi32(numbers[j]));
-        sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(second), _mm512_mul_ps(seconds, scale), sums[r]);
-      }
+      const __m512i sum = vnni_dot(_mm512_set1_epi32(row->start), words, row, 0, block_words);
+      sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(scales, _mm512_set1_ps(row->scale)), sums[r]);
     }
   }
 #pragma clang loop unroll(full)
   for (int r = 0; r < count; r++) vnni_store(out + r * stride, sums[r], entries);
 }
+
+// The same for weights in blocks of 256.
+INLINE void vnni_tile_of_256(const struct vnni_panel *panel, const struct row_block *rows, int blocks, float *out, long stride, int entries,
+                             const enum ladder_quantisation type, const int count) {
+  const int halves = has_halves(type);
+  __m512 sums[vnni_tile_rows];
+#pragma clang loop unroll(full)
+  for (int r = 0; r < count; r++) sums[r] = _mm512_setzero_ps();
+  for (int b = 0; b < blocks; b += 8, panel += 8) {
+    __m512i wholes[vnni_tile_rows];
+#pragma clang loop unroll(full)
+    for (int r = 0; r < count; r++) wholes[r] = _mm512_setzero_si512();
+    for (int j = 0; j < 8; j++) {
+      __m512i words[block_words];
+      vnni_words(panel + j, words);
+      const __m512i factors = _mm512_loadu_si512(panel[j].factors), none = _mm512_setzero_si512();
+      const __m512i first = halves ? _mm512_srai_epi32(_mm512_slli_epi32(factors, 16), 16) : factors, second = _mm512_srai_epi32(factors, 16);
+#pragma clang loop unroll(full)
+      for (int r = 0; r < count; r++) {
+        const struct row_block *row = rows + r * (long)blocks + b + j;
+        wholes[r] = _mm512_add_epi32(wholes[r], _mm512_mullo_epi32(first, vnni_dot(none, words, row, 0, halves ? block_words / 2 : block_words)));
+        if (halves) wholes[r] = _mm512_add_epi32(wholes[r], _mm512_mullo_epi32(second, vnni_dot(none, words, row, block_words / 2, block_words)));
+      }
+    }
+    const __m512 scales = _mm512_loadu_ps(panel[0].scales), multiples = _mm512_loadu_ps(panel[1].scales);
+#pragma clang loop unroll(full)
+    for (int r = 0; r < count; r++) {
+      const struct row_block *row = rows + r * (long)blocks + b;
+      const __m512 scale = _mm512_set1_ps(row->scale);
+      __m512i others = _mm512_setzero_si512();
+#pragma clang loop unroll(full)
+      for (int j = 0; j < (halves ? 8 : 4); j++)
+        others = _mm512_dpwssd_epi32(
+          others, _mm512_loadu_si512(halves ? panel[j].factors : panel[2 + j].minima), _mm512_set1_epi32(*(const int *)row[halves ? j : 2 * j].sums));
+      if (halves) wholes[r] = _mm512_sub_epi32(wholes[r], _mm512_slli_epi32(others, 5));
+      sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(wholes[r]), _mm512_mul_ps(scales, scale), sums[r]);
+      if (!halves) sums[r] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(others), _mm512_mul_ps(multiples, scale), sums[r]);
+    }
+  }
+#pragma clang loop unroll(full)
+  for (int r = 0; r < count; r++) vnni_store(out + r * stride, sums[r], entries);
+}
+
+// Pairs of 16 bits multiplied and added.
+INLINE __m256i vnni_add_pairs(__m256i sums, __m256i a, __m256i b) { return _mm256_dpwssd_epi32(sums, a, b); }
 
 // Numbers of a row with block `b` of 8 weight rows: their sums, in the rows' order.
 INLINE __m256i vnni_line_sums(const unsigned char *const *weights, int b, __m256i row, const enum ladder_quantisation type) {

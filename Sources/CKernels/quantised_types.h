@@ -9,15 +9,13 @@ typedef unsigned short unaligned_half __attribute__((aligned(1)));
 
 enum { block_numbers = 32, block_words = block_numbers / 4, line_weights = 8 };
 
-// 32 numbers of a row. What stands for the weights' offset is their sum times it, with the sign turned: where the scale is one for 16
-// numbers, that of each half. Where weights have minima: the sum times the scale.
+// 32 numbers of a row. What stands for the weights' offset is their sum times it, with the sign turned. For weights in blocks of 256:
+// where factors are one for 16 numbers, the sums of both halves, else those of this block and of the next, in blocks of even number.
 struct row_block {
   signed char numbers[block_numbers];
   float scale;
-  union {
-    int starts[2];
-    float sum;
-  };
+  int start;
+  short sums[2];
   int unused;
 };
 _Static_assert(sizeof(struct row_block) == BLOCK_BYTES, "what ladder_quantised_bytes says of 32 numbers");
@@ -33,24 +31,39 @@ SHARED long quantised_bytes(int blocks, const enum ladder_quantisation type) {
   }
 }
 
+// Asks for what lies from `from` on before `end`, by lines of 64 bytes. A few lines at a time: a burst of them waits for each other. What
+// comes faster than it is multiplied, weights of many bits, is asked for from the second-level cache.
+SHARED void quantised_ask(const char *at, const long from, const long end, const enum ladder_quantisation type) {
+  const int many = type == ladder_q8_0 || type == ladder_q6_k;
+#pragma clang loop unroll(full)
+  for (long i = (from + 63) / 64 * 64; i < end; i += 64)
+    if (many) _mm_prefetch(at + i, _MM_HINT_T1);
+    else _mm_prefetch(at + i, _MM_HINT_T0);
+}
+
 // What is added to weights so that they are unsigned.
 SHARED int quantised_start(const enum ladder_quantisation type) {
   return type == ladder_q8_0 ? 128 : type == ladder_q5_0 ? 16 : type == ladder_q4_0 ? 8 : type == ladder_q6_k ? 32 : 0;
 }
 
-// The scale of the 32 numbers `j` of a block of 256; and that of their second half, or what their minimum is a multiple of.
-SHARED void quantised_scales_of(const unsigned char *block, int j, const enum ladder_quantisation type, float *scale, float *second) {
-  if (type == ladder_q6_k) {
-    const signed char *scales = (const signed char *)block + 192;
-    const float all = (float)*(const half_number *)(block + 208);
-    *scale = all * (float)scales[2 * j];
-    *second = all * (float)scales[2 * j + 1];
-  } else {
-    const unsigned char *q = block + 4;
-    const int first = j < 4 ? q[j] & 63 : (q[j + 4] & 15) | (q[j - 4] >> 6 << 4), minimum = j < 4 ? q[j + 4] & 63 : (q[j + 4] >> 4) | (q[j] >> 6 << 4);
-    *scale = (float)*(const half_number *)block * (float)first;
-    *second = (float)*(const half_number *)(block + 2) * (float)minimum;
+// Whether the factors of a block of 256 are one for 16 numbers; the others are for 32, and those have minima.
+SHARED int has_halves(const enum ladder_quantisation type) { return type == ladder_q6_k; }
+
+// Where the scale of a block of 256 lies, in F16; what minima are multiples of is behind it.
+SHARED long quantised_scale_at(const enum ladder_quantisation type) { return has_halves(type) ? 208 : 0; }
+
+// The whole factors of a block of 256, in their order: 16 signed bytes, or 8 unsigned ones and as many minima.
+SHARED void quantised_factors(const unsigned char *block, const enum ladder_quantisation type, unsigned long long *first, unsigned long long *second) {
+  if (has_halves(type)) {
+    __builtin_memcpy(first, block + 192, 8);
+    __builtin_memcpy(second, block + 200, 8);
+    return;
   }
+  const unaligned_unsigned *q = (const unaligned_unsigned *)(block + 4);
+  const unsigned factors = q[0] & 0x3f3f3f3f, later = (q[2] & 0x0f0f0f0f) | (q[0] >> 6 & 0x03030303) << 4;
+  const unsigned minima = q[1] & 0x3f3f3f3f, latest = (q[2] >> 4 & 0x0f0f0f0f) | (q[1] >> 6 & 0x03030303) << 4;
+  *first = factors | (unsigned long long)later << 32;
+  *second = minima | (unsigned long long)latest << 32;
 }
 
 #define AVX2 SHARED __attribute__((target("avx2")))
@@ -86,14 +99,47 @@ AVX2 __m256i quantised_low_bits(const unsigned char *row, int b, const enum ladd
 
 #define AVX2_F16 SHARED __attribute__((target("avx2,f16c")))
 
-// The scales of block `b` of 8 rows, in F16 before its numbers.
-AVX2_F16 __m256 quantised_line_scales(const unsigned char *const *rows, int b, const enum ladder_quantisation type) {
-  const long at = quantised_bytes(b, type);
+// What lies so far in each of 8 rows, in F16.
+AVX2_F16 __m256 quantised_line_halves(const unsigned char *const *rows, long at) {
   __m128i halves = _mm_cvtsi32_si128(*(const unaligned_half *)(rows[0] + at));
 #define ADD(i) halves = _mm_insert_epi16(halves, *(const unaligned_half *)(rows[i] + at), i);
   ADD(1) ADD(2) ADD(3) ADD(4) ADD(5) ADD(6) ADD(7)
 #undef ADD
   return _mm256_cvtph_ps(halves);
+}
+
+// The sums of each of 8 vectors of words, in their order.
+AVX2 __m256i quantised_totals(const __m256i *z) {
+  __m256i t[4], u[2];
+#pragma clang loop unroll(full)
+  for (int a = 0; a < 4; a++) t[a] = _mm256_add_epi32(_mm256_unpacklo_epi32(z[2 * a], z[2 * a + 1]), _mm256_unpackhi_epi32(z[2 * a], z[2 * a + 1]));
+#pragma clang loop unroll(full)
+  for (int a = 0; a < 2; a++) u[a] = _mm256_add_epi32(_mm256_unpacklo_epi64(t[2 * a], t[2 * a + 1]), _mm256_unpackhi_epi64(t[2 * a], t[2 * a + 1]));
+  return _mm256_add_epi32(_mm256_permute2x128_si256(u[0], u[1], 0x20), _mm256_permute2x128_si256(u[0], u[1], 0x31));
+}
+
+// 16 rows of 8 bytes as their columns.
+AVX2 void quantised_turn_bytes(const unsigned long long *rows, __m128i *columns) {
+  __m128i a[8], b[8], c[8];
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 8; i++) a[i] = _mm_unpacklo_epi8(_mm_cvtsi64_si128((long long)rows[i]), _mm_cvtsi64_si128((long long)rows[i + 8]));
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 4; i++) {
+    b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 4]);
+    b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 4]);
+  }
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 2; i++)
+#pragma clang loop unroll(full)
+    for (int half = 0; half < 2; half++) {
+      c[4 * i + 2 * half] = _mm_unpacklo_epi8(b[2 * i + half], b[2 * i + 4 + half]);
+      c[4 * i + 2 * half + 1] = _mm_unpackhi_epi8(b[2 * i + half], b[2 * i + 4 + half]);
+    }
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 4; i++) {
+    columns[2 * i] = _mm_unpacklo_epi8(c[i], c[i + 4]);
+    columns[2 * i + 1] = _mm_unpackhi_epi8(c[i], c[i + 4]);
+  }
 }
 
 // 8 rows of 8 words as their columns.
@@ -116,31 +162,6 @@ AVX2 void quantised_turn(const __m256 *rows, __m256 *columns) {
     columns[c] = _mm256_permute2f128_ps(u[c], u[c + 4], 0x20);
     columns[c + 4] = _mm256_permute2f128_ps(u[c], u[c + 4], 0x31);
   }
-}
-
-// `quantised_scales_of` for the 8 blocks from `b` on of 8 rows.
-AVX2_F16 void quantised_line_scales_of(const unsigned char *const *rows, int b, const enum ladder_quantisation type, __m256 *scales, __m256 *seconds) {
-  __m256 own[8], other[8];
-#pragma clang loop unroll(full)
-  for (int i = 0; i < 8; i++) {
-    const unsigned char *block = rows[i] + quantised_bytes(b, type);
-    if (type == ladder_q6_k) {
-      const __m128i pairs = _mm_shuffle_epi8(_mm_loadu_si128((const void *)(block + 192)), _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
-      const __m256 all = _mm256_set1_ps((float)*(const half_number *)(block + 208));
-      own[i] = _mm256_mul_ps(all, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(pairs)));
-      other[i] = _mm256_mul_ps(all, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(pairs, 8))));
-      continue;
-    }
-    const unaligned_unsigned *q = (const unaligned_unsigned *)(block + 4);
-    const unsigned first = q[0] & 0x3f3f3f3f, after = (q[2] & 0x0f0f0f0f) | (q[0] >> 6 & 0x03030303) << 4;
-    const unsigned minimum = q[1] & 0x3f3f3f3f, behind = (q[2] >> 4 & 0x0f0f0f0f) | (q[1] >> 6 & 0x03030303) << 4;
-    const __m128i numbers = _mm_setr_epi32((int)first, (int)after, (int)minimum, (int)behind);
-    own[i] = _mm256_mul_ps(_mm256_set1_ps((float)*(const half_number *)block), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(numbers)));
-    other[i] =
-      _mm256_mul_ps(_mm256_set1_ps((float)*(const half_number *)(block + 2)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(numbers, 8))));
-  }
-  quantised_turn(own, scales);
-  quantised_turn(other, seconds);
 }
 
 #undef AVX2_F16
