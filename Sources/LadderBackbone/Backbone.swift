@@ -30,7 +30,6 @@ public final class Backbone: @unchecked Sendable {
   package let engine: Engine
   private let gpuLayers: Int?
   private let workers: RemoteWorkers?
-  private let writes: Bool
   private let lock = NSRecursiveLock()
   private var whole: ModelOwner?
   private weak var engines: ModelOwner?
@@ -60,15 +59,14 @@ public final class Backbone: @unchecked Sendable {
   ///   - head: the head's description, where an activation cache has it: only the head and the tokenizer are loaded
   ///     then, and the blocks when something needs them.
   ///   - embeds: take a decoder that was trained to give texts' vectors too.
-  ///   - writes: it will mostly write texts, token by token, and is loaded for that.
   package convenience init(
     path: String, threads: Int? = nil, device: String? = nil, gpuLayers: Int? = nil, workers: [String] = [],
-    head: HeadDescription?, embeds: Bool = false, writes: Bool = false
+    head: HeadDescription?, embeds: Bool = false
   ) throws {
     self.init(
       try Parts(
         path: path, threads: threads, device: device, gpuLayers: gpuLayers, workers: workers, head: head,
-        embeds: embeds, writes: writes))
+        embeds: embeds))
   }
 
   private init(_ parts: Parts) {
@@ -84,7 +82,6 @@ public final class Backbone: @unchecked Sendable {
     engine = parts.engine
     gpuLayers = parts.gpuLayers
     workers = parts.workers
-    writes = parts.writes
     currentHead = parts.head
     currentNames = parts.names
     whole = parts.isWhole ? parts.owner : nil
@@ -133,9 +130,9 @@ public final class Backbone: @unchecked Sendable {
   /// The model as llama.cpp has it alone, its weights packed for kernels of its own: another copy, where this one is not
   /// so, for as long as somebody holds it. To measure the engine by.
   func joinEngines(blocks: Int) throws -> ModelOwner {
-    guard engine.products != nil, workers == nil else { return try join(blocks: blocks) }
+    guard engine.isCPU, workers == nil else { return try join(blocks: blocks) }
     return try lock.withLock {
-      let owner = try engines ?? ModelLoading.load(path, [], engine, vocabularyOnly: false, gpuLayers: gpuLayers)
+      let owner = try engines ?? ModelLoading.load(path, nil, engine, vocabularyOnly: false, gpuLayers: gpuLayers)
       _ = owner.join(blocks: blocks)
       engines = owner
       return owner
@@ -145,7 +142,7 @@ public final class Backbone: @unchecked Sendable {
   private func load() throws -> ModelOwner {
     wasReloaded = whole != nil
     let owner = try ModelLoading.load(
-      path, file.tensors, engine, vocabularyOnly: false, writes: writes, gpuLayers: gpuLayers, workers: workers)
+      path, file.tensors, engine, vocabularyOnly: false, gpuLayers: gpuLayers, workers: workers)
     // The model's own head from here on; the one that was read for itself is freed.
     let (head, names) = try Parts.head(of: owner, file, engine, blocks: blocks)
     currentHead = head
@@ -172,7 +169,6 @@ public final class Backbone: @unchecked Sendable {
     let engine: Engine
     let gpuLayers: Int?
     let workers: RemoteWorkers?
-    let writes: Bool
     let owner: ModelOwner
     /// Whether the blocks are loaded too.
     let isWhole: Bool
@@ -185,10 +181,9 @@ public final class Backbone: @unchecked Sendable {
 
     init(
       path: String, threads: Int?, device: String?, gpuLayers: Int?, workers: [String], head: HeadDescription?,
-      embeds: Bool = false, writes: Bool = false
+      embeds: Bool = false
     ) throws {
       self.gpuLayers = gpuLayers
-      self.writes = writes
       file = try GGUFFile(path: path)
       try file.requireDecoder(embeds: embeds)
       let fingerprints = Alongside { [file] in try file.fingerprint() }
@@ -199,8 +194,7 @@ public final class Backbone: @unchecked Sendable {
       self.workers = workers.isEmpty ? nil : try RemoteWorkers(workers)
       isWhole = head == nil
       owner = try ModelLoading.load(
-        file.path, file.tensors, engine, vocabularyOnly: !isWhole, writes: writes, gpuLayers: gpuLayers,
-        workers: self.workers)
+        file.path, file.tensors, engine, vocabularyOnly: !isWhole, gpuLayers: gpuLayers, workers: self.workers)
       language = try ModelVocabulary(owner, path: path, threads: engine.threads)
       guard let blocks = try file.blocks(), let width = try file.size("embedding_length") else {
         throw LadderError(

@@ -241,7 +241,7 @@ package final class ForwardPass: TapSource {
 
   /// Runs each extension after what its sequence holds; the last row of each is a loss row.
   /// Shapes as in `run`, for these tokens alone; final [width, extensions].
-  package func extend(_ extensions: [Extension], taps: [Tensor], final: Tensor) throws {
+  package func extend(_ extensions: [Extension], taps: [Tensor], final: Tensor?) throws {
     capture.begin(taps: taps, final: final)
     var call = Call()
     for added in extensions {
@@ -252,6 +252,11 @@ package final class ForwardPass: TapSource {
     }
     try flush(&call)
     for added in extensions { memory.grew(added.sequence, to: added.past + added.tokens.count) }
+  }
+
+  /// The model's own logits at the last loss row, where it runs its head; valid until the next call.
+  package var lastLogits: UnsafeBufferPointer<Float>? {
+    llama_get_logits_ith(context, -1).map { UnsafeBufferPointer(start: $0, count: backbone.vocabulary) }
   }
 
   // MARK: - Calls of the engine

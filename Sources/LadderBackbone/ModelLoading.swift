@@ -5,18 +5,17 @@ import LadderCore
 /// Loads a model into llama.cpp so that each weight is held once.
 enum ModelLoading {
   /// - Parameters:
-  ///   - tensors: of all of the model's files.
-  ///   - writes: it will mostly run single rows.
+  ///   - tensors: of all of the model's files; nil loads it as llama.cpp alone does.
   ///   - vocabularyOnly: the tokenizer and the metadata, without any weights.
   ///   - gpuLayers: blocks on an accelerator, counted from the last, the head with them; nil is all.
   ///   - workers: that hold the blocks, each as many as its memory lets it; head and embedding stay here.
   /// - Throws: `data` with llama.cpp's own reason.
   static func load(
-    _ path: String, _ tensors: [GGUFFile.TensorInfo], _ engine: Engine, vocabularyOnly: Bool,
-    writes: Bool = false, gpuLayers: Int? = nil, workers: RemoteWorkers? = nil
+    _ path: String, _ tensors: [GGUFFile.TensorInfo]?, _ engine: Engine, vocabularyOnly: Bool, gpuLayers: Int? = nil,
+    workers: RemoteWorkers? = nil
   ) throws -> ModelOwner {
     Log.clearError()
-    let plain = plainNames(workers == nil && !vocabularyOnly ? tensors : [], engine, writes: writes)
+    let plain = tensors.map { plainNames(workers == nil && !vocabularyOnly ? $0 : [], engine) }
     guard let model = model(path, plain, engine, vocabularyOnly, gpuLayers, workers) else {
       throw LadderError(.data, "llama.cpp cannot load \(path): \(Log.takeError())")
     }
@@ -24,15 +23,12 @@ enum ModelLoading {
   }
 
   /// What keeps its plain layout on the CPU: head and embedding, as the head's gradient reads single rows of it, and the
-  /// matrices that `EngineProducts` multiplies. llama.cpp packs the others for its kernels; of those it has the better one
-  /// for single rows of Q4_K.
-  static func plainNames(_ tensors: [GGUFFile.TensorInfo], _ engine: Engine, writes: Bool = false) -> String {
+  /// matrices that `EngineProducts` multiplies. llama.cpp packs the others for its kernels.
+  static func plainNames(_ tensors: [GGUFFile.TensorInfo], _ engine: Engine) -> String {
     var isServed: [String: Bool] = [:]
     for tensor in tensors where engine.products != nil && tensor.shape.count > 1 {
       guard let name = tensor.name.wholeMatch(of: /blk\.\d+\.([a-z_]+)\.weight/)?.1 else { continue }
-      let serves =
-        tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
-        && !(writes && tensor.type == "Q4_K")
+      let serves = tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
       isServed[String(name), default: true] = isServed[String(name), default: true] && serves
     }
     let names = isServed.filter(\.value).keys.sorted().joined(separator: "|")
@@ -40,7 +36,7 @@ enum ModelLoading {
   }
 
   private static func model(
-    _ path: String, _ plainNames: String, _ engine: Engine, _ vocabularyOnly: Bool, _ gpuLayers: Int?,
+    _ path: String, _ plainNames: String?, _ engine: Engine, _ vocabularyOnly: Bool, _ gpuLayers: Int?,
     _ workers: RemoteWorkers?
   ) -> OpaquePointer? {
     var parameters = llama_model_default_params()
@@ -63,7 +59,8 @@ enum ModelLoading {
     guard let plainBuffer = ggml_backend_cpu_buffer_from_ptr(page, 64) else { return nil }
     defer { ggml_backend_buffer_free(plainBuffer) }
     let plain = ggml_backend_buffer_get_type(plainBuffer)
-    return plainNames.withCString { pattern in
+    // Where nothing is to be plain, no name matches.
+    return (plainNames ?? "^$").withCString { pattern in
       var overrides = [
         llama_model_tensor_buft_override(pattern: pattern, buft: plain),
         llama_model_tensor_buft_override(pattern: nil, buft: nil),

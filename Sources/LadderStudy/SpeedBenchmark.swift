@@ -41,8 +41,10 @@ public struct SpeedBenchmark: Sendable {
     public var cachedTokensPerSecond: Double?
     /// From the activation cache, with the head by its references too.
     public var cachedHeadTokensPerSecond: Double?
-    public var decodeBaseTokensPerSecond: Double?
-    public var decodeLadderTokensPerSecond: Double?
+    /// One text, token by token: llama.cpp alone; the model as it generates here; with what is trained.
+    public var decodeEngineTokensPerSecond: Double?
+    public var decodeModelTokensPerSecond: Double?
+    public var decodeTrainedTokensPerSecond: Double?
     /// The most that the process held while it trained.
     public var peakBytes: Int
     public var weightsBytes: Int
@@ -65,8 +67,9 @@ public struct SpeedBenchmark: Sendable {
       case trainTokensPerSecond = "train_tokens_per_second"
       case cachedTokensPerSecond = "cached_tokens_per_second"
       case cachedHeadTokensPerSecond = "cached_head_tokens_per_second"
-      case decodeBaseTokensPerSecond = "decode_base_tokens_per_second"
-      case decodeLadderTokensPerSecond = "decode_ladder_tokens_per_second"
+      case decodeEngineTokensPerSecond = "decode_engine_tokens_per_second"
+      case decodeModelTokensPerSecond = "decode_model_tokens_per_second"
+      case decodeTrainedTokensPerSecond = "decode_trained_tokens_per_second"
       case peakBytes = "peak_bytes"
       case weightsBytes = "weights_bytes"
       case parameters
@@ -145,10 +148,10 @@ public struct SpeedBenchmark: Sendable {
     }
     if options.decodedTokens > 0 {
       report("decoding")
-      result.decodeBaseTokensPerSecond = try decode(BackbonePredictor(backbone), batches[0][0].tokens)
-      if let trained = session.learner.predictor {
-        result.decodeLadderTokensPerSecond = try decode(trained, batches[0][0].tokens)
-      }
+      let decoding = try decoding(session.learner.predictor, after: Array(batches[0][0].tokens.prefix(64)))
+      result.decodeEngineTokensPerSecond = decoding.engine
+      result.decodeModelTokensPerSecond = decoding.model
+      result.decodeTrainedTokensPerSecond = decoding.trained
     }
     return result
   }
@@ -256,21 +259,7 @@ public struct SpeedBenchmark: Sendable {
     return (try seconds { try pass(.exact) }, hasReferences ? try seconds { try pass(.cached) } : nil)
   }
 
-  private func decode(_ predictor: any Predictor, _ tokens: [Int32]) throws -> Double {
-    let prompt = Array(tokens.prefix(64)), n = options.decodedTokens
-    let decoder = try predictor.decoder(maxTokens: prompt.count + n + 1, slots: 1), next = try NextToken(backbone)
-    var row = try decoder.extend(prompt)
-    let elapsed = try seconds {
-      for _ in 0..<n {
-        var token: Int32 = 0
-        try next.withLogits(row, of: nil) { _, logits in token = Sampler.likeliest(logits) }
-        row = try decoder.extend([token])
-      }
-    }
-    return Double(n) / elapsed
-  }
-
-  private func seconds(_ work: () throws -> Void) rethrows -> Double {
+  func seconds(_ work: () throws -> Void) rethrows -> Double {
     let start = ContinuousClock.now
     try work()
     return (ContinuousClock.now - start).seconds

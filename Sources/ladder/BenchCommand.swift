@@ -165,12 +165,12 @@ struct Bench: AsyncParsableCommand {
   }
 
   private func show(_ r: SpeedBenchmark.Result) {
-    func row(_ name: String, _ speed: Double?) {
+    func row(_ name: String, _ speed: Double?, of engine: Double? = nil) {
       guard let speed else { return }
       Terminal.output(
         String(
           format: "%@ %8.1f tok/s  %5.2f of the engine", name.padding(toLength: 34, withPad: " ", startingAt: 0), speed,
-          speed / r.engineTokensPerSecond))
+          speed / (engine ?? r.engineTokensPerSecond)))
     }
     for count in r.operations ?? [] {
       let columns = [(count.part.rawValue, 16), (count.device, 10), (String(count.times), 7)]
@@ -183,8 +183,11 @@ struct Bench: AsyncParsableCommand {
     row("training", r.trainTokensPerSecond)
     row("training from the cache", r.cachedTokensPerSecond)
     row("the same, --head cached", r.cachedHeadTokensPerSecond)
-    if let base = r.decodeBaseTokensPerSecond, let ladder = r.decodeLadderTokensPerSecond {
-      Terminal.output(String(format: "decoding %.1f tok/s, the base model %.1f (%.2f)", ladder, base, ladder / base))
+    if let engine = r.decodeEngineTokensPerSecond {
+      for (name, speed) in [
+        ("engine, decoding", engine), ("decoding", r.decodeModelTokensPerSecond),
+        ("decoding with what is trained", r.decodeTrainedTokensPerSecond),
+      ] { row(name, speed, of: engine) }
     }
     Terminal.output(
       String(

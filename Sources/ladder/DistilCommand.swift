@@ -70,7 +70,7 @@ struct Distil: AsyncParsableCommand {
       let teacher = try ServerTeacher(server, model: serverModel, key: try key(), note: { Terminal.note($0) })
       result = try await run(work, asked, teacher)
     } else {
-      let backbone = try await options.load(writes: true)
+      let backbone = try await options.load()
       let teacher = try await ModelTeacher.load(
         backbone, run: adapter.map { RunDirectory($0) }, texts: parallel, prompts: asked, options: work.options)
       result = try await run(work, asked, teacher)

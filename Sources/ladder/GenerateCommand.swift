@@ -30,7 +30,7 @@ struct Generate: AsyncParsableCommand {
     let adapter = adapter.map { RunDirectory($0) }
     if let adapter { _ = try adapter.manifest() }
     let text = prompt == "-" ? try Self.standardInput() : StopArguments.unescaped(prompt)
-    let backbone = try await options.load(writes: true)
+    let backbone = try await options.load()
     if let note = try adapter?.note() { Terminal.note(note) }
     let final = settings, chatArguments = chatArguments, chat = chat
     let result = try await interruptible {

@@ -59,9 +59,8 @@ struct ModelOptions: ParsableArguments {
   ///   - trainsInside: for QLoRA, which holds the blocks in a form that it can go back through: llama.cpp does not load
   ///     them too.
   ///   - embeds: take a decoder that was trained to give texts' vectors too.
-  ///   - writes: for what mostly writes texts.
   func load(
-    path: String? = nil, cache: String? = nil, trainsInside: Bool = false, embeds: Bool = false, writes: Bool = false
+    path: String? = nil, cache: String? = nil, trainsInside: Bool = false, embeds: Bool = false
   ) async throws -> Backbone {
     if verbose { EngineLog.show { Terminal.note($0) } }
     guard let name = path ?? model else { throw LadderError(.usage, "no --model: name the GGUF file of the backbone") }
@@ -82,7 +81,6 @@ struct ModelOptions: ParsableArguments {
     }
     let head = try cache.flatMap { try CacheFolder.head(in: $0, of: GGUFFile(path: model)) }
     return try Backbone(
-      path: model, threads: threads, device: device, gpuLayers: gpuLayers, workers: workers, head: head, embeds: embeds,
-      writes: writes)
+      path: model, threads: threads, device: device, gpuLayers: gpuLayers, workers: workers, head: head, embeds: embeds)
   }
 }

@@ -62,7 +62,7 @@ struct ChatCommand: AsyncParsableCommand {
     generation.maxTokens = maxTokens
     generation.sampling = try sampling.options(chats: true)
     for path in adapter { _ = try RunDirectory(path).manifest() }
-    let backbone = try await options.load(writes: true)
+    let backbone = try await options.load()
     try chatArguments.apply(to: backbone.language)
     var settings = GenerationEngine.Settings()
     settings.tokens = context
