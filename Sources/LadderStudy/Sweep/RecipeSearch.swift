@@ -118,7 +118,8 @@ public struct RecipeSearch: Sendable {
       known = nil
     }
     if known?.finished != true {
-      try Trainer(backbone, configuration, cache: cacheForTrials).train(
+      let cache = configuration.method.keepsActivations ? cacheForTrials : nil
+      try Trainer(backbone, configuration, cache: cache).train(
         samples, name: final.map(\.description).joined(separator: ", "), into: run,
         resume: known != nil, report: show)
     }

@@ -31,6 +31,8 @@ public struct Sweep: Sendable {
     public var choices: SearchSpace.Choices
     /// Of a whole run.
     public var share: Double
+    /// What its stage meant to train of one; nil in sweeps of before.
+    public var meant: Double?
     /// Lower is better; nil where it failed.
     public var score: Double?
     public var evaluation: Evaluation?
@@ -85,6 +87,8 @@ public struct Sweep: Sendable {
           // A few candidates always, so that there is something to choose among.
           if known.count >= 3, spent + Self.mean(known) > due { break }
           if trials.contains(where: { $0.stage > 0 }) { break }
+          // What none of the first could do, none of the next will.
+          if known.count >= 3, !known.contains(where: { $0.score != nil }) { break }
           guard let next = candidate(known) else { break }
           try add(0, next, firstShare(known))
         }
@@ -101,7 +105,7 @@ public struct Sweep: Sendable {
       // As much of a run as there is time for.
       let known = trials.filter { $0.stage == stage },
         share =
-          known.first?.share
+          known.first.map { $0.meant ?? $0.share }
           ?? min(
             1,
             max(Self.shares[stage] * firstShare(trials) / Self.shares[0], (due - spent) / max(1e-9, cost(next, trials)))
@@ -185,14 +189,14 @@ public struct Sweep: Sendable {
     _ number: Int, _ stage: Int, _ choices: SearchSpace.Choices, _ share: Double, _ earlier: [Trial]
   ) throws -> Trial {
     let began = ContinuousClock.now
-    var trial = Trial(number: number, stage: stage, choices: choices, share: 1, seconds: 0)
+    var trial = Trial(number: number, stage: stage, choices: choices, share: 1, meant: share, seconds: 0)
     do {
       var options = try settings.space.options(choices).over(settings.base)
       let steps = try training.steps(options)
       trial.share = min(1, max(share, Double(Self.leastSteps) / Double(max(1, steps))))
       // A short run was trained whole in an earlier stage.
       if var done = earlier.last(where: { $0.choices == choices && $0.share >= trial.share }) {
-        (done.number, done.stage, done.seconds) = (number, stage, 0)
+        (done.number, done.stage, done.meant, done.seconds) = (number, stage, share, 0)
         return done
       }
       if trial.share < 1 { options.steps = max(1, Int((trial.share * Double(steps)).rounded())) }
