@@ -58,7 +58,7 @@ extension RunDirectory {
   }
 
   /// Whether there is a whole checkpoint.
-  var hasCheckpoint: Bool { !checkpointFolders().isEmpty }
+  package var hasCheckpoint: Bool { !checkpointFolders().isEmpty }
 
   /// Restores the latest checkpoint; nil where there is none.
   /// - Throws: `data` where it was written for other settings, or none is readable.

@@ -149,6 +149,25 @@ import Testing
     #expect(right.status == 0, "\(right.errors)")
   }
 
+  @Test func samplesThatChangeAfterwardsAreNotMixed() throws {
+    let yaml = try configuration { $0.replacingOccurrences(of: "[0, 1]", with: "[0]") + "\ncost: false\n" }
+    let train = folder.file("raw.train.jsonl"), dev = folder.file("raw.dev.jsonl")
+    let right = try String(contentsOfFile: train, encoding: .utf8)
+    // The model alone is judged before anything is learned: what to learn from may still be mended.
+    _ = try folder.write("raw.train.jsonl", right + "{\"number\": 1}\n")
+    #expect(try Command.run(arguments(yaml, "changing"), in: folder).status == 65)
+    _ = try folder.write("raw.train.jsonl", right)
+    let done = try Command.run(arguments(yaml, "changing"), in: folder)
+    #expect(done.status == 0, "\(done.errors)")
+    for path in [train, dev] {
+      _ = try folder.write((path as NSString).lastPathComponent, right + "{\"number\": 30, \"label\": \"even\"}\n")
+      let changed = try Command.run(arguments(yaml, "changing"), in: folder)
+      #expect(changed.status == 64 && changed.lastError.contains("other contents"), "\(changed.errors)")
+      _ = try folder.write((path as NSString).lastPathComponent, right)
+    }
+    #expect(try Command.run(arguments(yaml, "changing"), in: folder).status == 0)
+  }
+
   @Test func studiesThatCannotRunSayWhy() throws {
     for (name, change, status) in [
       ("misspelt", { $0.replacingOccurrences(of: "seeds", with: "sedes") }, 65),

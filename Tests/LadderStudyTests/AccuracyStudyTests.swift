@@ -112,7 +112,7 @@ import Testing
     options.side.rungs = .list([1, 3])
     options.memory = 1 << 40
     let runner = LocalRunner()
-    let rows = try MemoryStudy(model: model, options).run(runner)
+    let rows = try MemoryStudy(model: model, options).run(runner, into: folder.file("memory"))
     #expect(rows.count == 8 && rows.allSatisfy(\.fits))
     #expect(
       runner.measurements.map(\.method.description)
@@ -121,5 +121,19 @@ import Testing
           "--checkpointing on --method qlora",
         ].flatMap { [$0, $0] })
     #expect(runner.measurements.map(\.sequences) == [1, 2, 1, 2, 1, 2, 1, 2])
+    // What is measured is not measured again; of other settings it is not.
+    options.lengths = [64, 96]
+    options.methods = ["lst"]
+    let more = try MemoryStudy(model: model, options).run(runner, into: folder.file("memory"))
+    #expect(more.count == 3 && runner.measurements.dropFirst(8).map(\.length) == [96])
+    options.side.rungs = .list([1, 2])
+    #expect(throws: LadderError.self) {
+      try MemoryStudy(model: model, options).run(runner, into: folder.file("memory"))
+    }
+    // The paper's xLadder, without climbing.
+    options.side = .init()
+    options.side.depth = 2
+    options.methods = []
+    _ = try MemoryStudy(model: model, options)
   }
 }

@@ -8,6 +8,7 @@ import LadderTrain
 ///
 ///     OUT/study.json, model.json                what is run, and on which model
 ///     OUT/data/TASK.train.jsonl, .dev.jsonl     the samples, once limited and put into form
+///     OUT/data/TASK.train.source, .dev.source   of which files' contents
 ///     OUT/runs/TASK/METHOD/seed-S/              the runs' folders
 ///     OUT/results/TASK/METHOD/…                 one file a finished measurement: none is made twice
 ///     OUT/table.md, table.json, report.html     the findings
@@ -61,7 +62,7 @@ struct StudyFolder: Sendable {
       }
     }
     for task in configuration.tasks where !hasBegun(task.name) {
-      for split in ["train", "dev"] { try? FileManager.default.removeItem(atPath: data(task, split)) }
+      for split in ["train", "dev"] { forget(task, split) }
     }
     try write(claim, to: studyPath)
   }
@@ -99,6 +100,18 @@ struct StudyFolder: Sendable {
     ["runs", "results"].contains { FileManager.default.fileExists(atPath: "\(path)/\($0)/\(name)") }
   }
 
+  /// Whether anything was learned of a task, in a run or before its end.
+  private func hasLearned(_ task: String) -> Bool {
+    func folders(_ path: String) -> [String] { (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? [] }
+    if folders("\(path)/results/\(task)").contains(where: { $0 != "base" }) { return true }
+    return folders("\(path)/runs/\(task)").contains { method in
+      folders("\(path)/runs/\(task)/\(method)").contains {
+        let run = RunDirectory("\(path)/runs/\(task)/\(method)/\($0)")
+        return run.hasCheckpoint || FileManager.default.fileExists(atPath: run.weightsPath)
+      }
+    }
+  }
+
   private func changed(_ name: String) -> LadderError {
     LadderError(
       .usage, "\(path) holds a study in which \(name) had other settings; take another `out`, or another name")
@@ -106,10 +119,32 @@ struct StudyFolder: Sendable {
 
   // MARK: - Files
 
+  private func sourcePath(_ task: StudyConfiguration.Task, _ split: String) -> String {
+    "\(path)/data/\(task.name).\(split).source"
+  }
+
+  private func forget(_ task: StudyConfiguration.Task, _ split: String) {
+    try? FileManager.default.removeItem(atPath: data(task, split))
+    try? FileManager.default.removeItem(atPath: sourcePath(task, split))
+  }
+
   /// Writes a task's samples, limited and in form, unless they are there.
+  /// - Throws: `usage` where they are there and the file they were made of has changed since, but for samples to learn
+  ///   from of which nothing was learned yet: those are written anew.
   func writeData(_ task: StudyConfiguration.Task) throws {
     for (split, source, limit) in [("train", task.train, task.trainLimit), ("dev", task.dev, task.devLimit)] {
-      let target = data(task, split)
+      let target = data(task, split), contents = try checksum(source)
+      if FileManager.default.fileExists(atPath: target), let known: String = DurableFile.value(sourcePath(task, split)),
+        known != contents
+      {
+        guard split == "train" ? !hasLearned(task.name) : !hasBegun(task.name) else {
+          throw LadderError(
+            .usage,
+            "\(path) holds results on other contents of \(source); take another `out`, or another name for the task")
+        }
+        forget(task, split)
+      }
+      try write(contents, to: sourcePath(task, split))
       if FileManager.default.fileExists(atPath: target) { continue }
       var lines: [Data] = []
       try DataFile(source).forEach(limit: limit ?? .max) { record in
@@ -127,6 +162,12 @@ struct StudyFolder: Sendable {
       }
       try DurableFile.write(target, lines)
     }
+  }
+
+  private func checksum(_ path: String) throws -> String {
+    var sum = SHA256()
+    sum.update(try DurableFile.read(path))
+    return sum.hexadecimal()
   }
 
   func write(_ value: some Encodable, to path: String) throws {

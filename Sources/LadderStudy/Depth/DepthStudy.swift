@@ -64,8 +64,8 @@ public struct DepthStudy: Sendable {
     let counts = (train.count, dev.count)
     let tasks = StepProblem.Written.allCases.map { written in
       StudyConfiguration.Task(
-        name: written.rawValue, train: "\(problems)/\(written.rawValue).train.jsonl",
-        dev: "\(problems)/\(written.rawValue).dev.jsonl", metric: .exact,
+        name: written.rawValue, train: "\(problems)/\(written.rawValue).modulo-\(options.modulus).train.jsonl",
+        dev: "\(problems)/\(written.rawValue).modulo-\(options.modulus).dev.jsonl", metric: .exact,
         trainLimit: counts.0, devLimit: counts.1, maxTokens: 6 * options.deepest + 12)
     }
     let climbs = options.passes.map { passes in

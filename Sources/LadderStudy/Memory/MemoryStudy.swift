@@ -46,6 +46,8 @@ public struct MemoryStudy: Sendable {
       case predictedBytes = "predicted_bytes"
       case fits
     }
+
+    func isPoint(of other: Row) -> Bool { (method, length, batch) == (other.method, other.length, other.batch) }
   }
 
   /// What is compared.
@@ -83,8 +85,10 @@ public struct MemoryStudy: Sendable {
     once.method = .lst
     once.passes = nil
     once.cross = nil
+    once.depth = nil
+    once.free = nil
     climbing.method = .xladder
-    climbing.passes = max(2, options.side.passes ?? 2)
+    if climbing.depth == nil { climbing.passes = max(2, options.side.passes ?? 2) }
     adapter.method = .qlora
     var checkpointing = adapter
     checkpointing.checkpointing = .on
@@ -100,8 +104,34 @@ public struct MemoryStudy: Sendable {
     columns = known.filter { options.methods.isEmpty || options.methods.contains($0.name) }
   }
 
-  public func run(_ runner: any Runner, report: (String) -> Void = { _ in }) throws -> [Row] {
+  /// What a folder's rows were measured on.
+  private struct Claim: Codable, Equatable {
+    var model: String
+    var side: String
+    var machine: String
+    var lossShare: Double
+  }
+
+  /// Measures what the folder does not hold, and writes the findings after each point.
+  /// - Throws: `usage` where it holds rows of another model or other settings.
+  public func run(_ runner: any Runner, into folder: String, report: (String) -> Void = { _ in }) throws -> [Row] {
+    let claim = Claim(
+      model: try GGUFFile(path: model).fingerprint().text, side: options.side.flags("=").joined(separator: " "),
+      machine: options.machine.flags("=").joined(separator: " "), lossShare: options.lossShare)
+    let claimPath = folder + "/study.json"
+    var known: [Row] = DurableFile.value(folder + "/memory.json") ?? []
+    if !known.isEmpty, let other: Claim = DurableFile.value(claimPath), other != claim {
+      throw LadderError(.usage, "\(folder) holds a memory study of another model or other settings; take another `out`")
+    }
+    try DurableFile.makeFolder(folder)
+    try DurableFile.write(claimPath, json: claim)
+    // What did not fit once may fit another limit.
+    known.removeAll { $0.peakBytes == nil }
     var rows: [Row] = []
+    func add(_ row: Row) throws {
+      rows.append(row)
+      try write(rows + known.filter { old in !rows.contains { $0.isPoint(of: old) } }, to: folder)
+    }
     for column in columns {
       var correction = 1.0
       for (length, batch) in options.lengths.sorted().map({ ($0, 1) })
@@ -109,10 +139,16 @@ public struct MemoryStudy: Sendable {
       {
         try Cancellation.check()
         let place = "\(column.name), \(batch) × \(length) tokens"
+        if var done = known.first(where: { $0.method == column.name && $0.length == length && $0.batch == batch }) {
+          correction = Double(done.peakBytes ?? 0) / Double(try planned(column, length, batch))
+          done.fits = (done.peakBytes ?? .max) <= options.memory
+          try add(done)
+          continue
+        }
         let predicted = Int(correction * Double(try planned(column, length, batch)))
         guard predicted <= options.memory else {
           report("\(place): not run, \(predicted / 1_000_000) MB expected")
-          rows.append(
+          try add(
             Row(
               method: column.name, length: length, batch: batch, peakBytes: nil, secondsPerThousandTokens: nil,
               predictedBytes: predicted, fits: false))
@@ -125,7 +161,7 @@ public struct MemoryStudy: Sendable {
         job.machine = options.machine
         let measured = try runner.measure(job) { report("\(place): \($0)") }
         correction = Double(measured.peakBytes) / Double(try planned(column, length, batch))
-        rows.append(
+        try add(
           Row(
             method: column.name, length: length, batch: batch, peakBytes: measured.peakBytes,
             secondsPerThousandTokens: measured.secondsPerThousandTokens,

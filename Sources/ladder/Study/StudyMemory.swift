@@ -55,9 +55,8 @@ struct StudyMemory: AsyncParsableCommand {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")
     }
     let memory = try MemoryStudy(model: path, study)
-    let rows = try await interruptible { try memory.run(ProcessRunner(keeps: false)) { Terminal.progress($0) } }
+    let rows = try await interruptible { try memory.run(ProcessRunner(), into: out) { Terminal.progress($0) } }
     Terminal.finishLine()
-    try memory.write(rows, to: out)
     Terminal.output(json ? "{\"rows\":\(try Terminal.json(rows))}" : memory.markdown(rows))
     Terminal.note("\(out)/memory.html has the plots")
   }
