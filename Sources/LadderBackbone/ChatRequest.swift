@@ -73,6 +73,13 @@ struct ChatRequest {
     return "[\(tool.source)]"
   }
 
+  /// Some runs of letters and digits, from the first on; of a turn that thinks those behind it.
+  private static func words(of content: String) -> [Substring] {
+    let said = content.range(of: "</think>", options: .backwards).map { content[$0.upperBound...] } ?? content[...]
+    return Array(
+      said.split { !$0.isASCII || !($0.isLetter || $0.isNumber) }.filter { $0.count > 3 }.prefix(16))
+  }
+
   /// A template says nothing of what it does not know: what was written has to be in what the model reads.
   /// - Throws: `data` with the name of the key that is left out.
   func requireWhole(in rendered: [UInt8], _ conversation: Conversation) throws {
@@ -85,6 +92,12 @@ struct ChatRequest {
     for message in conversation.messages where ["system", "developer", "user"].contains(message.role) {
       let content = message.content.trimmingCharacters(in: .whitespacesAndNewlines)
       if !text.contains(content) { throw missing("content", "of role \(message.role.shown)") }
+    }
+    // Templates write what tools gave as they like: of the words each has to be there. So of what is said beside calls.
+    for message in conversation.messages where message.role == "tool" || !message.toolCalls.isEmpty {
+      guard Self.words(of: message.content).allSatisfy(text.contains) else {
+        throw missing("content", message.role == "tool" ? "of role tool" : "beside tool_calls")
+      }
     }
     for call in conversation.messages.flatMap(\.toolCalls) where !text.contains(call.name) {
       throw missing("tool_calls", "the call of \(call.name.shown)")

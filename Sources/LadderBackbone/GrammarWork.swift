@@ -1,14 +1,16 @@
 import LadderCore
 
 /// What llama.cpp's parser of grammars would have to do: it repeats what is to be repeated, and follows a rule's first
-/// symbols to every rule that they may lead to, by every way. Both may be more than any memory or patience for a few
-/// hundred bytes.
+/// symbols to every rule that they may lead to, by every way, and goes down a level of the stack for each bracket. All of
+/// it may be more than any memory or patience for a few hundred bytes.
 struct GrammarWork {
   /// Elements that bounds like `{0,2000}` ask for, all added up, and ways from one rule to others.
   static let mostRepeats = 20_000, mostWays = 1e6
+  /// Brackets in brackets.
+  static let mostLevels = 32
 
   private var references: [[UInt8]: [[UInt8]]] = [:]
-  private var repeats = 0
+  private var repeats = 0, deepest = 0
 
   /// - Throws: `usage` for a grammar that would take too long to read.
   static func check(_ grammar: String) throws(LadderError) {
@@ -16,13 +18,18 @@ struct GrammarWork {
     guard work.repeats <= mostRepeats else {
       throw LadderError(.usage, "the grammar's bounds add up to \(work.repeats) elements; \(mostRepeats) may be")
     }
+    guard work.deepest <= mostLevels else {
+      throw LadderError(.usage, "the grammar has \(work.deepest) levels of brackets; \(mostLevels) may be")
+    }
     guard work.ways() <= mostWays else {
       throw LadderError(.usage, "the grammar's rules lead to each other in too many ways")
     }
   }
 
   private init(_ text: [UInt8]) {
-    var place = 0, current: [UInt8] = []
+    var place = 0, current: [UInt8] = [], level = 0
+    // Elements of the symbol before, as many as may be: a bound repeats all of them.
+    var size = 1
     /// Past the next such byte that is not escaped.
     func skip(to end: UInt8) {
       place += 1
@@ -31,18 +38,31 @@ struct GrammarWork {
     }
     while place < text.count {
       switch text[place] {
-      case UInt8(ascii: "\""): skip(to: UInt8(ascii: "\""))
-      case UInt8(ascii: "["): skip(to: UInt8(ascii: "]"))
-      case UInt8(ascii: "#"): skip(to: UInt8(ascii: "\n"))
+      case UInt8(ascii: "\""), UInt8(ascii: "["):
+        let start = place
+        skip(to: text[place] == UInt8(ascii: "[") ? UInt8(ascii: "]") : UInt8(ascii: "\""))
+        size = max(1, place - start)
+      case UInt8(ascii: "#"):
+        // To the end of the line, whatever stands there.
+        while place < text.count, ![UInt8(ascii: "\n"), UInt8(ascii: "\r")].contains(text[place]) { place += 1 }
+      case UInt8(ascii: "("):
+        level += 1
+        deepest = max(deepest, level)
+        place += 1
+      case UInt8(ascii: ")"):
+        level -= 1
+        size = 1
+        place += 1
       case UInt8(ascii: "{"):
         let start = place
         skip(to: UInt8(ascii: "}"))
         let bounds = text[start..<min(place, text.count)].split { !Self.isDigit($0) }
         let most = bounds.map { Int(String(decoding: $0, as: UTF8.self)) ?? Int(Int32.max) }.max() ?? 0
-        repeats = min(repeats + min(most, Int(Int32.max)), 1 << 40)
+        repeats = min(repeats + min(most, Int(Int32.max)) * size, 1 << 40)
       case let byte where Self.isOfName(byte):
         let start = place
         while place < text.count, Self.isOfName(text[place]) { place += 1 }
+        size = 1
         let name = Array(text[start..<place])
         var next = place
         while next < text.count, [UInt8(ascii: " "), UInt8(ascii: "\t")].contains(text[next]) { next += 1 }
@@ -52,7 +72,9 @@ struct GrammarWork {
         } else {
           references[current, default: []].append(name)
         }
-      default: place += 1
+      default:
+        if text[place] == UInt8(ascii: ".") { size = 1 }
+        place += 1
       }
     }
   }

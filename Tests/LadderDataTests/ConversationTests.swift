@@ -86,6 +86,29 @@ enum Template {
     _ = try encode(talk(("critic", "hi"), ("a", "yo")), backbone)
   }
 
+  /// Some templates know no tools' answers, or drop what is said beside a call.
+  @Test func whatATemplateDropsIsTold() throws {
+    let known =
+      "{% for m in messages %}{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% elif m.role == 'user' or "
+      + "m.role == 'assistant' %}{{ m.role }}: {{ m.content }}\n{% endif %}{% endfor %}"
+    let backbone = try backbone(known)
+    func render(_ messages: [ChatMessage]) throws {
+      _ = try backbone.chatTemplate().render(Conversation(messages), opensAnswer: true)
+    }
+    let question = ChatMessage(role: "user", content: "the weather?")
+    try render([question])
+    for other in [
+      ChatMessage(role: "tool", content: #"{"sky": "clear\nblue"}"#),
+      ChatMessage(role: "assistant", content: "Let me look.", toolCalls: [.init(name: "weather", arguments: "{}")]),
+    ] {
+      let error = #expect(throws: LadderError.self) { try render([question, other, question]) }
+      #expect(error?.message.contains("leaves out \"content\"") == true, "\(error?.message ?? "")")
+    }
+    try render([
+      question, ChatMessage(role: "assistant", content: "", toolCalls: [.init(name: "weather", arguments: "{}")]),
+    ])
+  }
+
   /// A run's conversations keep the date of its beginning.
   @Test func aTemplateWritesTheDateThatItIsGiven() throws {
     let backbone = try backbone("{{ strftime_now('%Y-%m-%d') }}" + Template.chatML)

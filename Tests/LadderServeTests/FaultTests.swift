@@ -103,6 +103,9 @@ import Testing
     func status(_ more: String) async throws -> Int { try await server.chat("tiny", more).status }
     let deep = String(repeating: "(", count: 50_000), name = String(repeating: ".", count: 200_000)
     #expect(try await status(#", "grammar": "root ::= \#(deep)""#) == 400)
+    // Brackets behind a comment that looks like the beginning of a text.
+    let hidden = ##"# \"\nroot ::= "## + deep
+    #expect(try await status(#", "grammar": "\#(hidden)""#) == 400)
     let chain = (0..<20_000).map { "a\($0) ::= a\($0 + 1)" }.joined(separator: "\\n")
     #expect(try await status(#", "grammar": "root ::= a0\n\#(chain)""#) == 400)
     let schema = #"{"type": "object", "properties": {"\#(name)": {"type": "string"}}}"#
@@ -120,7 +123,10 @@ import Testing
       "root ::= a0\\n" + (0..<40).map { "a\($0) ::= a\($0 + 1) a\($0 + 1) | \\\"\\\"\\n" }.joined()
       + #"a40 ::= \"x\" | \"\""#
     let repeating = "root ::= " + (0..<30).map { _ in #"\"a\"{0,2000}"# }.joined(separator: " ")
-    for grammar in [doubling, repeating] {
+    let long = #"root ::= \""# + String(repeating: "a", count: 60) + #"\"{0,2000}"#
+    // To llama.cpp a comment ends with its line, whatever stands before the end.
+    let hidden = [##"#\\\n"##, ##"#\r"##].map { $0 + repeating }
+    for grammar in [doubling, repeating, long] + hidden {
       let answer = try await server.complete("tiny", #", "grammar": "\#(grammar)""#)
       #expect(answer.status == 400 && answer.text.contains("the grammar's"), "\(answer.text)")
     }

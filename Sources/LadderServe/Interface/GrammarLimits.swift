@@ -7,24 +7,8 @@ enum GrammarLimits {
   static let bytes = 1 << 16, depth = 32, rules = 1000, string = 4096
 
   static func check(_ grammar: String) throws {
-    var level = 0, deepest = 0, quote: UInt8?, isEscaped = false
-    for byte in grammar.utf8 {
-      defer { isEscaped = !isEscaped && byte == UInt8(ascii: "\\") }
-      if let open = quote {
-        if byte == open, !isEscaped { quote = nil }
-      } else if byte == UInt8(ascii: "\"") {
-        quote = byte
-      } else if byte == UInt8(ascii: "[") {
-        quote = UInt8(ascii: "]")
-      } else if byte == UInt8(ascii: "(") {
-        level += 1
-        deepest = max(deepest, level)
-      } else if byte == UInt8(ascii: ")") {
-        level -= 1
-      }
-    }
-    guard grammar.utf8.count <= bytes, deepest <= depth, grammar.components(separatedBy: "::=").count <= rules else {
-      throw APIError.bad("grammar", "grammar has more than \(bytes) bytes, \(depth) levels or \(rules) rules")
+    guard grammar.utf8.count <= bytes, grammar.components(separatedBy: "::=").count <= rules else {
+      throw APIError.bad("grammar", "grammar has more than \(bytes) bytes or \(rules) rules")
     }
   }
 
