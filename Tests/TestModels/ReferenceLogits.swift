@@ -59,3 +59,14 @@ package final class ReferenceLogits {
     }
   }
 }
+
+extension EngineProducts {
+  /// Has a context ask for each of its operations, where nothing else is asked.
+  fileprivate func attach(to parameters: inout llama_context_params) {
+    parameters.cb_eval_user_data = Unmanaged.passUnretained(self).toOpaque()
+    parameters.cb_eval = { node, asks, own in
+      if asks, let node, let own { Unmanaged<EngineProducts>.fromOpaque(own).takeUnretainedValue().take(node) }
+      return false
+    }
+  }
+}

@@ -40,15 +40,6 @@ package final class EngineProducts {
     ggml_free(context)
   }
 
-  /// Has a context ask for each of its operations, where nothing else is asked.
-  package func attach(to parameters: inout llama_context_params) {
-    parameters.cb_eval_user_data = Unmanaged.passUnretained(self).toOpaque()
-    parameters.cb_eval = { node, asks, own in
-      if asks, let node, let own { Unmanaged<EngineProducts>.fromOpaque(own).takeUnretainedValue().take(node) }
-      return false
-    }
-  }
-
   /// Before a graph is run, in the engine's turn: no rows are rounded yet.
   package func begin() { last = nil }
 
