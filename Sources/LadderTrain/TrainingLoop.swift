@@ -79,8 +79,11 @@ final class TrainingLoop {
     try record?.require(identity, own: needs.format)
     try ranks.require(same: identity, configuration, backbone.fingerprint)
 
-    let longest = (examples + (held ?? [])).flatMap(\.packed).map(\.tokens.count).max() ?? 1
+    let all = (examples + (held ?? [])).flatMap(\.packed), longest = all.map(\.tokens.count).max() ?? 1
     let store = try trainer.cache.map { try $0.open(backbone, needs) }
+    // Where blocks will be needed they are loaded now, with the model's own head: the loss would keep the one that was read
+    // alone beside it.
+    if let store, !backbone.holdsBlocks, !all.allSatisfy(store.holds) { _ = try backbone.enginePointer() }
     if let note = try trainer.cache?.note(on: backbone) { report(.note(note)) }
     session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: store, ranks: ranks)
     cacheNote = CacheNote(store)

@@ -45,6 +45,32 @@ import Testing
 
   private var options: CacheOptions { .init(directory: folder.file("cache")) }
 
+  @Test func aChecksumIsTheSameHoweverItsBytesAreCut() {
+    var random = SystemRandomNumberGenerator()
+    for count in [0, 1, 8, 31, 32, 33, 200, 1000] {
+      let bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) }
+      var sum = ContentChecksum(), rest = bytes[...]
+      while !rest.isEmpty {
+        let piece = rest.prefix(Int.random(in: 0...70, using: &random))
+        piece.withUnsafeBytes { sum.add($0) }
+        rest = rest.dropFirst(piece.count)
+      }
+      #expect(sum.value == bytes.withUnsafeBytes(Checksum.of), "\(count) bytes")
+    }
+  }
+
+  /// The fingerprint leaves the name out, and so does the cache.
+  @Test func aRenamedModelFindsItsActivations() throws {
+    _ = try train("first", cache: options)
+    let path = try #require(CacheFolder.summaries(in: folder.file("cache")).first).path + "/cache.json"
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    var description = try #require(
+      try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+    description["backbone"] = "another name"
+    try JSONSerialization.data(withJSONObject: description).write(to: URL(fileURLWithPath: path))
+    #expect(try train("second", cache: options, known: true).loadedBlocks == false)
+  }
+
   @Test(arguments: [nil, SideConfiguration.StatisticsRows.answers]) func cachedTrainingIsTheSameToTheLastBit(
     _ rows: SideConfiguration.StatisticsRows?
   ) throws {

@@ -50,7 +50,7 @@ package final class ActivationCache: @unchecked Sendable {
       narrowed.rungs = description.rungs
       if !description.holdsFinal { narrowed.holdsFinal = false }
       let places = description.rungs.compactMap(other.rungs.firstIndex)
-      guard narrowed == description, other != description,
+      guard narrowed.isSame(as: description), !other.isSame(as: description),
         places.count == description.rungs.count,
         let cache = try? Self(path: path, description: other, limit: nil, writes: false)
       else { return nil }
@@ -71,7 +71,7 @@ package final class ActivationCache: @unchecked Sendable {
     try DurableFile.makeFolder(path)
     let manifest = CacheFolder.descriptionPath(path)
     if FileManager.default.fileExists(atPath: manifest) {
-      guard CacheFolder.description(of: path) == description else {
+      guard CacheFolder.description(of: path)?.isSame(as: description) == true else {
         throw LadderError(
           .data, "\(path) belongs to another backbone or version; remove the folder, or pass another `cache`")
       }
@@ -123,6 +123,7 @@ package final class ActivationCache: @unchecked Sendable {
         } else {
           Q8.withBFloat16(source, count: count * width) { tap.write(bytes: $0, at: token * 2 * width) }
         }
+        records.release(source)
       }
       if let final, record.rows > 0 {
         let start = description.rungs.count * count * row
@@ -152,25 +153,26 @@ package final class ActivationCache: @unchecked Sendable {
       }
       let key = SampleKey(sample), count = sample.tokens.count
       if records.holds(key) { continue }
-      var entry = [UInt8]()
-      entry.reserveCapacity(taps.count * count * row + (final == nil ? 0 : 4 * width * sample.lossRows.count))
-      for tap in taps {
-        tap.withHostBytes { bytes in
-          let own = UnsafeRawBufferPointer(
-            rebasing: UnsafeRawBufferPointer(bytes)[(tapRow * token)..<(tapRow * (token + count))])
-          if description.format != .q8 {
-            entry.append(contentsOf: own)
-          } else {
-            Q8.append(bfloat16: own, count: count * width, to: &entry)
+      func part(_ bytes: UnsafeMutableRawBufferPointer, _ range: Range<Int>, of row: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(
+          rebasing: UnsafeRawBufferPointer(bytes)[(row * range.lowerBound)..<(row * range.upperBound)])
+      }
+      // Rung by rung: of a long text all of them take as much as the weights of a small model.
+      let rows = lossRow..<(lossRow + sample.lossRows.count)
+      let bytes = taps.count * count * row + (final == nil ? 0 : 4 * width * rows.count)
+      let isStored = store(
+        {
+          records.append(key, tokens: count, rows: rows.count) { put in
+            for tap in taps {
+              tap.withHostBytes { bytes in
+                let own = part(bytes, token..<(token + count), of: tapRow)
+                if description.format == .q8 { Q8.with(bfloat16: own, count: count * width, put) } else { put(own) }
+              }
+            }
+            final?.withHostBytes { put(part($0, rows, of: 4 * width)) }
           }
-        }
-      }
-      final?.withHostBytes { bytes in
-        entry.append(contentsOf: bytes[(4 * width * lossRow)..<(4 * width * (lossRow + sample.lossRows.count))])
-      }
-      guard store({ records.append(key, entry, tokens: count, rows: sample.lossRows.count) }, bytes: entry.count) else {
-        return
-      }
+        }, bytes: bytes)
+      guard isStored else { return }
     }
   }
 

@@ -22,6 +22,7 @@ public enum CacheFormat: String, Codable, Sendable, CaseIterable {
 /// What an activation cache holds: the contents of its `cache.json`.
 package struct CacheDescription: Codable, Sendable, Equatable {
   package var version = 1
+  /// What the model calls itself: for those who look at the folder.
   package var backbone: String
   package var fingerprint: String
   package var rungs: [Int]
@@ -65,6 +66,13 @@ package struct CacheDescription: Codable, Sendable, Equatable {
     engine = try container.decodeIfPresent(String.self, forKey: .engine) ?? Self.firstEngine
     device = try container.decodeIfPresent(String.self, forKey: .device) ?? Self.firstDevice
     holdsFinal = try container.decodeIfPresent(Bool.self, forKey: .holdsFinal) ?? true
+  }
+
+  /// Whether two caches hold the same, whatever the model calls itself.
+  package func isSame(as other: CacheDescription) -> Bool {
+    var renamed = other
+    renamed.backbone = backbone
+    return self == renamed
   }
 
   /// The folder's name: one for each backbone, what is kept of it, engine and device.

@@ -162,7 +162,8 @@ extension ActivationCache {
       }
       return try ActivationCache(shard: shard.folder.path, description: description, limit: nil, writes: false)
     }
-    guard let description = parts.first?.description, parts.allSatisfy({ $0.description == description }) else {
+    guard let description = parts.first?.description, parts.allSatisfy({ $0.description.isSame(as: description) })
+    else {
       throw LadderError(.data, "\(directory)/shards: shards of one cache were made by different engines or settings")
     }
     let whole = try ActivationCache(

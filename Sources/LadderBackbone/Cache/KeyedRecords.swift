@@ -84,7 +84,7 @@ package final class KeyedRecords {
   package func read(_ key: SampleKey) -> (record: Record, entry: UnsafeRawBufferPointer)? {
     guard var record = record(key), let entry = bytes(record) else { return nil }
     if !record.verified {
-      guard Checksum.of(entry) == record.checksum else {
+      guard checksum(entry) == record.checksum else {
         records[key] = nil
         return nil
       }
@@ -94,18 +94,43 @@ package final class KeyedRecords {
     return (record, entry)
   }
 
+  /// Holds a part of the entry at a time.
+  private func checksum(_ entry: UnsafeRawBufferPointer) -> UInt64 {
+    var sum = ContentChecksum()
+    for start in stride(from: 0, to: entry.count, by: 8 << 20) {
+      let part = UnsafeRawBufferPointer(rebasing: entry[start..<min(entry.count, start + 8 << 20)])
+      sum.add(part)
+      if entry.count > 8 << 20 { release(part) }
+    }
+    return sum.value
+  }
+
   /// Stores an entry; nil once it is there, else why it is not.
   package func append(_ key: SampleKey, _ entry: [UInt8], tokens: Int, rows: Int) -> String? {
+    append(key, tokens: tokens, rows: rows) { put in entry.withUnsafeBytes(put) }
+  }
+
+  /// The same, of pieces that follow each other.
+  /// - Parameter pieces: hands each to the closure.
+  package func append(
+    _ key: SampleKey, tokens: Int, rows: Int, _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void
+  ) -> String? {
+    var bytes = 0, sum = ContentChecksum(), isWritten = true
+    pieces { piece in
+      isWritten = isWritten && Self.write(data, piece, at: end + bytes)
+      sum.add(piece)
+      bytes += piece.count
+    }
     let record = Record(
-      offset: end, bytes: entry.count, tokens: tokens, rows: rows, checksum: entry.withUnsafeBytes(Checksum.of),
-      verified: true)
-    guard Self.write(data, entry, at: end), Self.write(index, Self.encode(key, record), at: indexEnd) else {
+      offset: end, bytes: bytes, tokens: tokens, rows: rows, checksum: sum.value, verified: true)
+    let line = Self.encode(key, record)
+    guard isWritten, line.withUnsafeBytes({ Self.write(index, $0, at: indexEnd) }) else {
       let why = "it cannot be written: \(String(cString: strerror(errno)))"
       ftruncate(data, off_t(end))
       ftruncate(index, off_t(indexEnd))
       return why
     }
-    end += (entry.count + 63) / 64 * 64
+    end += (bytes + 63) / 64 * 64
     indexEnd += Self.recordBytes
     records[key] = record
     return nil
@@ -196,18 +221,16 @@ package final class KeyedRecords {
     mapping = nil
   }
 
-  private static func write(_ descriptor: Int32, _ bytes: [UInt8], at offset: Int) -> Bool {
-    bytes.withUnsafeBytes { raw in
-      var done = 0
-      while done < raw.count {
-        let written = pwrite(descriptor, raw.baseAddress.map { $0 + done }, raw.count - done, off_t(offset + done))
-        if written < 0 {
-          if errno == EINTR { continue }
-          return false
-        }
-        done += written
+  private static func write(_ descriptor: Int32, _ raw: UnsafeRawBufferPointer, at offset: Int) -> Bool {
+    var done = 0
+    while done < raw.count {
+      let written = pwrite(descriptor, raw.baseAddress.map { $0 + done }, raw.count - done, off_t(offset + done))
+      if written < 0 {
+        if errno == EINTR { continue }
+        return false
       }
-      return true
+      done += written
     }
+    return true
   }
 }

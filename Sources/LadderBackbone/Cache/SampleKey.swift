@@ -62,24 +62,57 @@ package struct Checksum {
   }
 
   package static func of(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
-    // Four lanes, so that the multiplications overlap.
-    var lanes = (0..<4).map { Checksum(seed: UInt64($0) &* 0x9E37_79B9_7F4A_7C15 &+ 1) }
-    let words = bytes.count / 8
+    var sum = ContentChecksum()
+    sum.add(bytes)
+    return sum.value
+  }
+}
+
+/// The checksum of bytes that come in pieces, the same however they are cut.
+package struct ContentChecksum {
+  /// Four lanes, so that the multiplications overlap.
+  private var lanes = (0..<4).map { Checksum(seed: UInt64($0) &* 0x9E37_79B9_7F4A_7C15 &+ 1) }
+  /// What is no four words yet.
+  private var rest: [UInt8] = []
+  private var count = 0
+
+  package init() {}
+
+  package mutating func add(_ piece: UnsafeRawBufferPointer) {
+    count += piece.count
+    var place = 0
+    if !rest.isEmpty {
+      place = min(32 - rest.count, piece.count)
+      rest.append(contentsOf: piece[..<place])
+      guard rest.count == 32 else { return }
+      rest.withUnsafeBytes { mix($0) }
+      rest = []
+    }
+    let whole = (piece.count - place) / 32 * 32
+    mix(UnsafeRawBufferPointer(rebasing: piece[place..<(place + whole)]))
+    rest.append(contentsOf: piece[(place + whole)...])
+  }
+
+  /// Bytes a multiple of 32.
+  private mutating func mix(_ bytes: UnsafeRawBufferPointer) {
     lanes.withUnsafeMutableBufferPointer { lanes in
-      var word = 0
-      while word + 4 <= words {
-        for lane in 0..<4 { lanes[lane].mix(bytes.loadUnaligned(fromByteOffset: 8 * (word + lane), as: UInt64.self)) }
-        word += 4
+      for word in stride(from: 0, to: bytes.count, by: 32) {
+        for lane in 0..<4 { lanes[lane].mix(bytes.loadUnaligned(fromByteOffset: word + 8 * lane, as: UInt64.self)) }
       }
-      while word < words {
-        lanes[0].mix(bytes.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self))
-        word += 1
-      }
+    }
+  }
+
+  /// Of all that was added.
+  package var value: UInt64 {
+    var lanes = lanes
+    let words = rest.count / 8
+    rest.withUnsafeBytes { bytes in
+      for word in 0..<words { lanes[0].mix(bytes.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self)) }
     }
     var sum = Checksum()
     lanes.forEach { sum.mix($0.value) }
-    for byte in bytes[(8 * words)...] { sum.mix(UInt64(byte)) }
-    sum.mix(UInt64(bytes.count))
+    for byte in rest[(8 * words)...] { sum.mix(UInt64(byte)) }
+    sum.mix(UInt64(count))
     return sum.value
   }
 }
