@@ -8,6 +8,7 @@ package final class EngineAdapter {
   let pointer: OpaquePointer
   /// The adapter lives no longer than its model.
   private let owner: ModelOwner
+  private let engine: Engine
 
   /// - Throws: `missing`; `data` where llama.cpp refuses the file.
   package init(path: String, _ backbone: Backbone) throws {
@@ -19,7 +20,8 @@ package final class EngineAdapter {
     }
     self.pointer = pointer
     self.owner = owner
+    engine = backbone.engine
   }
 
-  deinit { llama_adapter_lora_free(pointer) }
+  deinit { engine.inTurn { llama_adapter_lora_free(pointer) } }
 }

@@ -42,7 +42,11 @@ extension LadderModel {
             report((all + done) * total / all / 2, total)
           }.own)
       }
-    let pairs = examples.indices.map { i in
+    let finite = examples.indices.filter { i in
+      (own[(2 * i)...(2 * i + 1)] + base[(2 * i)...(2 * i + 1)]).allSatisfy(\.isFinite)
+    }
+    guard !finite.isEmpty else { throw LadderError(.data, "\(name): no likelihood of any pair is a finite number") }
+    let pairs = finite.map { i in
       PreferencePair(
         chosen: own[2 * i], rejected: own[2 * i + 1],
         chosenReference: options.preference.hasReference ? base[2 * i] : 0,
@@ -50,15 +54,17 @@ extension LadderModel {
         chosenTokens: sequences[2 * i].targets.count,
         rejectedTokens: sequences[2 * i + 1].targets.count)
     }
-    let gains = examples.indices.map { (own[2 * $0] - base[2 * $0]) - (own[2 * $0 + 1] - base[2 * $0 + 1]) }
+    let gains = finite.map { (own[2 * $0] - base[2 * $0]) - (own[2 * $0 + 1] - base[2 * $0 + 1]) }
     func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(1, values.count)) }
     let tokens = examples.reduce(0) { $0 + $1.tokens }
     var result = Evaluation(
-      task: name, metric: .preference, value: mean(pairs.map { $0.chosen > $0.rejected ? 1 : 0 }), examples: total,
+      task: name, metric: .preference, value: mean(pairs.map { $0.chosen > $0.rejected ? 1 : 0 }),
+      examples: finite.count,
       loss: mean(pairs.map { $0.evaluate(options.preference).loss }),
       tokensPerSecond: Double(tokens) / (ContinuousClock.now - began).seconds,
       trimmed: count.trimmed, dropped: count.dropped)
     result.leaveOut(samples.count - total, .tooLong)
+    result.leaveOut(total - finite.count, .notFinite)
     result.notes = count.notes
     result.margin = mean(gains)
     result.rewardAccuracy = mean(gains.map { $0 > 0 ? 1 : 0 })

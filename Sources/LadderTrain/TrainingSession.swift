@@ -90,13 +90,16 @@ package final class TrainingSession {
   }
 
   /// Starts the bias where each of the rivals is on the mean as likely as it is frequent among the targets of some 128
-  /// rows. Without rivals it stays zero.
+  /// rows, of samples spread evenly over all: they may lie in the order of their answers. Without rivals it stays zero.
   private func calibrate(_ bias: Tensor, _ samples: [EncodedSample]) throws {
-    let judged = Array(samples.lazy.filter { !$0.rivals.joined().isEmpty }.prefix(128))
+    let all = samples.filter { !$0.rivals.joined().isEmpty }
+    let judgedRows = all.reduce(0) { $0 + $1.rivals.count { !$0.isEmpty } }
+    let count = min(all.count, max(1, 128 * all.count / max(1, judgedRows)))
+    let judged = (0..<count).map { all[$0 * all.count / count] }
     var rows: [AnswerPrior.Row] = []
     for micro in BatchPlan.pack(
       Array(judged.indices), lengths: judged.map(\.tokens.count), tokens: configuration.microBatchTokens)
-    where rows.count < 128 {
+    {
       try Cancellation.check()
       let group = micro.map { judged[$0] }
       try learner.read(group.map(\.packed), keeps: false)

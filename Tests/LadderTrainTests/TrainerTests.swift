@@ -149,6 +149,19 @@ import Testing
     #expect(steps == Array(1...12))
   }
 
+  /// An exported folder, say: beginning anew would overwrite the only weights there are.
+  @Test func aFinishedRunWithoutItsCheckpointsIsLeftAlone() throws {
+    let run = RunDirectory(folder.file("exported"))
+    var longer = configuration
+    longer.steps = 2
+    try Trainer(backbone, longer).train(Self.samples, into: run)
+    try FileManager.default.removeItem(atPath: run.path + "/checkpoints")
+    let before = try weights(run)
+    longer.steps = 4
+    #expect(throws: LadderError.self) { try Trainer(backbone, longer).train(Self.samples, into: run, resume: true) }
+    #expect(try weights(run) == before && run.manifest().finished)
+  }
+
   @Test func microBatchesChangeTheGradientByRoundingAlone() throws {
     let results = try [4096, 64].map { tokens in
       let run = RunDirectory(folder.file("run-\(tokens)"))
@@ -220,7 +233,7 @@ import Testing
   }
 
   /// What an output bias starts from: each of three answers on the mean as likely as it is frequent, whatever the model
-  /// leans to.
+  /// leans to, and whatever the order of the samples: it is started by 128 of them.
   @Test(arguments: [false, true]) func anOutputBiasStartsWhereAnswersAreAsLikelyAsFrequent(_ isCapped: Bool) throws {
     let backbone = try Backbone(
       path: try folder.model("capped.gguf") { if isCapped { $0.architecture = .gemma2 } }, threads: 2,
@@ -229,9 +242,9 @@ import Testing
     var c = configuration
     c.side.outputBias = true
     let answers = [" yes", " no", " maybe"], frequencies = [60, 30, 10]
-    let samples = (0..<100).map { i in
+    let samples = (0..<300).map { i in
       Sample(
-        prompt: "question \(i % 23):", completion: i < 60 ? answers[0] : i < 90 ? answers[1] : answers[2],
+        prompt: "question \(i % 23):", completion: i < 180 ? answers[0] : i < 270 ? answers[1] : answers[2],
         choices: answers)
     }
     let encoder = SampleEncoder(backbone, maxLength: 64, objective: .choices),
@@ -257,7 +270,7 @@ import Testing
     }
     let row = try #require(encoded[0].rivals.firstIndex { $0.count == 3 })
     let first = encoded[0].rivals[row].compactMap { id in
-      encoded.firstIndex { $0.targets[row] == id }.map { $0 < 60 ? 0 : $0 < 90 ? 1 : 2 }
+      encoded.firstIndex { $0.targets[row] == id }.map { $0 < 180 ? 0 : $0 < 270 ? 1 : 2 }
     }
     #expect(first.count == 3)
     let started = try shares()
