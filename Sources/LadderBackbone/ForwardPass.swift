@@ -21,6 +21,8 @@ package final class ForwardPass: TapSource {
   private let outputsPerCall: Int
   /// Texts of one call where no final rows are handed out: the engine sets aside V logits for each all the same.
   package static let textsWithoutRows = 16
+  /// The most sequences of any call.
+  package static let mostTexts = 64
   /// The most sequences at once.
   package let maxSequences: Int
   private let sharedLength: Int
@@ -52,7 +54,8 @@ package final class ForwardPass: TapSource {
   ///     engine by.
   ///   - engineAlone: with llama.cpp's own kernels throughout, and weights as it loads them. To measure the engine by.
   package init(
-    _ backbone: Backbone, rungs: [Int], maxTokens: Int, texts: Int = 64, finalRows: Int? = nil, unit: Int = 512,
+    _ backbone: Backbone, rungs: [Int], maxTokens: Int, texts: Int = ForwardPass.mostTexts, finalRows: Int? = nil,
+    unit: Int = 512,
     sharedLength: Int = 96, exactAttention: Bool = false, keepsWindow: Bool = false, adapter: EngineAdapter? = nil,
     stopsAtLastTap: Bool = false, runsHead: Bool = false, engineAlone: Bool = false
   ) throws {
@@ -73,7 +76,8 @@ package final class ForwardPass: TapSource {
     outputsPerCall = min(self.unit, most, wanted ?? most)
     // The engine sets aside one row of logits per sequence, whether it is asked for or not.
     maxSequences =
-      backbone.takesOneSequence ? 1 : max(1, min(texts, 64, outputsPerCall, llama_max_parallel_sequences() / 2))
+      backbone.takesOneSequence
+      ? 1 : max(1, min(texts, Self.mostTexts, outputsPerCall, llama_max_parallel_sequences() / 2))
     let names = try backbone.graphNames()
     if rungs.first == 0, names.embedding == nil {
       throw LadderError(

@@ -16,7 +16,7 @@ extension SpeedBenchmark {
   func decoding(_ trained: (any Predictor)?, after prompt: [Int32]) throws -> Decoding {
     let tokens = options.decodedTokens, turn = min(8, tokens)
     var engine = try EngineText(backbone, prompt, room: tokens)
-    var texts = try ([BackbonePredictor(backbone)] + (trained.map { [$0] } ?? [])).map {
+    let texts = try ([BackbonePredictor(backbone)] + (trained.map { [$0] } ?? [])).map {
       try GeneratedText(backbone, AdaptedModel($0), prompt, tokens: tokens)
     }
     var seconds = [Double](repeating: 0, count: 1 + texts.count)

@@ -42,9 +42,9 @@ public struct SpeedBenchmark: Sendable {
     /// From the activation cache, with the head by its references too.
     public var cachedHeadTokensPerSecond: Double?
     /// One text, token by token: llama.cpp alone; the model as it generates here; with what is trained.
-    public var decodeEngineTokensPerSecond: Double?
+    public var decodeBaseTokensPerSecond: Double?
     public var decodeModelTokensPerSecond: Double?
-    public var decodeTrainedTokensPerSecond: Double?
+    public var decodeLadderTokensPerSecond: Double?
     /// The most that the process held while it trained.
     public var peakBytes: Int
     public var weightsBytes: Int
@@ -67,9 +67,9 @@ public struct SpeedBenchmark: Sendable {
       case trainTokensPerSecond = "train_tokens_per_second"
       case cachedTokensPerSecond = "cached_tokens_per_second"
       case cachedHeadTokensPerSecond = "cached_head_tokens_per_second"
-      case decodeEngineTokensPerSecond = "decode_engine_tokens_per_second"
+      case decodeBaseTokensPerSecond = "decode_base_tokens_per_second"
       case decodeModelTokensPerSecond = "decode_model_tokens_per_second"
-      case decodeTrainedTokensPerSecond = "decode_trained_tokens_per_second"
+      case decodeLadderTokensPerSecond = "decode_ladder_tokens_per_second"
       case peakBytes = "peak_bytes"
       case weightsBytes = "weights_bytes"
       case parameters
@@ -149,9 +149,9 @@ public struct SpeedBenchmark: Sendable {
     if options.decodedTokens > 0 {
       report("decoding")
       let decoding = try decoding(session.learner.predictor, after: Array(batches[0][0].tokens.prefix(64)))
-      result.decodeEngineTokensPerSecond = decoding.engine
+      result.decodeBaseTokensPerSecond = decoding.engine
       result.decodeModelTokensPerSecond = decoding.model
-      result.decodeTrainedTokensPerSecond = decoding.trained
+      result.decodeLadderTokensPerSecond = decoding.trained
     }
     return result
   }

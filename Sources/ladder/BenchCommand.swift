@@ -183,10 +183,10 @@ struct Bench: AsyncParsableCommand {
     row("training", r.trainTokensPerSecond)
     row("training from the cache", r.cachedTokensPerSecond)
     row("the same, --head cached", r.cachedHeadTokensPerSecond)
-    if let engine = r.decodeEngineTokensPerSecond {
+    if let engine = r.decodeBaseTokensPerSecond {
       for (name, speed) in [
         ("engine, decoding", engine), ("decoding", r.decodeModelTokensPerSecond),
-        ("decoding with what is trained", r.decodeTrainedTokensPerSecond),
+        ("decoding with what is trained", r.decodeLadderTokensPerSecond),
       ] { row(name, speed, of: engine) }
     }
     Terminal.output(
