@@ -13,15 +13,15 @@ package enum ProcessMemory {
     #endif
   }
 
-  /// For a process that runs for days: large blocks go back to the system as soon as they are freed, and threads share two
-  /// heaps. What glibc keeps otherwise is a fifth of a server's memory; other libraries have nothing to set.
-  package static func givesBack() {
+  /// Blocks of so many bytes go back to the system as soon as they are freed, and threads share so many heaps. What glibc
+  /// keeps otherwise is a tenth of a training's memory and a fifth of a server's; other libraries have nothing to set.
+  /// - Parameter heaps: nil leaves them.
+  package static func givesBack(blocksOf bytes: Int, heaps: Int? = nil) {
     #if os(Linux)
       guard let symbol = dlsym(nil, "mallopt") else { return }
       let set = unsafeBitCast(symbol, to: (@convention(c) (Int32, Int32) -> Int32).self)
-      let largestKept: Int32 = -3, heaps: Int32 = -8  // M_MMAP_THRESHOLD, M_ARENA_MAX
-      _ = set(largestKept, 256 << 10)
-      _ = set(heaps, 2)
+      _ = set(-3, Int32(bytes))  // M_MMAP_THRESHOLD
+      if let heaps { _ = set(-8, Int32(heaps)) }  // M_ARENA_MAX
     #endif
   }
 

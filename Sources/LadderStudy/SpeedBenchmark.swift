@@ -106,7 +106,9 @@ public struct SpeedBenchmark: Sendable {
     report("training, for its peak memory")
     let session = try TrainingSession(backbone, configuration, maxTokens: longest)
     try session.initialise(prefixes(Array(batches.joined())))
-    for (index, batch) in batches.prefix(2).enumerated() {
+    // The largest first: nothing grows after them.
+    func size(_ batch: [EncodedSample]) -> Int { batch.reduce(0) { $0 + $1.tokens.count } }
+    for (index, batch) in batches.sorted(by: { size($0) > size($1) }).prefix(2).enumerated() {
       _ = try session.take(batch, number: index, learningRate: 1e-4)
     }
     let peak = backbone.peakBytes

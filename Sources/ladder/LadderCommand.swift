@@ -32,6 +32,7 @@ struct LadderCommand: AsyncParsableCommand {
 
   static func main() async {
     EngineLog.setLastWords(lastWords)
+    ProcessMemory.givesBack(blocksOf: 1 << 20)
     var command: any ParsableCommand
     do { command = try parseAsRoot(joined(CommandLine.arguments.dropFirst())) } catch { leave(with: error) }
     do {

@@ -84,7 +84,7 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    ProcessMemory.givesBack()
+    ProcessMemory.givesBack(blocksOf: 256 << 10, heaps: 2)
     let settings = try settings(), logger = TerminalLog.logger(verbose: options.verbose)
     let backbone = try await options.load(embeds: true)
     if let template = settings.template { backbone.language.use(template) }
