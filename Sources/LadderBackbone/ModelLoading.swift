@@ -15,8 +15,12 @@ enum ModelLoading {
     workers: RemoteWorkers? = nil
   ) throws -> ModelOwner {
     Log.clearError()
-    let plain = tensors.map { plainNames(workers == nil && !vocabularyOnly ? $0 : [], engine) }
-    guard let model = model(path, plain, engine, vocabularyOnly, gpuLayers, workers) else {
+    let served = workers == nil && !vocabularyOnly ? tensors ?? [] : []
+    let plain = tensors.map { _ in plainNames(served, engine) }
+    // Where nothing would be packed the file itself is the weights: read once, and shared with whoever else has it.
+    let mapped =
+      isPlain(served, engine) ? model(path, nil, engine, vocabularyOnly, gpuLayers, workers, maps: true) : nil
+    guard let model = mapped ?? model(path, plain, engine, vocabularyOnly, gpuLayers, workers) else {
       throw LadderError(.data, "llama.cpp cannot load \(path): \(Log.takeError())")
     }
     return ModelOwner(model)
@@ -35,14 +39,26 @@ enum ModelLoading {
     return "^(output|token_embd\(names.isEmpty ? "" : "|blk\\.[0-9]+\\.(\(names))"))\\.weight$"
   }
 
+  /// Whether every matrix of the blocks is multiplied by `EngineProducts`, or of a type that llama.cpp packs nowhere.
+  static func isPlain(_ tensors: [GGUFFile.TensorInfo], _ engine: Engine) -> Bool {
+    engine.products != nil
+      && tensors.contains { $0.name.hasPrefix("blk.") }
+      && tensors.allSatisfy { tensor in
+        !tensor.name.hasPrefix("blk.") || tensor.shape.count == 1 || ["F32", "F16", "BF16"].contains(tensor.type)
+          || tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
+      }
+  }
+
+  /// - Parameter maps: whether the file is mapped into memory, and nothing packed.
   private static func model(
     _ path: String, _ plainNames: String?, _ engine: Engine, _ vocabularyOnly: Bool, _ gpuLayers: Int?,
-    _ workers: RemoteWorkers?
+    _ workers: RemoteWorkers?, maps: Bool = false
   ) -> OpaquePointer? {
     var parameters = llama_model_default_params()
     parameters.vocab_only = vocabularyOnly
     // Packed weights would lie beside the mapped file: read them into buffers instead, one copy of each.
-    parameters.load_mode = LLAMA_LOAD_MODE_NONE
+    parameters.load_mode = maps ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE
+    parameters.use_extra_bufts = !maps
     // llama.cpp counts the output, the head with its norm, as one more.
     parameters.n_gpu_layers =
       engine.isCPU && workers == nil ? 0 : gpuLayers.map { Int32(min($0, 1 << 20) + 1) } ?? -1

@@ -126,5 +126,22 @@ struct EngineProductsTests {
     let names = ModelLoading.plainNames(tensors, engine)
     #expect(names == #"^(output|token_embd|blk\.[0-9]+\.(attn_q))\.weight$"#)
     #expect(ModelLoading.plainNames([], engine) == #"^(output|token_embd)\.weight$"#)
+    // The file is the weights where all of them are multiplied here.
+    let all = [tensors[0], tensors[1], tensors[2], tensors[5]]
+    #expect(ModelLoading.isPlain(all, engine))
+    for other in [tensors[4], tensors[6]] { #expect(!ModelLoading.isPlain(all + [other], engine)) }
   }
+
+  #if os(Linux)
+    /// A file's own pages hold the weights, of the model that is loaded and of nobody else.
+    @Test func aModelOfServedMatricesIsMapped() throws {
+      let folder = try TemporaryFolder()
+      for (type, isMapped) in [(GGML_TYPE_Q8_0, true), (GGML_TYPE_IQ4_NL, false)] {
+        let path = try folder.model("\(type.rawValue).gguf") { $0.type = type }
+        let backbone = try Backbone(path: path, threads: 1, device: "CPU")
+        let maps = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8)
+        #expect(maps.contains(path) == isMapped, "\(backbone.path)")
+      }
+    }
+  #endif
 }
