@@ -17,8 +17,8 @@ package final class ForwardPass: TapSource {
   private let context: OpaquePointer
   private let capture: TapCapture
   private var batch: llama_batch
-  private let unit: Int
-  private let outputsPerCall: Int
+  let unit: Int
+  let outputsPerCall: Int
   /// Texts of one call where no final rows are handed out: the engine sets aside V logits for each all the same.
   package static let textsWithoutRows = 16
   /// The most sequences of any call.
@@ -27,9 +27,9 @@ package final class ForwardPass: TapSource {
   package let maxSequences: Int
   private let sharedLength: Int
   private let adapter: EngineAdapter?
-  private let stopsAtLastTap: Bool
+  let stopsAtLastTap: Bool
   /// Whether every row is put out, for the last block's tap.
-  private let putsOutAll: Bool
+  let putsOutAll: Bool
   private var memory: SequenceMemory
   private let owner: ModelOwner
   /// How many blocks it runs, from the first; `.max` is all.
@@ -122,6 +122,11 @@ package final class ForwardPass: TapSource {
     }
     self.context = context
     memory = SequenceMemory(context, sequences: maxSequences, keepsWindow: isKept)
+    if backbone.engine.isCPU, let logits = llama_get_logits(context) {
+      // The engine has cleared room for logits of each text: what is not written stays with the system.
+      ProcessMemory.release(
+        UnsafeRawBufferPointer(start: logits, count: 4 * backbone.vocabulary * Int(parameters.n_seq_max)))
+    }
     llama_attach_threadpool(context, backbone.engine.threadpool, backbone.engine.threadpool)
     if let adapter {
       var adapters: [OpaquePointer?] = [adapter.pointer]
@@ -188,32 +193,6 @@ package final class ForwardPass: TapSource {
 
   private func outputRows(_ sample: PackedSample) -> Int {
     putsOutAll ? sample.tokens.count : stopsAtLastTap ? 0 : sample.lossRows.count
-  }
-
-  /// Cuts one sample into calls: at every `unit` tokens, as llama.cpp does, and further where a call would hold more
-  /// loss rows than it has room for. Such a cut is at a multiple of 64 tokens and leaves 64 or more, the tile of the
-  /// engine's attention kernel: its sums then stay the same to the last bit.
-  private func pieces(_ sample: PackedSample) -> [Range<Int>] {
-    let tile = 64
-    let count = sample.tokens.count
-    var result: [Range<Int>] = []
-    var loss = putsOutAll ? sample.tokens.indices.map(\.self)[...] : stopsAtLastTap ? [] : sample.lossRows[...]
-    for start in stride(from: 0, to: count, by: unit) {
-      let end = min(start + unit, count)
-      var first = start
-      while first < end {
-        var last = end
-        if loss.count > outputsPerCall, let full = loss.dropFirst(outputsPerCall).first, full < end {
-          // The tile that holds the row too many goes to the next piece, and its tail keeps a whole tile.
-          let cut = min(full, end - tile) / tile * tile
-          last = cut > first ? cut : full
-        }
-        result.append(first..<last)
-        loss = loss.drop { $0 < last }
-        first = last
-      }
-    }
-    return result
   }
 
   /// Forgets every sequence.

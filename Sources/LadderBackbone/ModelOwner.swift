@@ -1,5 +1,6 @@
 import CLlama
 import Foundation
+import LadderCore
 
 /// Frees the model with its last user, and gives back the memory of blocks that none of its users runs.
 final class ModelOwner: @unchecked Sendable {
@@ -39,14 +40,8 @@ final class ModelOwner: @unchecked Sendable {
     #if os(Linux)
       lock.withLock {
         guard let most = users.max(), most < held else { return }
-        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-        for weight in weights where (most..<held).contains(weight.block) {
-          guard let base = weight.bytes.baseAddress else { continue }
-          // Whole pages alone: what shares one with a block that stays, stays.
-          let start = (Int(bitPattern: base) + page - 1) / page * page
-          let end = (Int(bitPattern: base) + weight.bytes.count) / page * page
-          if end > start { madvise(UnsafeMutableRawPointer(bitPattern: start), end - start, MADV_DONTNEED) }
-        }
+        // Whole pages alone: what shares one with a block that stays, stays.
+        for weight in weights where (most..<held).contains(weight.block) { ProcessMemory.release(weight.bytes) }
         held = most
       }
     #endif

@@ -25,6 +25,18 @@ package enum ProcessMemory {
     #endif
   }
 
+  /// Gives back the whole pages of private memory whose contents nobody needs, or of a mapped file: they are zero then, or
+  /// the file's again.
+  package static func release(_ bytes: UnsafeRawBufferPointer) {
+    #if os(Linux)
+      guard let base = bytes.baseAddress else { return }
+      let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+      let start = (Int(bitPattern: base) + page - 1) / page * page
+      let end = (Int(bitPattern: base) + bytes.count) / page * page
+      if end > start { madvise(UnsafeMutableRawPointer(bitPattern: start), end - start, MADV_DONTNEED) }
+    #endif
+  }
+
   #if os(Linux)
     private static func status(_ key: String) -> Int? {
       guard let text = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8) else { return nil }
