@@ -77,7 +77,7 @@ INLINE __m256 NAME(line_step_of_256)(__m256 sums, const unsigned char *const *we
   // The row's sums in the order of the factors, or of the minima.
   int words[8];
 #pragma clang loop unroll(full)
-  for (int j = 0; j < 8; j++) words[j] = halves ? *(const int *)x[j].sums : j < 4 ? *(const int *)x[2 * j].sums : 0;
+  for (int j = 0; j < 8; j++) words[j] = halves ? x[j].both : j < 4 ? x[2 * j].both : 0;
   const __m256i others = _mm256_loadu_si256((const void *)words);
 #pragma clang loop unroll(full)
   for (int i = 0; i < line_weights; i++) {

@@ -121,7 +121,7 @@ INLINE void pairs_tile_of_256(const struct pairs_panel *panel, const struct row_
 #pragma clang loop unroll(full)
       for (int j = 0; j < (halves ? 8 : 4); j++) {
         const __m256i pairs = _mm256_loadu_si256((const void *)(halves ? panel[j].factors : panel[2 + j].minima));
-        others = _mm256_add_epi32(others, _mm256_madd_epi16(pairs, _mm256_set1_epi32(*(const int *)row[halves ? j : 2 * j].sums)));
+        others = _mm256_add_epi32(others, _mm256_madd_epi16(pairs, _mm256_set1_epi32(row[halves ? j : 2 * j].both)));
       }
       if (halves) wholes[r] = _mm256_sub_epi32(wholes[r], _mm256_slli_epi32(others, 5));
       sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wholes[r]), _mm256_mul_ps(scales, scale), sums[r]);

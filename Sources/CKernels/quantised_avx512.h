@@ -122,7 +122,7 @@ INLINE void vnni_tile_of_256(const struct vnni_panel *panel, const struct row_bl
 #pragma clang loop unroll(full)
       for (int j = 0; j < (halves ? 8 : 4); j++)
         others = _mm512_dpwssd_epi32(
-          others, _mm512_loadu_si512(halves ? panel[j].factors : panel[2 + j].minima), _mm512_set1_epi32(*(const int *)row[halves ? j : 2 * j].sums));
+          others, _mm512_loadu_si512(halves ? panel[j].factors : panel[2 + j].minima), _mm512_set1_epi32(row[halves ? j : 2 * j].both));
       if (halves) wholes[r] = _mm512_sub_epi32(wholes[r], _mm512_slli_epi32(others, 5));
       sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(wholes[r]), _mm512_mul_ps(scales, scale), sums[r]);
       if (!halves) sums[r] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(others), _mm512_mul_ps(multiples, scale), sums[r]);

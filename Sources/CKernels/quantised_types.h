@@ -15,7 +15,10 @@ struct row_block {
   signed char numbers[block_numbers];
   float scale;
   int start;
-  short sums[2];
+  union {
+    short sums[2];
+    int both;
+  };
   int unused;
 };
 _Static_assert(sizeof(struct row_block) == BLOCK_BYTES, "what ladder_quantised_bytes says of 32 numbers");

@@ -93,8 +93,11 @@ struct ChatRequest {
       let content = message.content.trimmingCharacters(in: .whitespacesAndNewlines)
       if !text.contains(content) { throw missing("content", "of role \(message.role.shown)") }
     }
-    // Templates write what tools gave as they like: of the words each has to be there. So of what is said beside calls.
-    for message in conversation.messages where message.role == "tool" || !message.toolCalls.isEmpty {
+    // Templates write what tools gave as they like: of the words each has to be there. So of what is said beside calls,
+    // until there is an answer: what was thought on the way to it may be left out.
+    let answer = conversation.messages.lastIndex { $0.role == "assistant" && $0.toolCalls.isEmpty } ?? -1
+    for (place, message) in conversation.messages.enumerated()
+    where message.role == "tool" || !message.toolCalls.isEmpty && place > answer {
       guard Self.words(of: message.content).allSatisfy(text.contains) else {
         throw missing("content", message.role == "tool" ? "of role tool" : "beside tool_calls")
       }

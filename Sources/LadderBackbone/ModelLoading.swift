@@ -39,13 +39,16 @@ enum ModelLoading {
     return "^(output|token_embd\(names.isEmpty ? "" : "|blk\\.[0-9]+\\.(\(names))"))\\.weight$"
   }
 
-  /// Whether every matrix of the blocks is multiplied by `EngineProducts`, or of a type that llama.cpp packs nowhere.
+  /// Whether every matrix of the blocks is multiplied by `EngineProducts`, or of a type that llama.cpp packs nowhere, and
+  /// lies in the file as ggml wants it in memory.
   static func isPlain(_ tensors: [GGUFFile.TensorInfo], _ engine: Engine) -> Bool {
     engine.products != nil
       && tensors.contains { $0.name.hasPrefix("blk.") }
       && tensors.allSatisfy { tensor in
-        !tensor.name.hasPrefix("blk.") || tensor.shape.count == 1 || ["F32", "F16", "BF16"].contains(tensor.type)
+        let isOurs =
+          !tensor.name.hasPrefix("blk.") || tensor.shape.count == 1 || ["F32", "F16", "BF16"].contains(tensor.type)
           || tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
+        return isOurs && tensor.offset % 32 == 0
       }
   }
 

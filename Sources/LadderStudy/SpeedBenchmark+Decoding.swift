@@ -56,8 +56,9 @@ private struct EngineText {
 }
 
 /// A text as `generate` continues it.
-private struct GeneratedText {
+private final class GeneratedText {
   private let loop: GenerationLoop
+  private var failure: LadderError?
 
   /// The prompt is read, and its first token there.
   init(_ backbone: Backbone, _ model: AdaptedModel, _ prompt: [Int32], tokens: Int) throws {
@@ -66,13 +67,14 @@ private struct GeneratedText {
     settings.maxTokens = tokens + 1
     settings.ignoresEnd = true
     loop = try GenerationLoop(backbone, .init(tokens: prompt.count + tokens + 1, texts: 1, reuses: false))
-    var failure: LadderError?
-    try loop.add(Prompt(prompt, options: settings, end: AnswerEnd()), to: model) { update in
+    try loop.add(Prompt(prompt, options: settings, end: AnswerEnd()), to: model) { [unowned self] update in
       if case .ended(.failure(let error)) = update { failure = error }
     }
     try advance()
-    if let failure { throw failure }
   }
 
-  func advance() throws { _ = try loop.step() }
+  func advance() throws {
+    _ = try loop.step()
+    if let failure { throw failure }
+  }
 }

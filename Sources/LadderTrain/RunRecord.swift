@@ -38,7 +38,7 @@ final class RunRecord {
     // What never took a step that was saved holds nothing to lose.
     guard resume else { return nil }
     if try !hasBegun && !old.backbone.isSame(as: trainer.backbone) { return nil }
-    if hasBegun, !run.hasCheckpoint {
+    if old.finished, !run.hasCheckpoint {
       throw LadderError(
         .usage,
         "\(run.path) holds a run without its checkpoints, which cannot go on; take another `into`, or begin from its "

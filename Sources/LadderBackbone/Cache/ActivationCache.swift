@@ -164,12 +164,13 @@ package final class ActivationCache: @unchecked Sendable {
         {
           records.append(key, tokens: count, rows: rows.count) { put in
             for tap in taps {
-              tap.withHostBytes { bytes in
+              let goesOn = tap.withHostBytes { bytes in
                 let own = part(bytes, token..<(token + count), of: tapRow)
-                if description.format == .q8 { Q8.with(bfloat16: own, count: count * width, put) } else { put(own) }
+                return description.format == .q8 ? Q8.with(bfloat16: own, count: count * width, put) : put(own)
               }
+              if !goesOn { return }
             }
-            final?.withHostBytes { put(part($0, rows, of: 4 * width)) }
+            _ = final?.withHostBytes { put(part($0, rows, of: 4 * width)) }
           }
         }, bytes: bytes)
       guard isStored else { return }

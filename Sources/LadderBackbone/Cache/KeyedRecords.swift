@@ -107,25 +107,30 @@ package final class KeyedRecords {
 
   /// Stores an entry; nil once it is there, else why it is not.
   package func append(_ key: SampleKey, _ entry: [UInt8], tokens: Int, rows: Int) -> String? {
-    append(key, tokens: tokens, rows: rows) { put in entry.withUnsafeBytes(put) }
+    append(key, tokens: tokens, rows: rows) { put in _ = entry.withUnsafeBytes(put) }
   }
 
   /// The same, of pieces that follow each other.
-  /// - Parameter pieces: hands each to the closure.
+  /// - Parameter pieces: hands each to the closure, and no more once that says false.
   package func append(
-    _ key: SampleKey, tokens: Int, rows: Int, _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void
+    _ key: SampleKey, tokens: Int, rows: Int, _ pieces: ((UnsafeRawBufferPointer) -> Bool) -> Void
   ) -> String? {
-    var bytes = 0, sum = ContentChecksum(), isWritten = true
+    var bytes = 0, sum = ContentChecksum(), error: Int32?
     pieces { piece in
-      isWritten = isWritten && Self.write(data, piece, at: end + bytes)
+      guard error == nil, Self.write(data, piece, at: end + bytes) else {
+        error = error ?? errno
+        return false
+      }
       sum.add(piece)
       bytes += piece.count
+      return true
     }
     let record = Record(
       offset: end, bytes: bytes, tokens: tokens, rows: rows, checksum: sum.value, verified: true)
     let line = Self.encode(key, record)
-    guard isWritten, line.withUnsafeBytes({ Self.write(index, $0, at: indexEnd) }) else {
-      let why = "it cannot be written: \(String(cString: strerror(errno)))"
+    if error == nil, !line.withUnsafeBytes({ Self.write(index, $0, at: indexEnd) }) { error = errno }
+    if let error {
+      let why = "it cannot be written: \(String(cString: strerror(error)))"
       ftruncate(data, off_t(end))
       ftruncate(index, off_t(indexEnd))
       return why

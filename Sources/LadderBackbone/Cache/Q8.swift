@@ -5,13 +5,15 @@ import LadderCompute
 /// BF16 rows to ggml's Q8_0 and back: 8-bit numbers in blocks of 32 with one scale each.
 enum Q8 {
   /// Calls `body` with `count` numbers quantised, a multiple of 32.
-  static func with(bfloat16 source: UnsafeRawBufferPointer, count: Int, _ body: (UnsafeRawBufferPointer) -> Void) {
+  static func with<Result>(
+    bfloat16 source: UnsafeRawBufferPointer, count: Int, _ body: (UnsafeRawBufferPointer) -> Result
+  ) -> Result {
     let wide = floats(source, count), size = ElementType.q8.bytes(count)
     let packed = [UInt8](unsafeUninitializedCapacity: size) { buffer, filled in
       _ = ggml_quantize_chunk(GGML_TYPE_Q8_0, wide, buffer.baseAddress, 0, 1, Int64(count), nil)
       filled = size
     }
-    packed.withUnsafeBytes(body)
+    return packed.withUnsafeBytes(body)
   }
 
   /// Calls `body` with the BF16 numbers of `count` quantised ones.

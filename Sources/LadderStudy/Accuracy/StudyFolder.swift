@@ -133,7 +133,10 @@ struct StudyFolder: Sendable {
   ///   from of which nothing was learned yet: those are written anew.
   func writeData(_ task: StudyConfiguration.Task) throws {
     for (split, source, limit) in [("train", task.train, task.trainLimit), ("dev", task.dev, task.devLimit)] {
-      let target = data(task, split), contents = try checksum(source)
+      let target = data(task, split)
+      // A study goes on without the files that its samples came from.
+      if FileManager.default.fileExists(atPath: target), !FileManager.default.fileExists(atPath: source) { continue }
+      let contents = try checksum(source)
       if FileManager.default.fileExists(atPath: target), let known: String = DurableFile.value(sourcePath(task, split)),
         known != contents
       {

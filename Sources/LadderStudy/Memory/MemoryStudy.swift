@@ -120,13 +120,14 @@ public struct MemoryStudy: Sendable {
       machine: options.machine.flags("=").joined(separator: " "), lossShare: options.lossShare)
     let claimPath = folder + "/study.json"
     var known: [Row] = DurableFile.value(folder + "/memory.json") ?? []
-    if !known.isEmpty, let other: Claim = DurableFile.value(claimPath), other != claim {
+    if !known.isEmpty, DurableFile.value(claimPath) != claim {
       throw LadderError(.usage, "\(folder) holds a memory study of another model or other settings; take another `out`")
     }
     try DurableFile.makeFolder(folder)
     try DurableFile.write(claimPath, json: claim)
     // What did not fit once may fit another limit.
     known.removeAll { $0.peakBytes == nil }
+    for index in known.indices { known[index].fits = (known[index].peakBytes ?? .max) <= options.memory }
     var rows: [Row] = []
     func add(_ row: Row) throws {
       rows.append(row)
@@ -139,9 +140,8 @@ public struct MemoryStudy: Sendable {
       {
         try Cancellation.check()
         let place = "\(column.name), \(batch) × \(length) tokens"
-        if var done = known.first(where: { $0.method == column.name && $0.length == length && $0.batch == batch }) {
+        if let done = known.first(where: { $0.method == column.name && $0.length == length && $0.batch == batch }) {
           correction = Double(done.peakBytes ?? 0) / Double(try planned(column, length, batch))
-          done.fits = (done.peakBytes ?? .max) <= options.memory
           try add(done)
           continue
         }

@@ -9,7 +9,8 @@ struct StudyMemory: AsyncParsableCommand {
     abstract: "Peak memory of LST, xLadder and QLoRA over the context length and over the batch.",
     discussion: """
       Each point is a training of two steps in a process of its own. A point that is expected above --memory, from the
-      plan and the smaller points that were measured, is not run, and its row says so.
+      plan and the smaller points that were measured, is not run, and its row says so. What is measured is kept: the same
+      command goes on.
 
         ladder study memory --model model.gguf --out memory
         ladder study memory --shape qwen2.5-0.5b --lengths 512,1024,2048 --memory 12GB --out memory
