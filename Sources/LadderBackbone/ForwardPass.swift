@@ -55,9 +55,8 @@ package final class ForwardPass: TapSource {
   ///   - engineAlone: with llama.cpp's own kernels throughout, and weights as it loads them. To measure the engine by.
   package init(
     _ backbone: Backbone, rungs: [Int], maxTokens: Int, texts: Int = ForwardPass.mostTexts, finalRows: Int? = nil,
-    unit: Int = 512,
-    sharedLength: Int = 96, exactAttention: Bool = false, keepsWindow: Bool = false, adapter: EngineAdapter? = nil,
-    stopsAtLastTap: Bool = false, runsHead: Bool = false, engineAlone: Bool = false
+    unit: Int = 512, sharedLength: Int = 96, exactAttention: Bool = false, keepsWindow: Bool = false,
+    adapter: EngineAdapter? = nil, stopsAtLastTap: Bool = false, runsHead: Bool = false, engineAlone: Bool = false
   ) throws {
     self.stopsAtLastTap = stopsAtLastTap
     putsOutAll = rungs.last == backbone.blocks

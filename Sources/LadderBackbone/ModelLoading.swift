@@ -32,11 +32,14 @@ enum ModelLoading {
     var isServed: [String: Bool] = [:]
     for tensor in tensors where engine.products != nil && tensor.shape.count > 1 {
       guard let name = tensor.name.wholeMatch(of: /blk\.\d+\.([a-z_]+)\.weight/)?.1 else { continue }
-      let serves = tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
-      isServed[String(name), default: true] = isServed[String(name), default: true] && serves
+      isServed[String(name), default: true] = isServed[String(name), default: true] && serves(tensor)
     }
     let names = isServed.filter(\.value).keys.sorted().joined(separator: "|")
     return "^(output|token_embd\(names.isEmpty ? "" : "|blk\\.[0-9]+\\.(\(names))"))\\.weight$"
+  }
+
+  private static func serves(_ tensor: GGUFFile.TensorInfo) -> Bool {
+    tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
   }
 
   /// Whether every matrix of the blocks is multiplied by `EngineProducts`, or of a type that llama.cpp packs nowhere, and
@@ -47,7 +50,7 @@ enum ModelLoading {
       && tensors.allSatisfy { tensor in
         let isOurs =
           !tensor.name.hasPrefix("blk.") || tensor.shape.count == 1 || ["F32", "F16", "BF16"].contains(tensor.type)
-          || tensor.shape.count == 2 && Engine.multipliesWell(type: tensor.type, inner: tensor.shape[0])
+          || serves(tensor)
         return isOurs && tensor.offset % 32 == 0
       }
   }

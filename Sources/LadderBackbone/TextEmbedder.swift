@@ -29,12 +29,8 @@ package final class TextEmbedder {
 
   private init(_ backbone: Backbone, _ pooling: Pooling, maxTokens: Int) throws {
     self.pooling = pooling
-    // Where tokens see those behind them a text has to lie in one call, which hands out so many rows.
-    let seesAll = backbone.file.flag("\(backbone.file.architecture).attention.causal") == false
-    let most = seesAll && pooling == .mean ? min(maxTokens, backbone.head.rowsPerCall) : maxTokens
     forward = try ForwardPass(
-      backbone, rungs: [], maxTokens: most, texts: 1, finalRows: pooling == .mean ? nil : 1,
-      unit: seesAll ? most : 512)
+      backbone, rungs: [], maxTokens: maxTokens, texts: 1, finalRows: pooling == .mean ? nil : 1)
     pool = TensorPool(backbone.engine, tensors: 4)
   }
 

@@ -12,6 +12,14 @@ package struct SHA256 {
 
   package init() {}
 
+  /// A file's, as hexadecimal digits.
+  /// - Throws: `missing`, `inputOutput`.
+  package static func hexadecimal(ofFile path: String) throws -> String {
+    var sum = SHA256()
+    sum.update(try DurableFile.read(path))
+    return sum.hexadecimal()
+  }
+
   package mutating func update(_ bytes: UnsafeRawBufferPointer) {
     count += bytes.count
     var rest = bytes[...]

@@ -67,14 +67,12 @@ extension ModelDimensions {
     breakdown.weights = model.weightsBytes
     // A windowed model keeps one block in six whole (Gemma 3's pattern); the others a window of each text that a call may
     // hold, and a call's tokens.
-    let texts = min(ForwardPass.mostTexts, Head.rowsPerCall(vocabulary: model.vocabulary))
+    let rowsPerCall = Head.rowsPerCall(vocabulary: model.vocabulary), texts = min(ForwardPass.mostTexts, rowsPerCall)
     let windowed = min(context, ((model.window ?? context) * texts + Self.unit + 255) / 256 * 256)
     let whole = model.window == nil ? model.blocks : (model.blocks + 5) / 6
     let cache = model.keyBytesPerToken * (whole * context + (model.blocks - whole) * windowed)
-    let rowsPerCall = min(lossRows, Head.rowsPerCall(vocabulary: model.vocabulary))
-    breakdown.engine =
-      cache + model.engineActivations(cells: context, masks: model.window == nil ? 1 : 2) + 4 * model.vocabulary
-      * rowsPerCall
+    let logits = 4 * model.vocabulary * min(lossRows, rowsPerCall), masks = model.window == nil ? 1 : 2
+    breakdown.engine = cache + model.engineActivations(cells: context, masks: masks) + logits
     breakdown.head = VocabularyScan.bytes(width: width, vocabulary: model.vocabulary, rows: lossRows)
     if VocabularyScan.packs(bytes: model.headBytes, type: model.headType, width: width) {
       breakdown.head += model.headBytes

@@ -58,7 +58,10 @@ extension RunDirectory {
   }
 
   /// Whether there is a whole checkpoint.
-  package var hasCheckpoint: Bool { !checkpointFolders().isEmpty }
+  var hasCheckpoint: Bool { !checkpointFolders().isEmpty }
+
+  /// Whether there is anything that was learned.
+  package var holdsWork: Bool { hasCheckpoint || FileManager.default.fileExists(atPath: weightsPath) }
 
   /// Restores the latest checkpoint; nil where there is none.
   /// - Throws: `data` where it was written for other settings, or none is readable.

@@ -30,8 +30,7 @@ final class RunRecord {
 
   private static func earlier(_ run: RunDirectory, _ trainer: Trainer, resume: Bool) throws -> RunDirectory.Manifest? {
     guard FileManager.default.fileExists(atPath: run.manifestPath) else { return nil }
-    let old = try run.manifest(),
-      hasBegun = old.finished || run.hasCheckpoint || FileManager.default.fileExists(atPath: run.weightsPath)
+    let old = try run.manifest(), hasBegun = old.finished || run.holdsWork
     guard resume || !hasBegun else {
       throw LadderError(.usage, "\(run.path) already holds a run; pass `resume` to go on with it, or another `into`")
     }

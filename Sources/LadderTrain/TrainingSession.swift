@@ -94,12 +94,11 @@ package final class TrainingSession {
   private func calibrate(_ bias: Tensor, _ samples: [EncodedSample]) throws {
     let all = samples.filter { !$0.rivals.joined().isEmpty }
     let judgedRows = all.reduce(0) { $0 + $1.rivals.count { !$0.isEmpty } }
-    let count = min(all.count, max(1, 128 * all.count / max(1, judgedRows)))
-    let judged = (0..<count).map { all[$0 * all.count / count] }
+    let judged = all.spread(min(all.count, max(1, 128 * all.count / max(1, judgedRows))))
     var rows: [AnswerPrior.Row] = []
     for micro in BatchPlan.pack(
-      Array(judged.indices), lengths: judged.map(\.tokens.count), tokens: configuration.microBatchTokens)
-    {
+      Array(judged.indices), lengths: judged.map(\.tokens.count), tokens: configuration.microBatchTokens
+    ) {
       try Cancellation.check()
       let group = micro.map { judged[$0] }
       try learner.read(group.map(\.packed), keeps: false)

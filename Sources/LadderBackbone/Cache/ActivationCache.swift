@@ -123,7 +123,7 @@ package final class ActivationCache: @unchecked Sendable {
         } else {
           Q8.withBFloat16(source, count: count * width) { tap.write(bytes: $0, at: token * 2 * width) }
         }
-        records.release(source)
+        if entry.count > KeyedRecords.largeBytes { records.release(source) }
       }
       if let final, record.rows > 0 {
         let start = description.rungs.count * count * row

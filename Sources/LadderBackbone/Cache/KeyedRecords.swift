@@ -29,6 +29,8 @@ package final class KeyedRecords {
   private var indexEnd = 0
   private var mapping: UnsafeRawBufferPointer?
   static let recordBytes = 64
+  /// An entry of more is let go of part by part.
+  static let largeBytes = 8 << 20
 
   /// Opens or makes the two files; those of a folder that cannot be written to are read.
   /// - Throws: `inputOutput` where they cannot be opened.
@@ -97,10 +99,10 @@ package final class KeyedRecords {
   /// Holds a part of the entry at a time.
   private func checksum(_ entry: UnsafeRawBufferPointer) -> UInt64 {
     var sum = ContentChecksum()
-    for start in stride(from: 0, to: entry.count, by: 8 << 20) {
-      let part = UnsafeRawBufferPointer(rebasing: entry[start..<min(entry.count, start + 8 << 20)])
+    for start in stride(from: 0, to: entry.count, by: Self.largeBytes) {
+      let part = UnsafeRawBufferPointer(rebasing: entry[start..<min(entry.count, start + Self.largeBytes)])
       sum.add(part)
-      if entry.count > 8 << 20 { release(part) }
+      if entry.count > Self.largeBytes { release(part) }
     }
     return sum.value
   }

@@ -28,15 +28,14 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
   package static func measured(_ samples: [PackedSample], over rows: SideConfiguration.StatisticsRows)
     -> [PackedSample]
   {
-    func spread(_ count: Int) -> [PackedSample] { (0..<count).map { samples[$0 * samples.count / count] } }
     var tokens = 0, answers = 0, count = 0
-    for sample in spread(min(256, samples.count)) {
+    for sample in samples.spread(min(256, samples.count)) {
       if count >= 8, tokens >= 2048, rows != .answers || answers >= 128 { break }
       tokens += sample.tokens.count
       answers += sample.lossRows.count
       count += 1
     }
-    return spread(count)
+    return samples.spread(count)
   }
 
   /// Reads samples' taps.

@@ -62,7 +62,7 @@ struct StudyFolder: Sendable {
       }
     }
     for task in configuration.tasks where !hasBegun(task.name) {
-      for split in ["train", "dev"] { forget(task, split) }
+      for split in ["train", "dev"] { try? FileManager.default.removeItem(atPath: data(task, split)) }
     }
     try write(claim, to: studyPath)
   }
@@ -106,8 +106,7 @@ struct StudyFolder: Sendable {
     if folders("\(path)/results/\(task)").contains(where: { $0 != "base" }) { return true }
     return folders("\(path)/runs/\(task)").contains { method in
       folders("\(path)/runs/\(task)/\(method)").contains {
-        let run = RunDirectory("\(path)/runs/\(task)/\(method)/\($0)")
-        return run.hasCheckpoint || FileManager.default.fileExists(atPath: run.weightsPath)
+        self.run(task, method, $0).holdsWork
       }
     }
   }
@@ -123,32 +122,26 @@ struct StudyFolder: Sendable {
     "\(path)/data/\(task.name).\(split).source"
   }
 
-  private func forget(_ task: StudyConfiguration.Task, _ split: String) {
-    try? FileManager.default.removeItem(atPath: data(task, split))
-    try? FileManager.default.removeItem(atPath: sourcePath(task, split))
-  }
-
   /// Writes a task's samples, limited and in form, unless they are there.
   /// - Throws: `usage` where they are there and the file they were made of has changed since, but for samples to learn
   ///   from of which nothing was learned yet: those are written anew.
   func writeData(_ task: StudyConfiguration.Task) throws {
     for (split, source, limit) in [("train", task.train, task.trainLimit), ("dev", task.dev, task.devLimit)] {
-      let target = data(task, split)
+      let target = data(task, split), isThere = FileManager.default.fileExists(atPath: target)
       // A study goes on without the files that its samples came from.
-      if FileManager.default.fileExists(atPath: target), !FileManager.default.fileExists(atPath: source) { continue }
-      let contents = try checksum(source)
-      if FileManager.default.fileExists(atPath: target), let known: String = DurableFile.value(sourcePath(task, split)),
-        known != contents
-      {
+      if isThere, !FileManager.default.fileExists(atPath: source) { continue }
+      let contents = try SHA256.hexadecimal(ofFile: source)
+      let known: String? = isThere ? DurableFile.value(sourcePath(task, split)) : nil
+      if let known, known != contents {
         guard split == "train" ? !hasLearned(task.name) : !hasBegun(task.name) else {
           throw LadderError(
             .usage,
             "\(path) holds results on other contents of \(source); take another `out`, or another name for the task")
         }
-        forget(task, split)
+      } else if isThere {
+        try write(contents, to: sourcePath(task, split))
+        continue
       }
-      try write(contents, to: sourcePath(task, split))
-      if FileManager.default.fileExists(atPath: target) { continue }
       var lines: [Data] = []
       try DataFile(source).forEach(limit: limit ?? .max) { record in
         // A line that is one already is taken as it stands.
@@ -164,13 +157,8 @@ struct StudyFolder: Sendable {
             + Data("\n".utf8))
       }
       try DurableFile.write(target, lines)
+      try write(contents, to: sourcePath(task, split))
     }
-  }
-
-  private func checksum(_ path: String) throws -> String {
-    var sum = SHA256()
-    sum.update(try DurableFile.read(path))
-    return sum.hexadecimal()
   }
 
   func write(_ value: some Encodable, to path: String) throws {

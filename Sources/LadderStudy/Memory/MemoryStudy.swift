@@ -47,7 +47,9 @@ public struct MemoryStudy: Sendable {
       case fits
     }
 
-    func isPoint(of other: Row) -> Bool { (method, length, batch) == (other.method, other.length, other.batch) }
+    func isPoint(_ method: String, _ length: Int, _ batch: Int) -> Bool {
+      (self.method, self.length, self.batch) == (method, length, batch)
+    }
   }
 
   /// What is compared.
@@ -131,7 +133,8 @@ public struct MemoryStudy: Sendable {
     var rows: [Row] = []
     func add(_ row: Row) throws {
       rows.append(row)
-      try write(rows + known.filter { old in !rows.contains { $0.isPoint(of: old) } }, to: folder)
+      known.removeAll { $0.isPoint(row.method, row.length, row.batch) }
+      try write(rows + known, to: folder)
     }
     for column in columns {
       var correction = 1.0
@@ -140,7 +143,7 @@ public struct MemoryStudy: Sendable {
       {
         try Cancellation.check()
         let place = "\(column.name), \(batch) × \(length) tokens"
-        if let done = known.first(where: { $0.method == column.name && $0.length == length && $0.batch == batch }) {
+        if let done = known.first(where: { $0.isPoint(column.name, length, batch) }) {
           correction = Double(done.peakBytes ?? 0) / Double(try planned(column, length, batch))
           try add(done)
           continue

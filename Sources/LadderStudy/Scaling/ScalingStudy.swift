@@ -139,13 +139,9 @@ public struct ScalingStudy: Sendable {
   }
 
   private func claim() throws {
-    func checksum(_ path: String) throws -> String {
-      var sum = SHA256()
-      sum.update(try DurableFile.read(path))
-      return sum.hexadecimal()
-    }
     let own = Claim(
-      model: try file.fingerprint().text, train: try checksum(options.train), dev: try checksum(options.dev),
+      model: try file.fingerprint().text, train: try SHA256.hexadecimal(ofFile: options.train),
+      dev: try SHA256.hexadecimal(ofFile: options.dev),
       devLimit: options.devLimit, maxLength: options.maxLength, batchSize: options.batchSize,
       lstRate: options.learningRates.lst, qloraRate: options.learningRates.qlora)
     let path = folder + "/study.json", runs = folder + "/runs"

@@ -16,14 +16,6 @@ struct CandidateTrainer: CandidateTraining {
   let metric: Metric
   private let counts = ExampleCounts()
 
-  init(backbone: Backbone, train: [Sample], judge: [Sample], cache: CacheOptions?, metric: Metric) {
-    self.backbone = backbone
-    self.train = train
-    self.judge = judge
-    self.cache = cache
-    self.metric = metric
-  }
-
   /// As many as training makes of the samples: a long text gives several examples, what has nothing to learn none.
   func steps(_ options: TrainingOptions) throws -> Int {
     let settings = try options.configuration()

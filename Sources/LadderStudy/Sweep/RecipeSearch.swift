@@ -170,10 +170,8 @@ public struct RecipeSearch: Sendable {
   }
 
   private func checksums() throws -> [String] {
-    try (sources.map { ("train", $0) } + (held ?? []).map { ("judge", $0) }).map { what, source -> String in
-      var sum = SHA256()
-      sum.update(try DurableFile.read(source.path))
-      return "\(what) \(source) \(sum.hexadecimal())"
+    try (sources.map { ("train", $0) } + (held ?? []).map { ("judge", $0) }).map { what, source in
+      "\(what) \(source) \(try SHA256.hexadecimal(ofFile: source.path))"
     }
   }
 
