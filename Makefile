@@ -9,7 +9,7 @@ endif
 
 # A shared llama.cpp has to be found at run time; the pinned one is linked in.
 ifneq ($(LLAMA_RPATH),)
-LINK := -Xlinker -rpath -Xlinker $(LLAMA_RPATH)
+LINK := -Xlinker -rpath -Xlinker "$(LLAMA_RPATH)"
 endif
 # One file to copy: the Swift runtime goes into the program where the platform allows it.
 ifeq ($(shell uname -s),Linux)

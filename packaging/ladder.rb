@@ -1,9 +1,11 @@
-# brew install --HEAD ./packaging/ladder.rb
+# Homebrew takes formulae from taps alone: in a clone of this repository,
+#   brew tap-new --no-git local/ladder && cp packaging/ladder.rb "$(brew --repository local/ladder)/Formula/"
+#   HOMEBREW_LADDER_SOURCE="file://$PWD" brew install --HEAD local/ladder/ladder
 class Ladder < Formula
   desc "Fine-tunes language models by side networks on frozen, quantised GGUF models"
   homepage "https://arxiv.org/abs/2512.14237"
   license "Apache-2.0"
-  head "file://#{File.expand_path("..", __dir__)}", using: :git, branch: "main"
+  head ENV.fetch("HOMEBREW_LADDER_SOURCE", "file://#{File.expand_path("..", __dir__)}"), using: :git, branch: "main"
 
   depends_on "pkgconf" => :build
   depends_on xcode: ["26.0", :build]

@@ -23,9 +23,9 @@ fit_vulkan() {  # SOURCE
 }
 
 # llama.cpp installs no header of its common library, and no static one.
-install_common() {  # SOURCE BUILD PREFIX
-  mkdir -p "$3/include/llama-common/jinja"
-  cp "$1"/common/*.h "$3/include/llama-common/"
-  cp "$1"/common/jinja/*.h "$3/include/llama-common/jinja/"
-  find "$2" -name 'libllama-common*.a' -exec cp {} "$3/lib/" \;
+install_common() {  # SOURCE BUILD PREFIX; joined, as a shell in a condition goes on after a failure
+  mkdir -p "$3/include/llama-common/jinja" &&
+    cp "$1"/common/*.h "$3/include/llama-common/" &&
+    cp "$1"/common/jinja/*.h "$3/include/llama-common/jinja/" &&
+    find "$2" -name 'libllama-common*.a' -exec sh -c 'folder=$1; shift; cp "$@" "$folder"' sh "$3/lib/" {} +
 }
