@@ -67,12 +67,23 @@ package final class AnswerFormat: @unchecked Sendable {
 
   deinit { ladder_answer_close(answer) }
 
+  /// What a bracket in brackets takes of llama.cpp's parser at most, several times what was measured.
+  private static let bytesPerBracket = 1 << 14
+
   /// What a text says so far.
   /// - Parameters:
   ///   - text: all of it.
   ///   - choice: which of the answers.
   /// - Throws: `data` for a whole text that the parser cannot read.
   package func read(_ text: String, choice: Int, isPartial: Bool) throws -> AnswerReading {
+    let brackets = text.utf8.count { $0 == UInt8(ascii: "[") || $0 == UInt8(ascii: "{") }
+    guard brackets > 100 else { return try parsed(text, choice, isPartial) }
+    return try DeepStack.with(bytes: brackets * Self.bytesPerBracket) {
+      Result { try self.parsed(text, choice, isPartial) }
+    }.get()
+  }
+
+  private func parsed(_ text: String, _ choice: Int, _ isPartial: Bool) throws -> AnswerReading {
     try lock.withLock {
       var error: UnsafeMutablePointer<CChar>?
       var text = text

@@ -24,6 +24,7 @@ struct GrammarWork {
     guard work.ways() <= mostWays else {
       throw LadderError(.usage, "the grammar's rules lead to each other in too many ways")
     }
+    try GrammarPaths(grammar)?.check()
   }
 
   private init(_ text: [UInt8]) {
@@ -111,7 +112,7 @@ struct GrammarWork {
 
   private static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
 
-  private static func isOfName(_ byte: UInt8) -> Bool {
+  static func isOfName(_ byte: UInt8) -> Bool {
     isDigit(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_")
       || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
   }

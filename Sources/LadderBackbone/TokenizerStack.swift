@@ -1,5 +1,3 @@
-import Foundation
-
 /// Room for llama.cpp's byte-pair tokenizers, which split text by the standard library's regular expressions: those call
 /// themselves once for each character of a match, so that a long run of letters or spaces overflows a usual stack.
 enum TokenizerStack {
@@ -12,19 +10,7 @@ enum TokenizerStack {
 
   /// Calls `body` where a match of that many characters has room.
   static func with<Result>(matchOf characters: Int, _ body: @escaping () -> Result) -> Result {
-    guard characters > small else { return body() }
-    nonisolated(unsafe) let body = body
-    nonisolated(unsafe) var result: Result?
-    let done = DispatchSemaphore(value: 0)
-    let thread = Thread {
-      result = body()
-      done.signal()
-    }
-    thread.stackSize = (1 << 20) + characters * bytesPerCharacter
-    thread.start()
-    done.wait()
-    // The thread has set it.
-    return result.unsafelyUnwrapped
+    characters > small ? DeepStack.with(bytes: characters * bytesPerCharacter, body) : body()
   }
 
   /// Bytes that a match may reach over: a few runs of one kind after another, for patterns take a space before letters

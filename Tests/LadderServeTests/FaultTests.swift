@@ -135,6 +135,16 @@ import Testing
     #expect(try await server.complete("tiny", #", "json_schema": "# + schema).status == 400)
     let chat = try await server.chat("tiny", #", "response_format": {"type": "json_object", "schema": "# + schema + "}")
     #expect(chat.status == 400)
+    let wide =
+      String(repeating: #"{"type": ["object", "object", "array", "object"], "properties": {"a": "#, count: 14) + "{}"
+      + String(repeating: "}}", count: 14)
+    let around = ##"{"allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}"##
+    let optional = #"{"properties": {\#((0..<300).map { #""a\#($0)": {}"# }.joined(separator: ", "))}}"#
+    for schema in [wide, around, optional] {
+      #expect(try await server.complete("tiny", #", "json_schema": "# + schema).status == 400)
+      let tool = #"{"type": "function", "function": {"name": "f", "parameters": \#(schema)}}"#
+      #expect(try await server.chat("tiny", #", "tools": [\#(tool)]"#).status == 400)
+    }
     // Rules that lead back to themselves, and some that are used often.
     let tree = #"root ::= tree\ntree ::= leaf | \"(\" tree (\",\" tree)* \")\"\nleaf ::= [ab] [ab]? [ab]?"#
     #expect(try await server.complete("tiny", #", "grammar": "\#(tree)""#).status == 200)

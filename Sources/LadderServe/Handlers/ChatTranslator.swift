@@ -65,14 +65,20 @@ struct ChatTranslator: AnswerTranslator {
     guard let format else { return [] }
     let text = answers[choice].text
     let isWhole = !isPartial && answers[choice].generation?.finishReason == "stop"
-    let reading =
-      (isWhole ? try? format.read(text, choice: choice, isPartial: false) : nil)
-      ?? (try? format.read(text, choice: choice, isPartial: true))
-    guard let reading else {
-      // A text of which nothing could be read is told as it is.
-      let isUntold = !isPartial && answers[choice].reading == nil && !text.isEmpty
-      return isUntold ? [DeltaObject(content: text)] : []
+    let whole = isWhole ? try? format.read(text, choice: choice, isPartial: false) : nil
+    let reading = whole ?? (try? format.read(text, choice: choice, isPartial: true))
+    let isRead = reading.map { !$0.calls.isEmpty || !$0.reasoning.isEmpty || !$0.content.isEmpty && !isWhole } ?? false
+    if !isPartial, whole == nil, !isRead {
+      // What the format cannot read to its end is told as it stands, behind what was told of it.
+      let told = reading?.content ?? ""
+      if text.hasPrefix(told) {
+        answers[choice].reading = nil
+        let rest = String(text.dropFirst(told.count))
+        let new = reading?.deltas.map(\.content).joined() ?? ""
+        return new.isEmpty && rest.isEmpty ? [] : [DeltaObject(content: new + rest)]
+      }
     }
+    guard let reading else { return [] }
     answers[choice].reading = reading
     return reading.deltas.map { delta in
       DeltaObject(

@@ -1,3 +1,4 @@
+import Foundation
 import LadderBackbone
 import LadderCore
 import LadderData
@@ -22,10 +23,15 @@ struct ChatFields {
       throw APIError.bad("messages", "messages must be a list of at least one message")
     }
     bytes = messages.bytes.count + (fields["chat_template_kwargs"]?.bytes.count ?? 0)
-    if let tools = fields["tools"] { try GrammarLimits.check(tools, "tools") }
+    if let tools = fields["tools"] { try GrammarLimits.check(tools: tools) }
+    let effort = try fields.text("reasoning_effort")
     do {
-      conversation = try Conversation(openAI: fields.members)
-    } catch {
+      var asked = try Conversation(openAI: fields.members)
+      if let effort, asked.templateOptions["reasoning_effort"] == nil {
+        asked.templateOptions["reasoning_effort"] = String(decoding: try JSONEncoder().encode(effort), as: UTF8.self)
+      }
+      conversation = asked
+    } catch let error as LadderError {
       throw APIError.bad("messages", error.message)
     }
     rules = try Self.rules(

@@ -1,22 +1,104 @@
+import Foundation
 import LadderData
 
 /// What llama.cpp is given of grammars, schemas and tools: its parsers go down a level of the stack for each level of
-/// theirs.
+/// theirs, and write more rules than anybody waits for of some that are short.
 enum GrammarLimits {
   /// Bytes, levels, rules, and bytes of one string.
   static let bytes = 1 << 16, depth = 32, rules = 1000, string = 4096
+  /// Properties of an object that may be left out, and parts of a schema, each once for every type that it may be of.
+  static let optional = 200, parts = 20_000
 
   static func check(_ grammar: String) throws {
     guard grammar.utf8.count <= bytes, grammar.components(separatedBy: "::=").count <= rules else {
       throw APIError.bad("grammar", "grammar has more than \(bytes) bytes or \(rules) rules")
     }
+    // What it says of a grammar that it cannot read, llama.cpp writes to the log itself.
+    guard
+      grammar.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F || "\n\r\t".unicodeScalars.contains($0) }
+      )
+    else { throw APIError.bad("grammar", "grammar holds a control character") }
   }
 
   static func check(_ schema: JSONText, _ field: String) throws {
-    let extent = schema.extent
-    guard schema.bytes.count <= bytes, extent.depth <= depth, extent.longestString <= string else {
+    try checkSize(schema, field)
+    try SchemaWork(root: schema, field).check()
+  }
+
+  static func check(tools: JSONText) throws {
+    try checkSize(tools, "tools")
+    for tool in tools.elements {
+      let function = tool.object["function"]?.object ?? tool.object
+      if let schema = function["parameters"] { try SchemaWork(root: schema, "tools").check() }
+    }
+  }
+
+  private static func checkSize(_ json: JSONText, _ field: String) throws {
+    let extent = json.extent
+    guard json.bytes.count <= bytes, extent.depth <= depth, extent.longestString <= string else {
       throw APIError.bad(
         field, "\(field) has more than \(bytes) bytes, \(depth) levels or \(string) bytes in one string")
     }
+  }
+}
+
+/// What llama.cpp would write of a JSON schema.
+private struct SchemaWork {
+  let root: JSONText
+  let field: String
+
+  init(root: JSONText, _ field: String) {
+    self.root = root
+    self.field = field
+  }
+
+  func check() throws {
+    guard try parts(of: root) <= GrammarLimits.parts else {
+      throw APIError.bad(
+        field, "\(field) has more than \(GrammarLimits.parts) parts, each once for every type that it may be of")
+    }
+  }
+
+  /// All values of a schema; below one of several types each counts once for every type.
+  private func parts(of value: JSONText) throws -> Int {
+    if value.isList { return try value.elements.reduce(1) { min($0 + (try parts(of: $1)), 1 << 40) } }
+    guard value.isObject else { return 1 }
+    let members = value.object
+    if let target = members["$ref"]?.string { try requireEnd(of: target) }
+    if let properties = members["properties"] {
+      let required = Set((members["required"]?.elements ?? []).compactMap(\.string))
+      guard properties.members.count(where: { !required.contains($0.name) }) <= GrammarLimits.optional else {
+        throw APIError.bad(
+          field, "an object of \(field) has more than \(GrammarLimits.optional) properties that may be left out")
+      }
+    }
+    let types = max(1, members["type"]?.elements.count ?? 1)
+    return min(types * (try members.values.reduce(1) { min($0 + (try parts(of: $1)), 1 << 40) }), 1 << 40)
+  }
+
+  /// - Throws: where a reference leads to one that leads back to it.
+  private func requireEnd(of reference: String) throws {
+    var seen: Set = [reference], next: String? = reference
+    while let target = next, let value = value(at: target) {
+      next = value.object["$ref"]?.string
+      guard let following = next else { return }
+      guard seen.insert(following).inserted else {
+        throw APIError.bad(field, "a $ref of \(field) leads back to itself: \(following.shown)")
+      }
+    }
+  }
+
+  /// What a reference within the schema names.
+  private func value(at reference: String) -> JSONText? {
+    guard reference.hasPrefix("#") else { return nil }
+    var value = root
+    for part in reference.dropFirst().split(separator: "/") {
+      let name = (part.removingPercentEncoding ?? String(part)).replacing("~1", with: "/").replacing("~0", with: "~")
+      let next =
+        value.isList ? Int(name).flatMap { $0 >= 0 ? value.elements.dropFirst($0).first : nil } : value.object[name]
+      guard let next else { return nil }
+      value = next
+    }
+    return value
   }
 }

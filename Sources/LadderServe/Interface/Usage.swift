@@ -18,9 +18,9 @@ struct Usage: Encodable {
     promptTokens = prompts
     completionTokens = generations.reduce(0) { $0 + $1.tokens }
     totalTokens = promptTokens + completionTokens
-    // A prompt's later choices go on from its first one's.
+    // A prompt's later choices go on from its first one's, which was read in this request.
     let reused = stride(from: 0, to: generations.count, by: choices).reduce(0) { sum, first in
-      sum + (generations[first..<min(first + choices, generations.count)].map(\.reusedTokens).max() ?? 0)
+      sum + (generations[first..<min(first + choices, generations.count)].map(\.reusedTokens).min() ?? 0)
     }
     promptDetails = PromptDetails(cachedTokens: min(prompts, reused))
   }

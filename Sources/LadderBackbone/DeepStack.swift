@@ -1,0 +1,20 @@
+import Foundation
+
+/// Room for what calls itself once for each letter or bracket of a text: a usual stack ends after some thousands.
+enum DeepStack {
+  /// Calls `body` on a thread with that many bytes of stack beside a usual one's.
+  static func with<Result>(bytes: Int, _ body: @escaping () -> Result) -> Result {
+    nonisolated(unsafe) let body = body
+    nonisolated(unsafe) var result: Result?
+    let done = DispatchSemaphore(value: 0)
+    let thread = Thread {
+      result = body()
+      done.signal()
+    }
+    thread.stackSize = (1 << 20) + bytes
+    thread.start()
+    done.wait()
+    // The thread has set it.
+    return result.unsafelyUnwrapped
+  }
+}
