@@ -2,6 +2,31 @@ import Foundation
 import LadderCore
 import LadderData
 
+/// Looks texts up in a longer one, in which they mostly stand one behind another.
+private final class FoundTexts {
+  private let bytes: [UInt8]
+  private var next = 0
+
+  init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+  func contains(_ text: some StringProtocol) -> Bool {
+    let wanted = Array(text.utf8)
+    guard let place = find(wanted, from: next) ?? (next > 0 ? find(wanted, from: 0) : nil) else { return false }
+    next = place
+    return true
+  }
+
+  private func find(_ wanted: [UInt8], from start: Int) -> Int? {
+    guard let first = wanted.first else { return start }
+    var place = start
+    while let next = bytes[place...].firstIndex(of: first), next + wanted.count <= bytes.count {
+      if bytes[next...].starts(with: wanted) { return next }
+      place = next + 1
+    }
+    return nil
+  }
+}
+
 /// A conversation as the template's engine takes it.
 struct ChatRequest {
   let json: String
@@ -83,7 +108,7 @@ struct ChatRequest {
   /// A template says nothing of what it does not know: what was written has to be in what the model reads.
   /// - Throws: `data` with the name of the key that is left out.
   func requireWhole(in rendered: [UInt8], _ conversation: Conversation) throws {
-    let text = String(decoding: rendered, as: UTF8.self)
+    let text = FoundTexts(rendered)
     func missing(_ key: String, _ what: String) -> LadderError {
       LadderError(
         .data,
@@ -91,7 +116,7 @@ struct ChatRequest {
     }
     for message in conversation.messages where ["system", "developer", "user"].contains(message.role) {
       let content = message.content.trimmingCharacters(in: .whitespacesAndNewlines)
-      if !text.contains(content) { throw missing("content", "of role \(message.role.shown)") }
+      if !content.isEmpty, !text.contains(content) { throw missing("content", "of role \(message.role.shown)") }
     }
     // Templates write what tools gave as they like: of the words each has to be there. So of what is said beside calls,
     // until there is an answer: what was thought on the way to it may be left out.
@@ -114,9 +139,9 @@ struct ChatRequest {
       }
     }
     // Thinking of earlier turns may be left out; that of the last is what the model is to write.
-    if let last = conversation.messages.last, let reasoning = last.reasoning, !opensAnswer,
-      !text.contains(reasoning.trimmingCharacters(in: .whitespacesAndNewlines))
-    {
+    let last = conversation.messages.last
+    let reasoning = (last?.reasoning ?? "").trimmingCharacters(in: .whitespacesAndNewlines)
+    if !opensAnswer, !reasoning.isEmpty, !text.contains(reasoning) {
       throw missing("reasoning_content", "of the last turn")
     }
   }

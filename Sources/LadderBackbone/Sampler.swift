@@ -89,6 +89,7 @@ package final class Sampler {
   private let hasBias: Bool
   /// Whether nothing but the largest logit counts.
   private let isPlain: Bool
+  private let penalises: Bool
   private let scratch: SamplingScratch
 
   /// - Parameter scratch: may be that of other texts, which draw in turn.
@@ -102,7 +103,10 @@ package final class Sampler {
     chain = llama_sampler_chain_init(llama_sampler_chain_default_params())
     likeliest = llama_sampler_init_top_k(Int32(max(1000, options.topK)))
     hasBias = !options.bias.isEmpty
-    isPlain = options.temperature <= 0 && options.bias.isEmpty && !options.penalises
+    // A temperature that no logit divided by stays finite is none.
+    let isGreedy = options.temperature < 1e-6
+    penalises = options.penalises
+    isPlain = isGreedy && options.bias.isEmpty && !options.penalises
     if !options.bias.isEmpty {
       let bias = options.bias.sorted { $0.key < $1.key }.map { llama_logit_bias(token: $0.key, bias: $0.value) }
       llama_sampler_chain_add(
@@ -116,7 +120,7 @@ package final class Sampler {
           options.repeatPenalty,
           options.frequencyPenalty, options.presencePenalty))
     }
-    if options.temperature <= 0 {
+    if isGreedy {
       llama_sampler_chain_add(chain, llama_sampler_init_greedy())
     } else {
       // Sorting a whole vocabulary takes longer than a step.
@@ -124,7 +128,8 @@ package final class Sampler {
       if options.topP < 1 { llama_sampler_chain_add(chain, llama_sampler_init_top_p(options.topP, 1)) }
       if options.minP > 0 { llama_sampler_chain_add(chain, llama_sampler_init_min_p(options.minP, 1)) }
       llama_sampler_chain_add(chain, llama_sampler_init_temp(options.temperature))
-      llama_sampler_chain_add(chain, llama_sampler_init_dist(options.seed))
+      // The largest seed is llama.cpp's word for any.
+      llama_sampler_chain_add(chain, llama_sampler_init_dist(options.seed == .max ? 0 : options.seed))
     }
     if let source = options.grammar {
       Log.clearError()
@@ -162,6 +167,12 @@ package final class Sampler {
     llama_sampler_free(chain)
     llama_sampler_free(likeliest)
     if let grammar { llama_sampler_free(grammar) }
+  }
+
+  /// Takes what was said before the text, for the penalties.
+  package func take(prompt: [Int32]) {
+    guard penalises else { return }
+    for token in prompt { llama_sampler_accept(chain, token) }
   }
 
   /// The next token of the text, which it then takes to have been said.

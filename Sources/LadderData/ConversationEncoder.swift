@@ -26,7 +26,14 @@ struct ConversationEncoder {
     var result: [EncodedSample] = []
     while let last = remaining.last {
       let view = conversation.with(Array(conversation.messages[...last]))
-      guard let (kept, rendered) = try fitting(view) else {
+      let fitted: (kept: Conversation, rendered: Rendering)?
+      do { fitted = try fitting(view) } catch  where last < conversation.messages.count - 1 && Self.isRefusal(error) {
+        // A template may want a question that comes later: this turn is never asked for as it stands.
+        count.omittedTurns += 1
+        remaining.removeLast()
+        continue
+      }
+      guard let (kept, rendered) = fitted else {
         // Not even with its own question alone.
         count.dropped += 1
         remaining.removeLast()
@@ -42,9 +49,11 @@ struct ConversationEncoder {
       if gone > 0 { count.trimmed += 1 }
       let done = Set(spans.map(\.turn) + [last])
       remaining.removeAll { done.contains($0) }
-      if earlierTurns == .omit, gone == 0 {
-        count.omittedTurns += remaining.count
-        break
+      if earlierTurns == .omit {
+        // Those that this view holds and rewrites; what it was cut by has a view of its own.
+        let start = view.messages.prefix { Self.isSystem($0) }.count, all = remaining.count
+        remaining.removeAll { $0 >= start + gone }
+        count.omittedTurns += all - remaining.count
       }
       if !remaining.isEmpty { count.views += 1 }
     }
@@ -55,7 +64,8 @@ struct ConversationEncoder {
   func answer(_ conversation: Conversation, from first: Int) throws -> LearnedTokens {
     var count = SampleEncoder.Count()
     let turns = learnedTurns(conversation.messages, from: first, &count)
-    let view = conversation.with(Array(conversation.messages[...(turns.last ?? conversation.messages.count - 1)]))
+    guard let last = turns.last else { return LearnedTokens() }
+    let view = conversation.with(Array(conversation.messages[...last]))
     let rendered = try render(view)
     return learned(rendered.placed, try spans(of: turns, in: view, without: 0, rendered: rendered.text).map(\.range))
   }
@@ -71,6 +81,8 @@ struct ConversationEncoder {
     guard next <= messages.count - kept, next < messages.count, messages[next].role == "user" else { return nil }
     return conversation.with(Array(messages[..<start] + messages[next...]))
   }
+
+  private static func isRefusal(_ error: any Error) -> Bool { (error as? LadderError)?.kind == .data }
 
   private static func isSystem(_ message: ChatMessage) -> Bool { ["system", "developer"].contains(message.role) }
 
@@ -119,8 +131,12 @@ struct ConversationEncoder {
       let place = turn < start ? turn : turn - gone
       guard place >= 0, turn < start || turn >= start + gone, place < messages.count else { return nil }
       let isLast = place == messages.count - 1
-      let answered =
-        isLast ? rendered : try tokenizer.rendered(view.with(Array(messages[...place])), opensAnswer: false)
+      let answered: RenderedText
+      do {
+        answered = isLast ? rendered : try tokenizer.rendered(view.with(Array(messages[...place])), opensAnswer: false)
+      } catch  where Self.isRefusal(error) {
+        return nil
+      }
       guard rendered.bytes.starts(with: answered.bytes) else { return nil }
       // What comes before the first message has no question to open an answer to.
       let asked =

@@ -86,7 +86,8 @@ struct ConversationRecord {
     var content = ""
     if let value = members["content"] { content = try text(value, "content") }
     if role != "assistant" {
-      for key in ["tool_calls", "reasoning_content", "reasoning", "thinking", "weight"] where members[key] != nil {
+      for key in ["tool_calls", "reasoning_content", "reasoning", "thinking", "weight"]
+      where members[key].map({ !$0.holdsNothing && $0.string != "" }) ?? false {
         throw bad("\"\(key)\" belongs to messages of role \"assistant\" alone")
       }
     }
@@ -126,6 +127,10 @@ struct ConversationRecord {
           .data, "a tool call lacks its function's name; write {\"function\": {\"name\": …, \"arguments\": …}}")
       }
       let arguments = function["arguments"].map { $0.string ?? $0.source } ?? "{}"
+      // llama.cpp's templates read them, a call of a function for each level.
+      guard JSONText(trimming: Array(arguments.utf8)[...]).extent.depth <= 64 else {
+        throw LadderError(.data, "the arguments of a call of \(name.shown) have more than 64 levels")
+      }
       result.append(ToolCall(id: members["id"]?.string, name: name, arguments: arguments))
     }
     return result

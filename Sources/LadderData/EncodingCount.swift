@@ -13,7 +13,7 @@ extension SampleEncoder {
     package var emptyTurns = 0
     /// Views of conversations beside the whole ones.
     package var views = 0
-    /// Earlier turns that the template rewrites, and which are not learned.
+    /// Earlier turns that the template rewrites, or does not take without later ones, and which are not learned.
     package var omittedTurns = 0
     /// Texts and prompts whose names of control tokens are those tokens.
     package var templated = 0
@@ -45,8 +45,8 @@ extension SampleEncoder {
           views, "view added for turns that the chat template rewrites later or that do not fit together",
           "views added for turns that the chat template rewrites later or that do not fit together"),
         note(
-          omittedTurns, "earlier turn not learned, for the chat template rewrites it",
-          "earlier turns not learned, for the chat template rewrites them"),
+          omittedTurns, "earlier turn not learned, for the chat template rewrites or refuses it",
+          "earlier turns not learned, for the chat template rewrites or refuses them"),
         note(
           templated, "that begins with a control token's name, so that such names in it are those tokens",
           "that begin with a control token's name, so that such names in them are those tokens"),

@@ -20,7 +20,7 @@ package struct JSONText {
     self.init(trimming: Array(data)[start...])
   }
 
-  private init(trimming bytes: ArraySlice<UInt8>) {
+  init(trimming bytes: ArraySlice<UInt8>) {
     let start = bytes.firstIndex { !Self.isSpace($0) } ?? bytes.endIndex
     let end = bytes.lastIndex { !Self.isSpace($0) }.map { $0 + 1 } ?? start
     self.bytes = bytes[start..<max(start, end)]

@@ -254,7 +254,7 @@ package struct SampleEncoder: Sendable {
     // Read together, so that no space is put before the completion; read apart where a token would straddle the two.
     let whole = tokenizer.tokens(prompt + completion, beginning: true, special: special)
     var rest = whole.starts(with: start) ? Array(whole.dropFirst(start.count)) : []
-    if rest.isEmpty { rest = tokenizer.tokens(completion, beginning: false, special: special) }
+    if rest.isEmpty { rest = tokenizer.tokens(ofContinuation: completion, special: special) }
     var result = LearnedTokens()
     result.append(start, false)
     result.append(rest, true)

@@ -150,13 +150,17 @@ struct SampleRecord {
   private func replies() throws -> Sample.Form {
     let record = ConversationRecord(object: object)
     var chosen = try record.conversation("chosen"), rejected = try record.conversation("rejected").messages
+    let common = zip(chosen.messages, rejected).prefix { $0 == $1 }.map(\.0)
     var prompt: [ChatMessage] = []
-    if object["prompt"]?.isString == true {
-      prompt = [ChatMessage(role: "user", content: try string("prompt") ?? "")]
-    } else if object["prompt"] != nil {
+    // A text beside answers that hold their question is that question once more.
+    if let text = try object["prompt"]?.isString == true ? string("prompt") : nil,
+      !common.contains(where: { $0.role == "user" })
+    {
+      prompt = [ChatMessage(role: "user", content: text)]
+    } else if object["prompt"]?.isString == false {
       prompt = try record.conversation("prompt").messages
     } else {
-      prompt = zip(chosen.messages, rejected).prefix { $0 == $1 }.map(\.0)
+      prompt = common
       chosen.messages.removeFirst(prompt.count)
       rejected.removeFirst(prompt.count)
     }

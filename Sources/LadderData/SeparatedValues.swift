@@ -7,7 +7,9 @@ struct SeparatedValues {
   let path: String
   let text: UnsafeRawBufferPointer
 
-  private static let listKeys: Set = ["choices", "messages", "chosen", "rejected", "tools"]
+  /// Lists always, and texts or lists of messages.
+  private static let listKeys: Set = ["choices", "messages", "conversations", "tools"]
+  private static let messageKeys: Set = ["prompt", "completion", "chosen", "rejected"]
 
   /// - Parameter take: false ends the reading.
   func forEach(_ take: (DataFile.Record) throws -> Bool) throws {
@@ -55,15 +57,21 @@ struct SeparatedValues {
       if object.count > 1 { object += Data(", ".utf8) }
       object += try Self.json(name) + Data(": ".utf8)
       if Self.listKeys.contains(name), cell.hasPrefix("[") {
-        guard (try? JSONSerialization.jsonObject(with: Data(cell.utf8))) is [Any] else {
+        guard Self.list(cell) != nil else {
           throw LadderError(.data, "\(path):\(line): the list in column \(name) is not valid JSON")
         }
+        object += Data(cell.utf8)
+      } else if Self.messageKeys.contains(name), let list = Self.list(cell), list.first is [String: Any] {
         object += Data(cell.utf8)
       } else {
         object += try Self.json(cell)
       }
     }
     return object + Data("}".utf8)
+  }
+
+  private static func list(_ cell: String) -> [Any]? {
+    cell.hasPrefix("[") ? (try? JSONSerialization.jsonObject(with: Data(cell.utf8))) as? [Any] : nil
   }
 
   private static func json(_ text: String) throws -> Data {

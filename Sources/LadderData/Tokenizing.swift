@@ -38,4 +38,16 @@ extension Tokenizing {
   package func isTemplated(_ text: String) -> Bool {
     text.first.map { first in controlNames.contains { $0.first == first && text.hasPrefix($0) } } ?? false
   }
+
+  /// A text's tokens where it follows another, read alone.
+  /// Some tokenizers put a space before a text's start: they read it behind a line's end.
+  package func tokens(ofContinuation text: String, special: Bool) -> [Int32] {
+    let alone = tokens(text, beginning: false, special: special), space = UInt8(ascii: " ")
+    guard text.utf8.first != space, let first = alone.first, bytes(of: first).first == space else {
+      return alone
+    }
+    let line = tokens("\n", beginning: false, special: special)
+    let both = tokens("\n" + text, beginning: false, special: special)
+    return both.starts(with: line) && both.count > line.count ? Array(both.dropFirst(line.count)) : alone
+  }
 }

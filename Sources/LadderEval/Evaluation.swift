@@ -45,7 +45,14 @@ extension LadderModel {
     _ samples: [Sample], _ name: String, _ options: EvaluationOptions, _ report: (Int, Int) -> Void
   ) throws -> Evaluation {
     if samples.isEmpty { throw LadderError(.data, "\(name): there are no samples") }
-    let encoder = SampleEncoder(language, maxLength: options.maxLength, overlong: options.overlong)
+    for (name, value) in [
+      ("maxLength", options.maxLength), ("maxTokens", options.maxTokens),
+      ("microBatchTokens", options.microBatchTokens),
+    ] where !(1...1 << 24).contains(value) {
+      throw LadderError(.usage, "`\(name)` must be 1 to \(1 << 24)")
+    }
+    let encoder = SampleEncoder(
+      language, maxLength: options.maxLength, overlong: options.overlong, earlierTurns: chat?.earlierTurns ?? .separate)
     var result =
       switch options.metric == .auto ? Self.metric(for: samples) : options.metric {
       case .preference: try evaluatePairs(samples, name, encoder, options, report)
@@ -108,7 +115,11 @@ extension LadderModel {
     }
     let end = isChat.contains(true) ? AnswerEnd(templateOf: language) : AnswerEnd()
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
-    let texts = backbone.takesOneSequence ? 1 : max(1, min(options.parallelTexts, prompts.count))
+    let texts =
+      backbone.takesOneSequence
+      ? 1
+      : max(
+        1, min(options.parallelTexts, ForwardPass.mostTexts, prompts.count))
     var right = 0, tokens = 0, finished = 0
     var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
     let began = ContinuousClock.now

@@ -87,13 +87,13 @@ public actor GenerationEngine {
   public func method(of name: String) -> String? { models[name]?.method }
 
   /// Loads a run, in place of one of the same name: texts that were begun with that one go on with it.
-  /// - Parameter template: how conversations are rendered; nil is as the run was trained.
+  /// - Parameter template: how conversations are rendered; what it leaves open is as the run was trained.
   /// - Throws: `missing` or `data` where the run is not whole or was trained on another model.
   public func load(_ run: RunDirectory, as name: String, template: ChatSettings? = nil) throws(LadderError) {
     let loaded = try LadderError.unify {
       let manifest = try run.manifest(), language = try backbone.language.separate()
       let predictor = try run.predictor(backbone)
-      language.use(template ?? manifest.configuration.chat)
+      language.use(template?.over(manifest.configuration.chat) ?? manifest.configuration.chat)
       return LoadedModel(predictor, language, method: manifest.method)
     }
     replace(name, by: loaded)

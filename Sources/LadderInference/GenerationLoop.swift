@@ -100,10 +100,12 @@ package final class GenerationLoop {
       throw LadderError(
         .usage, "the prompt has \(prompt.tokens.count) tokens, and \(settings.tokens) were set aside for all texts")
     }
+    let sampler = try Sampler(options.sampling, backbone.tokenizer, scratch: scratch)
+    sampler.take(prompt: prompt.tokens)
     count += 1
     waiting.append(
       RunningText(
-        count, prompt, model, try Sampler(options.sampling, backbone.tokenizer, scratch: scratch),
+        count, prompt, model, sampler,
         room: prompt.tokens.count + min(options.maxTokens, settings.tokens - prompt.tokens.count), deliver))
     return count
   }

@@ -12,22 +12,26 @@ public final class LadderModel: @unchecked Sendable {
   package let predictor: any Predictor
   /// How it reads text: a run's conversations are rendered as it was trained.
   package let language: ModelVocabulary
+  /// What its run was trained with of how conversations are rendered.
+  package let chat: ChatSettings?
 
   /// - Parameter adapter: a run's folder; nil takes the backbone as it is.
   /// - Throws: `missing` or `data` where the run is not whole or was trained on another backbone.
   public init(_ backbone: Backbone, adapter: RunDirectory? = nil) throws(LadderError) {
     self.backbone = backbone
-    (predictor, language) = try LadderError.unify {
-      guard let adapter else { return (BackbonePredictor(backbone), backbone.language) }
+    (predictor, language, chat) = try LadderError.unify {
+      guard let adapter else { return (BackbonePredictor(backbone), backbone.language, nil) }
       let predictor = try adapter.predictor(backbone), language = try backbone.language.separate()
-      language.use(try adapter.manifest().configuration.chat)
-      return (predictor, language)
+      let chat = try adapter.manifest().configuration.chat
+      language.use(chat)
+      return (predictor, language, chat)
     }
   }
 
   package init(_ predictor: any Predictor) {
     backbone = predictor.backbone
     language = backbone.language
+    chat = nil
     self.predictor = predictor
   }
 }

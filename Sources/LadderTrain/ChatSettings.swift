@@ -39,6 +39,15 @@ public struct ChatSettings: Codable, Sendable, Equatable {
       self.options = named
     }
   }
+
+  /// These over what a run was trained with: what is not given stays as it was there, of the options each.
+  package func over(_ run: ChatSettings?) -> ChatSettings {
+    var result = run ?? ChatSettings()
+    result.template = template ?? run?.template
+    result.options = (run?.options ?? [:]).merging(options ?? [:]) { $1 }
+    result.earlierTurns = earlierTurns ?? run?.earlierTurns
+    return result
+  }
 }
 
 extension ModelVocabulary {

@@ -78,7 +78,7 @@ struct Evaluate: AsyncParsableCommand {
     let final = settings, chat = chat
     let result = try await interruptible {
       let model = try LadderModel(backbone, adapter: adapter)
-      try chat.apply(to: model.language)
+      try chat.apply(to: model.language, over: model.chat)
       return try model.evaluate(samples, name: name, options: final) { done, total in
         Terminal.progress("evaluated \(done) of \(total)")
       }

@@ -35,7 +35,7 @@ struct Generate: AsyncParsableCommand {
     let final = settings, chatArguments = chatArguments, chat = chat
     let result = try await interruptible {
       let model = try LadderModel(backbone, adapter: adapter)
-      try chatArguments.apply(to: model.language)
+      try chatArguments.apply(to: model.language, over: model.chat)
       let asked = Conversation([ChatMessage(role: "user", content: text)])
       return chat
         ? try model.generate(asked, options: final) { Terminal.outputPiece($0) }

@@ -134,6 +134,40 @@ enum Template {
     #expect(whole(samples[0]) == backbone.tokens(rendered, beginning: true, special: true))
   }
 
+  /// Where a token would straddle prompt and completion, they are read apart, as they stand.
+  @Test func noSpaceIsPutBeforeACompletion() throws {
+    let backbone = try backbone(Template.chatML) { $0.spacePrefix = true }
+    var count = SampleEncoder.Count()
+    let sample = Sample(.completion(prompt: "<|im_start|>a<|im_", completion: "end|>b"))
+    let encoded = try SampleEncoder(backbone, maxLength: 100).encode(sample, &count)
+    #expect(encoded.map { text($0.targets, backbone) } == ["end|>b</s>"])
+  }
+
+  /// Some templates want a question: an opening line of the assistant's is then learned by none, and the rest is.
+  @Test func aTurnThatIsRefusedAloneLosesNoOthers() throws {
+    let wanting =
+      "{% if messages | selectattr('role', 'equalto', 'user') | list | length == 0 %}{{ raise_exception('no question') }}"
+      + "{% endif %}" + Template.chatML
+    let backbone = try backbone(wanting)
+    let (samples, count) = try encode(talk(("s", "x"), ("a", "Hello"), ("u", "hi"), ("a", "yo")), backbone)
+    #expect(samples.map { text($0.targets, backbone) } == ["yo<|im_end|>\n"])
+    #expect(count.omittedTurns == 1 && count.dropped == 0)
+    let error = #expect(throws: LadderError.self) { try encode(talk(("s", "x"), ("a", "Hello")), backbone) }
+    #expect(error?.message.contains("no question") == true)
+  }
+
+  /// Datasets write system turns, and thoughts, that say nothing.
+  @Test func emptyTextsAreTaken() throws {
+    let backbone = try backbone(Template.able)
+    let line = #"""
+      {"messages": [{"role": "system", "content": ""}, {"role": "user", "content": "a", "reasoning_content": ""},
+      {"role": "assistant", "content": "b", "reasoning_content": ""}]}
+      """#
+    var count = SampleEncoder.Count()
+    let samples = try SampleEncoder(backbone, maxLength: 200).encode(Sample(json: Data(line.utf8)), &count)
+    #expect(samples.map { text($0.targets, backbone) } == ["b<|im_end|>\n"])
+  }
+
   @Test func namesOfControlTokensInATextAreLetters() throws {
     let backbone = try backbone(Template.chatML)
     let question = "what is <|im_end|><|im_start|>, or <s>?"
@@ -188,6 +222,21 @@ enum Template {
     #expect(count.views == 1)
     let (last, omitted) = try encode(conversation, backbone, .omit)
     #expect(last == [samples[1]] && omitted.omittedTurns == 1)
+  }
+
+  /// What a cut conversation no longer holds has a view of its own; what it holds and rewrites is left out there too.
+  @Test func rewrittenTurnsOfACutConversationAreOmitted() throws {
+    let backbone = try backbone(Template.forgetful)
+    let all = talk(
+      ("u", "1+1, and a long question?"), ("a", "<think>one</think>2"), ("u", "2+2?"), ("a", "<think>two</think>4"),
+      ("u", "3+3?"), ("a", "<think>three</think>6"))
+    let size = try #require(try encode(all, backbone, .omit).0.first).tokens.count
+    let (samples, count) = try encode(all, backbone, maxLength: size - 10, .omit)
+    #expect(
+      samples.map { text($0.targets, backbone) } == [
+        "<think>one</think>2<|im_end|>\n", "<think>three</think>6<|im_end|>\n",
+      ])
+    #expect(count.omittedTurns == 1 && count.trimmed == 1)
   }
 
   @Test func aLongConversationIsCutAtTurns() throws {

@@ -83,6 +83,20 @@ import Testing
     #expect(
       try Sample.load(try folder.write("odd.csv", odd))
         == ["он сказал \"привет\"\u{2028}", "a\u{0C}b\u{0B}c\u{85}", "\"é\" é", "z"].map { Sample(.text($0)) })
+    // A list of messages is one; what merely begins as a list is a text.
+    let turn = #""[{""role"": ""user"", ""content"": ""Why?""}]""#, said = ChatMessage(role: "user", content: "Why?")
+    let pairs = try folder.write("p.csv", "prompt,chosen,rejected\n\(turn),[laughs] So.,\"[1, 2]\"\n")
+    func reply(_ text: String) -> Sample.Form {
+      .reply(to: Conversation([said]), with: [ChatMessage(role: "assistant", content: text)])
+    }
+    #expect(
+      try Sample.load(pairs).map(\.form) == [.preference(chosen: reply("[laughs] So."), rejected: reply("[1, 2]"))])
+    let turns = try folder.write(
+      "c.csv",
+      "conversations\n" + #""[{""from"": ""human"", ""value"": ""Why?""}, {""from"": ""gpt"", ""value"": ""So.""}]""#)
+    #expect(
+      try Sample.load(turns).map(\.form)
+        == [.conversation(Conversation([said, ChatMessage(role: "assistant", content: "So.")]))])
     let tabs = try folder.write("d.tsv", "prompt\tcompletion\r\na, b\t c\r\n")
     #expect(try Sample.load(tabs) == [Sample(prompt: "a, b", completion: " c")])
     let semicolons = try folder.write("s.CSV", "prompt;completion\na, b; c")

@@ -71,6 +71,19 @@ import Testing
     }
   }
 
+  /// Options beside a run's own template take nothing from it.
+  @Test func chatSettingsLeaveWhatTheyDoNotGive() throws {
+    var run = ChatSettings(), given = ChatSettings()
+    run.template = "T"
+    run.options = ["a": "1", "b": "2"]
+    run.earlierTurns = .omit
+    given.options = ["b": "3"]
+    let both = given.over(run)
+    #expect(both.template == "T" && both.options == ["a": "1", "b": "3"] && both.earlierTurns == .omit)
+    given.template = "U"
+    #expect(given.over(run).template == "U" && given.over(nil) == given)
+  }
+
   @Test func optionsOfAnotherChoiceAreRefused() throws {
     for json in [
       #"{"rank": 4}"#, #"{"method": "lst", "passes": 2}"#, #"{"method": "lst", "depth": 2}"#,

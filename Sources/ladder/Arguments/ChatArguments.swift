@@ -20,8 +20,8 @@ struct ChatArguments: ParsableArguments {
     try ChatSettings(templatePath: chatTemplate, options: chatTemplateOptions)
   }
 
-  /// Sets what the command line gives; otherwise a run's own settings stay.
-  func apply(to language: ModelVocabulary) throws {
-    if let settings = try settings() { language.use(settings) }
+  /// Sets what the command line gives; what it does not stays as the run was trained with.
+  func apply(to language: ModelVocabulary, over run: ChatSettings? = nil) throws {
+    if let settings = try settings() { language.use(settings.over(run)) }
   }
 }

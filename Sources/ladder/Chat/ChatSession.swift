@@ -19,9 +19,9 @@ struct ChatSession {
   }
 
   /// Takes an answer. Of a comparison the model's own too.
-  mutating func answer(_ text: String, base: String? = nil) {
-    messages.append(ChatMessage(role: "assistant", content: text))
-    baseMessages.append(ChatMessage(role: "assistant", content: base ?? text))
+  mutating func answer(_ said: ChatMessage, base: ChatMessage? = nil) {
+    messages.append(said)
+    baseMessages.append(base ?? said)
   }
 
   /// Takes the last question back, with its answer.
@@ -54,13 +54,25 @@ struct ChatSession {
     struct Message: Codable {
       var role: String
       var content: String
+      var reasoning: String?
+
+      enum CodingKeys: String, CodingKey {
+        case role, content
+        case reasoning = "reasoning_content"
+      }
+
+      init(_ message: ChatMessage) {
+        (role, content, reasoning) = (message.role, message.content, message.reasoning)
+      }
+
+      var message: ChatMessage { ChatMessage(role: role, content: content, reasoning: reasoning) }
     }
     var messages: [Message]
   }
 
   /// - Throws: `inputOutput`.
   func save(_ path: String) throws {
-    let file = File(messages: messages.map { .init(role: $0.role, content: $0.content) })
+    let file = File(messages: messages.map { .init($0) })
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     try DurableFile.write(path, [try encoder.encode(file) + Data("\n".utf8)])
@@ -73,7 +85,7 @@ struct ChatSession {
     guard let file = try? JSONDecoder().decode(File.self, from: Data(line)) else {
       throw LadderError(.data, "\(path) holds no conversation: its first line is not {\"messages\": […]}")
     }
-    messages = file.messages.map { ChatMessage(role: $0.role, content: $0.content) }
+    messages = file.messages.map(\.message)
     baseMessages = messages
   }
 }

@@ -102,21 +102,26 @@ struct Talk {
     }
   }
 
-  /// - Returns: what was said, whether or not it was let come to its end.
+  /// - Returns: what was said, by the template's own format, whether or not it was let come to its end.
   private func one(
     _ input: GenerationEngine.Input, _ name: String?, _ interrupts: ChatInterrupts,
     _ show: @escaping @Sendable (String) -> Void
-  ) async throws -> String {
+  ) async throws -> ChatMessage {
     let engine = engine, options = options, tellsSpeed = tellsSpeed, isAside = compares && session.answers != nil
     let task = Task {
-      var said = ""
-      for try await event in engine.generate(input, with: name, options: options) {
+      var prepared: PreparedPrompt?
+      if case .conversation(let conversation) = input, let model = await engine.loaded(name) {
+        prepared = try await engine.prepare(conversation, rules: AnswerRules(), with: model)
+      }
+      var said = SpokenAnswer(prepared?.format)
+      let events =
+        prepared.map { engine.generate($0, options: options) } ?? engine.generate(input, with: name, options: options)
+      for try await event in events {
         switch event {
         case .began: break
-        case .piece(let text, _):
-          said += text
-          show(text)
+        case .piece(let text, _): show(said.take(text))
         case .ended(let generation):
+          show(said.end(isWhole: generation.ended || generation.stop != nil))
           if tellsSpeed {
             if !isAside { Terminal.output("") }
             Terminal.note(
@@ -127,13 +132,14 @@ struct Talk {
           }
         }
       }
-      return said
+      return said.message
     }
     return try await interrupts.during(task)
   }
 
   /// The answers of the model alone and of the run, written in one pass, shown side by side.
-  private func both(_ text: String, _ interrupts: ChatInterrupts) async throws -> (base: String, own: String) {
+  private func both(_ text: String, _ interrupts: ChatInterrupts) async throws -> (base: ChatMessage, own: ChatMessage)
+  {
     let name = session.answers ?? ""
     let inputs: [GenerationEngine.Input] =
       isPlain
@@ -143,7 +149,7 @@ struct Talk {
       async let base = one(inputs[0], nil, interrupts) { _ in }
       async let own = one(inputs[1], name, interrupts) { _ in }
       let said = try await (base: base, own: own)
-      Terminal.output("base: \(said.base)\n\(name): \(said.own)")
+      Terminal.output("base: \(said.base.content)\n\(name): \(said.own.content)")
       return said
     }
     let columns = Columns(width: Terminal.columns(of: STDOUT_FILENO), titles: ("base", name))

@@ -1,0 +1,53 @@
+import Ladder
+
+/// An answer as it comes: shown piece by piece, and kept with what was thought and what was said apart, as the
+/// template's next turn takes them.
+struct SpokenAnswer {
+  private let format: AnswerFormat?
+  private var text = ""
+  private var reading: AnswerReading?
+  private var isThinking = false
+
+  /// - Parameter format: nil where an answer is nothing but its text.
+  init(_ format: AnswerFormat?) { self.format = format }
+
+  /// - Returns: what is new to see.
+  mutating func take(_ piece: String) -> String {
+    text += piece
+    return format == nil ? piece : read(isPartial: true)
+  }
+
+  /// - Parameter isWhole: whether the model ended it.
+  mutating func end(isWhole: Bool) -> String {
+    if format == nil { return "" }
+    let rest = read(isPartial: !isWhole)
+    // A text of which nothing could be read is shown as it is.
+    return reading == nil ? text : rest
+  }
+
+  private mutating func read(isPartial: Bool) -> String {
+    guard let format,
+      let reading = (isPartial ? nil : try? format.read(text, choice: 0, isPartial: false))
+        ?? (try? format.read(text, choice: 0, isPartial: true))
+    else { return "" }
+    self.reading = reading
+    var shown = ""
+    for delta in reading.deltas {
+      shown += delta.reasoning
+      if !delta.reasoning.isEmpty { isThinking = true }
+      if isThinking, !delta.content.isEmpty {
+        shown += "\n\n"
+        isThinking = false
+      }
+      shown += delta.content
+    }
+    return shown
+  }
+
+  /// What the conversation goes on with.
+  var message: ChatMessage {
+    guard let reading, reading.calls.isEmpty else { return ChatMessage(role: "assistant", content: text) }
+    return ChatMessage(
+      role: "assistant", content: reading.content, reasoning: reading.reasoning.isEmpty ? nil : reading.reasoning)
+  }
+}
