@@ -138,7 +138,8 @@ import Testing
     let wide =
       String(repeating: #"{"type": ["object", "object", "array", "object"], "properties": {"a": "#, count: 14) + "{}"
       + String(repeating: "}}", count: 14)
-    let around = ##"{"allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}"##
+    let around =
+      ##"{"allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}"##
     let optional = #"{"properties": {\#((0..<300).map { #""a\#($0)": {}"# }.joined(separator: ", "))}}"#
     for schema in [wide, around, optional] {
       #expect(try await server.complete("tiny", #", "json_schema": "# + schema).status == 400)
