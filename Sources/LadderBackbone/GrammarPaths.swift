@@ -4,16 +4,13 @@ import LadderCore
 /// with all others, and follows a rule that begins with itself behind what may be empty for ever.
 struct GrammarPaths {
   /// Comparisons of one token at most: some tenths of a second.
-  static let mostComparisons = 2e7
+  static let mostComparisons = 1e8
 
   private typealias Symbol = GrammarReader.Symbol
-  private let rules: [[[Symbol]]]
+  private let rules: [[GrammarReader.Alternative]]
   private var isEmpty: [Bool]
 
-  /// - Returns: nil for what is no grammar: llama.cpp says why.
-  init?(_ text: String) {
-    var reader = GrammarReader(Array(text.utf8))
-    guard let rules = reader.read() else { return nil }
+  init(_ rules: [[GrammarReader.Alternative]]) {
     self.rules = rules
     isEmpty = [Bool](repeating: false, count: rules.count)
     var changes = true
@@ -47,9 +44,10 @@ struct GrammarPaths {
       if case .letters(let letters) = symbol.kind { texts[letters, default: 0] += 1 }
     }
     // Places first, then of each place those that come behind it.
-    guard let places = Counts(self, order, weight: { _ in 1 }),
+    guard let places = Counts(self, order, most: Self.mostComparisons.squareRoot(), weight: { _ in 1 }),
       let behind = Counts(
-        self, order, weight: { $0.letters.count > 1 && texts[$0.letters] == 1 ? 1 : places.behind($0) }),
+        self, order, most: Self.mostComparisons,
+        weight: { $0.letters.count > 1 && texts[$0.letters] == 1 ? 1 : places.behind($0) }),
       places.most * (behind.most + places.most) <= Self.mostComparisons
     else { throw tooMany() }
   }
@@ -100,28 +98,41 @@ struct GrammarPaths {
     /// Of each rule: what it may begin with, and the most that may come behind it.
     private var first: [Double], follow: [Double]
     /// What may come where an alternative has come to a symbol, and behind one.
-    private var rest: [[[Double]]] = []
+    private var rest: [[[Double]]]
+    /// Whether all behind a symbol may be left out.
+    private let ends: [[[Bool]]]
     private(set) var most = 0.0
+    private let limit: Double
 
-    /// Where there are more, the answer is known.
-    private static let limit = 1e8
+    /// Rules within rules, each of which adds what may come behind it: deeper texts are rare.
+    private static let levels = 256
 
-    /// - Returns: nil where there is no end to them.
-    init?(_ paths: GrammarPaths, _ order: [Int], weight: (Place) -> Double) {
+    /// - Returns: nil where there are more than `limit`.
+    init?(_ paths: GrammarPaths, _ order: [Int], most limit: Double, weight: (Place) -> Double) {
       self.paths = paths
+      self.limit = limit
+      ends = paths.rules.map {
+        $0.map { alternative in
+          var all = [Bool](repeating: true, count: alternative.count + 1)
+          for index in alternative.indices.reversed() {
+            all[index] = all[index + 1] && paths.mayBeEmpty(alternative[index])
+          }
+          return all
+        }
+      }
       first = [Double](repeating: 0, count: paths.rules.count)
       follow = first
       rest = paths.rules.map { $0.map { [Double](repeating: 0, count: $0.count + 1) } }
       for rule in order { first[rule] = begin(rule, weight) }
       // Rests of rules that others begin with are known by now; all others too.
       for rule in order { _ = begin(rule, weight) }
-      for _ in 0..<2000 {
+      for _ in 0..<Self.levels {
         var changes = false
         for (rule, alternatives) in paths.rules.enumerated() {
           for (number, alternative) in alternatives.enumerated() {
             for (index, symbol) in alternative.enumerated() {
               let next = behind(rule, number, index)
-              guard next <= Self.limit else { return nil }
+              guard next <= limit else { return nil }
               most = max(most, next)
               if case .rule(let inner) = symbol.kind, next > follow[inner] {
                 follow[inner] = next
@@ -130,12 +141,10 @@ struct GrammarPaths {
             }
           }
         }
-        if !changes {
-          most = max(most, first.max() ?? 0)
-          return
-        }
+        if !changes { break }
       }
-      return nil
+      most = max(most, first.max() ?? 0)
+      if most > limit { return nil }
     }
 
     /// What a rule may begin with; remembers what each of its rests may.
@@ -145,18 +154,21 @@ struct GrammarPaths {
         for index in alternative.indices.reversed() {
           let own = single(alternative[index], (rule, number, index), weight)
           rest[rule][number][index] =
-            min(own + (paths.mayBeEmpty(alternative[index]) ? rest[rule][number][index + 1] : 0), 2 * Self.limit)
+            min(own + (paths.mayBeEmpty(alternative[index]) ? rest[rule][number][index + 1] : 0), 2 * limit)
         }
         sum += rest[rule][number][0]
       }
-      return min(sum, 2 * Self.limit)
+      return min(sum, 2 * limit)
     }
 
     private func single(_ symbol: Symbol, _ place: (Int, Int, Int), _ weight: (Place) -> Double) -> Double {
       switch symbol.kind {
       case .letters(let letters):
-        letters.isEmpty ? 0 : weight(Place(rule: place.0, alternative: place.1, index: place.2, letters: letters))
-      case .rule(let rule): first[rule]
+        let own =
+          letters.isEmpty ? 0 : weight(Place(rule: place.0, alternative: place.1, index: place.2, letters: letters))
+        return symbol.wasOptional ? own * Double(symbol.times) : own
+      case .rule(let rule):
+        return symbol.wasOptional || paths.isEmpty[rule] ? first[rule] * Double(symbol.times) : first[rule]
       }
     }
 
@@ -168,7 +180,7 @@ struct GrammarPaths {
       if alternative[index].repeats {
         sum += rest[rule][number][index] - (paths.mayBeEmpty(alternative[index]) ? rest[rule][number][index + 1] : 0)
       }
-      if alternative[(index + 1)...].allSatisfy(paths.mayBeEmpty) { sum += follow[rule] }
+      if ends[rule][number][index + 1] { sum += follow[rule] }
       return sum
     }
   }

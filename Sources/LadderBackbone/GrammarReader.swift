@@ -10,15 +10,30 @@ struct GrammarReader {
     var kind: Kind
     /// Whether it may be left out, and may come again.
     var isOptional = false, repeats = false
+    /// Of what may be left out as it is: as often as it may come.
+    var times = 1
+    /// What the bound is of may be left out without it.
+    var wasOptional = false
   }
+
+  /// Brackets in brackets.
+  static let mostLevels = 32
 
   typealias Alternative = [Symbol]
   private let text: [UInt8]
   private var place = 0
   private var rules: [[Alternative]] = []
   private var names: [[UInt8]: Int] = [:]
+  private var level = 0
+  private(set) var isTooDeep = false
 
   init(_ text: [UInt8]) { self.text = text }
+
+  /// Where the reading stopped, by line and byte from 1.
+  var position: String {
+    let before = text.prefix(place), start = before.lastIndex(of: 0x0A).map { $0 + 1 } ?? 0
+    return "line \(before.count { $0 == 0x0A } + 1), byte \(place - start + 1)"
+  }
 
   private var byte: UInt8? { place < text.count ? text[place] : nil }
 
@@ -78,13 +93,13 @@ struct GrammarReader {
         skipSpace(lines: true)
         result.append([])
       default:
-        guard let symbol = symbol() else { return nil }
+        guard let symbol = symbol(inBrackets: inBrackets) else { return nil }
         result[result.count - 1].append(symbol)
       }
     }
   }
 
-  private mutating func symbol() -> Symbol? {
+  private mutating func symbol(inBrackets: Bool) -> Symbol? {
     guard let byte else { return nil }
     var symbol: Symbol
     switch byte {
@@ -92,40 +107,50 @@ struct GrammarReader {
       guard let letters = past(UInt8(ascii: "\"")) else { return nil }
       symbol = Symbol(kind: .letters(letters))
     case UInt8(ascii: "["):
-      guard past(UInt8(ascii: "]")) != nil else { return nil }
-      symbol = Symbol(kind: .letters([0]))
+      let isNegated = text[(place + 1)...].first == UInt8(ascii: "^")
+      guard let letters = past(UInt8(ascii: "]")) else { return nil }
+      // To llama.cpp a class of nothing is nothing.
+      symbol = Symbol(kind: .letters(letters.count > (isNegated ? 1 : 0) ? [0] : []))
     case UInt8(ascii: "!"), UInt8(ascii: "<"):
-      guard past(UInt8(ascii: ">")) != nil else { return nil }
+      guard let end = text[place...].firstIndex(of: UInt8(ascii: ">")) else { return nil }
+      place = end + 1
       symbol = Symbol(kind: .letters([0]))
     case UInt8(ascii: "."):
       place += 1
       symbol = Symbol(kind: .letters([0]))
     case UInt8(ascii: "("):
+      level += 1
+      isTooDeep = level > Self.mostLevels
       place += 1
-      guard let inner = alternatives(inBrackets: true) else { return nil }
+      guard !isTooDeep, let inner = alternatives(inBrackets: true) else { return nil }
       place += 1
+      level -= 1
       rules.append(inner)
       symbol = Symbol(kind: .rule(rules.count - 1))
     default:
       guard let name = name() else { return nil }
       symbol = Symbol(kind: .rule(rule(named: name)))
     }
-    while let byte = self.byte,
-      [UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "?"), UInt8(ascii: "{")].contains(byte)
-    {
-      if byte != UInt8(ascii: "+") {
-        symbol.isOptional = symbol.isOptional || byte != UInt8(ascii: "{") || least == 0
+    while true {
+      skipSpace(lines: inBrackets)
+      switch self.byte {
+      case UInt8(ascii: "*"): (symbol.isOptional, symbol.repeats) = (true, true)
+      case UInt8(ascii: "+"): symbol.repeats = true
+      case UInt8(ascii: "?"): symbol.isOptional = true
+      case UInt8(ascii: "{"):
+        guard let end = text[place...].firstIndex(of: UInt8(ascii: "}")) else { return nil }
+        let bounds = text[place..<end].split { !(0x30...0x39).contains($0) }.map {
+          Int(String(decoding: $0.prefix(9), as: UTF8.self)) ?? 0
+        }
+        symbol.wasOptional = symbol.isOptional
+        symbol.times = min(1 << 20, symbol.times * min(1 << 20, bounds.max() ?? 1))
+        if bounds.first ?? 0 == 0 { symbol.isOptional = true }
+        symbol.repeats = true
+        place = end
+      default: return symbol
       }
-      symbol.repeats = symbol.repeats || byte != UInt8(ascii: "?")
-      if byte == UInt8(ascii: "{") { guard past(UInt8(ascii: "}")) != nil else { return nil } } else { place += 1 }
+      place += 1
     }
-    return symbol
-  }
-
-  /// The first number of a bound.
-  private var least: Int? {
-    let digits = text[(place + 1)...].drop { $0 == 0x20 }.prefix { (0x30...0x39).contains($0) }
-    return digits.isEmpty ? 0 : Int(String(decoding: digits, as: UTF8.self))
   }
 
   /// Past the next such byte that is not escaped.
@@ -141,14 +166,20 @@ struct GrammarReader {
       }
       guard let kind = self.byte else { return nil }
       place += 1
-      let digits = [UInt8(ascii: "x"): 2, UInt8(ascii: "u"): 4, UInt8(ascii: "U"): 8][kind] ?? 0
-      if digits == 0 {
-        letters.append(UInt32(["n": 10, "r": 13, "t": 9][Character(UnicodeScalar(kind))] ?? Int(kind)))
-      } else {
-        let code = UInt32(String(decoding: text[place...].prefix(digits), as: UTF8.self), radix: 16)
-        place = min(place + digits, text.count)
+      switch kind {
+      case UInt8(ascii: "n"): letters.append(10)
+      case UInt8(ascii: "r"): letters.append(13)
+      case UInt8(ascii: "t"): letters.append(9)
+      case UInt8(ascii: "\\"), UInt8(ascii: "\""), UInt8(ascii: "["), UInt8(ascii: "]"): letters.append(UInt32(kind))
+      default:
+        guard let size = [UInt8(ascii: "x"): 2, UInt8(ascii: "u"): 4, UInt8(ascii: "U"): 8][kind] else { return nil }
+        let digits = text[place...].prefix(size)
+        guard digits.count == size, digits.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit }),
+          let code = UInt32(String(decoding: digits, as: UTF8.self), radix: 16)
+        else { return nil }
+        place += size
         // As its bytes: one letter may be written in several ways.
-        letters += code.flatMap(UnicodeScalar.init).map { String(Character($0)).utf8.map(UInt32.init) } ?? [code ?? 0]
+        letters += UnicodeScalar(code).map { String(Character($0)).utf8.map(UInt32.init) } ?? [code]
       }
     }
     guard byte != nil else { return nil }

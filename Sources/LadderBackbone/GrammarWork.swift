@@ -6,11 +6,9 @@ import LadderCore
 struct GrammarWork {
   /// Elements that bounds like `{0,2000}` ask for, all added up, and ways from one rule to others.
   static let mostRepeats = 20_000, mostWays = 1e6
-  /// Brackets in brackets.
-  static let mostLevels = 32
 
   private var references: [[UInt8]: [[UInt8]]] = [:]
-  private var repeats = 0, deepest = 0
+  private var repeats = 0
 
   /// - Throws: `usage` for a grammar that would take too long to read.
   static func check(_ grammar: String) throws(LadderError) {
@@ -18,17 +16,22 @@ struct GrammarWork {
     guard work.repeats <= mostRepeats else {
       throw LadderError(.usage, "the grammar's bounds add up to \(work.repeats) elements; \(mostRepeats) may be")
     }
-    guard work.deepest <= mostLevels else {
-      throw LadderError(.usage, "the grammar has \(work.deepest) levels of brackets; \(mostLevels) may be")
-    }
     guard work.ways() <= mostWays else {
       throw LadderError(.usage, "the grammar's rules lead to each other in too many ways")
     }
-    try GrammarPaths(grammar)?.check()
+    var reader = GrammarReader(Array(grammar.utf8))
+    guard let rules = reader.read() else {
+      throw LadderError(
+        .usage,
+        reader.isTooDeep
+          ? "the grammar has more than \(GrammarReader.mostLevels) levels of brackets"
+          : "the grammar cannot be read at \(reader.position)")
+    }
+    try GrammarPaths(rules).check()
   }
 
   private init(_ text: [UInt8]) {
-    var place = 0, current: [UInt8] = [], level = 0
+    var place = 0, current: [UInt8] = []
     // Elements of the symbol before, as many as may be: a bound repeats all of them.
     var size = 1
     /// Past the next such byte that is not escaped.
@@ -46,12 +49,7 @@ struct GrammarWork {
       case UInt8(ascii: "#"):
         // To the end of the line, whatever stands there.
         while place < text.count, ![UInt8(ascii: "\n"), UInt8(ascii: "\r")].contains(text[place]) { place += 1 }
-      case UInt8(ascii: "("):
-        level += 1
-        deepest = max(deepest, level)
-        place += 1
       case UInt8(ascii: ")"):
-        level -= 1
         size = 1
         place += 1
       case UInt8(ascii: "{"):

@@ -29,6 +29,7 @@ struct ConversationEncoder {
       let fitted: (kept: Conversation, rendered: Rendering)?
       do { fitted = try fitting(view) } catch  where last < conversation.messages.count - 1 && Self.isRefusal(error) {
         // A template may want a question that comes later: this turn is never asked for as it stands.
+        _ = try tokenizer.rendered(conversation, opensAnswer: false)
         count.omittedTurns += 1
         remaining.removeLast()
         continue

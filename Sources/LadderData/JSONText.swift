@@ -32,7 +32,11 @@ package struct JSONText {
   package var extent: (depth: Int, longestString: Int) {
     var depth = 0, deepest = 0, longest = 0, index = bytes.startIndex
     while index < bytes.endIndex {
-      if let end = Self.end(ofStringAt: index, in: bytes) {
+      if bytes[index] == UInt8(ascii: "\"") {
+        // Not every text is JSON: one that is not closed goes on to the end.
+        guard let end = Self.end(ofStringAt: index, in: bytes) else {
+          return (deepest, max(longest, bytes.endIndex - index))
+        }
         longest = max(longest, end - index - 2)
         index = end
         continue

@@ -159,6 +159,11 @@ struct SampleRecord {
       prompt = [ChatMessage(role: "user", content: text)]
     } else if object["prompt"]?.isString == false {
       prompt = try record.conversation("prompt").messages
+      // Both may hold it too.
+      if !prompt.isEmpty, common.starts(with: prompt) {
+        chosen.messages.removeFirst(prompt.count)
+        rejected.removeFirst(prompt.count)
+      }
     } else {
       prompt = common
       chosen.messages.removeFirst(prompt.count)

@@ -61,13 +61,20 @@ struct SeparatedValues {
           throw LadderError(.data, "\(path):\(line): the list in column \(name) is not valid JSON")
         }
         object += Data(cell.utf8)
-      } else if Self.messageKeys.contains(name), let list = Self.list(cell), list.first is [String: Any] {
+      } else if Self.messageKeys.contains(name), Self.isMessages(cell) {
         object += Data(cell.utf8)
+      } else if ["chosen", "rejected"].contains(name), cell.hasPrefix("[{"), Self.list(cell) == nil {
+        throw LadderError(.data, "\(path):\(line): the list in column \(name) is not valid JSON")
       } else {
         object += try Self.json(cell)
       }
     }
     return object + Data("}".utf8)
+  }
+
+  private static func isMessages(_ cell: String) -> Bool {
+    guard let first = list(cell)?.first as? [String: Any] else { return false }
+    return first["role"] != nil || first["from"] != nil
   }
 
   private static func list(_ cell: String) -> [Any]? {

@@ -103,6 +103,16 @@ import Testing
     #expect(try Sample.load(semicolons) == [Sample(prompt: "a, b", completion: " c")])
   }
 
+  /// An answer that is a list of something else is a text.
+  @Test func aListOfNoMessagesIsAText() throws {
+    let rows = "prompt,completion\na," + #""[{""entity"": ""Paris""}]""#
+    #expect(
+      try Sample.load(try folder.write("e.csv", rows)) == [Sample(prompt: "a", completion: #"[{"entity": "Paris"}]"#)])
+    let bad = try folder.write("f.csv", "chosen,rejected\n\"[{'role': 'user'}]\",b\n")
+    let error = #expect(throws: LadderError.self) { try Sample.load(bad) }
+    #expect(error?.message.contains("chosen is not valid JSON") == true)
+  }
+
   @Test(arguments: [
     ("text\na\n\"b\nc\n", 3, "not closed"), ("prompt,completion\na,b\n\nc\n", 4, "1 cells under 2 columns"),
     ("prompt,completion\n\"a\nb\",c\nd,e,f\n", 4, "3 cells"), ("text\na\nb\"c\n", 3, "quote"),

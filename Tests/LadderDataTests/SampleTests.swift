@@ -198,6 +198,7 @@ import Testing
     // A text beside them is their question, whether they hold it or not.
     #expect(try form("{\"prompt\": \"Why?\", \"chosen\": [\(a), \(b)], \"rejected\": [\(a), \(c)]}") == turns)
     #expect(try form("{\"prompt\": \"Why?\", \"chosen\": [\(b)], \"rejected\": [\(c)]}") == turns)
+    #expect(try form("{\"prompt\": [\(a)], \"chosen\": [\(a), \(b)], \"rejected\": [\(a), \(c)]}") == turns)
     for wrong in [
       #"{"prompt": "a", "chosen": "b"}"#, #"{"prompt": "a", "chosen": "b", "rejected": "b"}"#,
       #"{"prompt": "a", "chosen": "", "rejected": "b"}"#,

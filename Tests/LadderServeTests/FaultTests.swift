@@ -141,7 +141,9 @@ import Testing
     let around =
       ##"{"allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}"##
     let optional = #"{"properties": {\#((0..<300).map { #""a\#($0)": {}"# }.joined(separator: ", "))}}"#
-    for schema in [wide, around, optional] {
+    let parts = String(repeating: ##"{"$ref": "#/$defs/A"}, "##, count: 300) + "{}"
+    let together = #"{"allOf": [{"anyOf": [\#(parts)]}], "$defs": {"A": {"properties": {"a": {}, "b": {}}}}}"#
+    for schema in [wide, around, optional, together] {
       #expect(try await server.complete("tiny", #", "json_schema": "# + schema).status == 400)
       let tool = #"{"type": "function", "function": {"name": "f", "parameters": \#(schema)}}"#
       #expect(try await server.chat("tiny", #", "tools": [\#(tool)]"#).status == 400)

@@ -67,7 +67,7 @@ struct ChatTranslator: AnswerTranslator {
     let isWhole = !isPartial && answers[choice].generation?.finishReason == "stop"
     let whole = isWhole ? try? format.read(text, choice: choice, isPartial: false) : nil
     let reading = whole ?? (try? format.read(text, choice: choice, isPartial: true))
-    let isRead = reading.map { !$0.calls.isEmpty || !$0.reasoning.isEmpty || !$0.content.isEmpty && !isWhole } ?? false
+    let isRead = reading.map { !isWhole || !$0.calls.isEmpty || !$0.reasoning.isEmpty } ?? false
     if !isPartial, whole == nil, !isRead {
       // What the format cannot read to its end is told as it stands, behind what was told of it.
       let told = reading?.content ?? ""

@@ -43,9 +43,14 @@ enum GrammarLimits {
 }
 
 /// What llama.cpp would write of a JSON schema.
-private struct SchemaWork {
-  let root: JSONText
-  let field: String
+private final class SchemaWork {
+  private let root: JSONText
+  private let field: String
+  /// References that lead to an end, and what lies at a place of the root.
+  private var ended: Set<String> = [], found: [Substring: [String: JSONText]] = [:]
+
+  /// References to references at most.
+  private static let longestChain = 32
 
   init(root: JSONText, _ field: String) {
     self.root = root
@@ -59,44 +64,77 @@ private struct SchemaWork {
     }
   }
 
+  private func requireFew(_ optional: Int) throws {
+    guard optional <= GrammarLimits.optional else {
+      throw APIError.bad(
+        field, "an object of \(field) has more than \(GrammarLimits.optional) properties that may be left out")
+    }
+  }
+
   /// All values of a schema; below one of several types each counts once for every type.
   private func parts(of value: JSONText) throws -> Int {
     if value.isList { return try value.elements.reduce(1) { min($0 + (try parts(of: $1)), 1 << 40) } }
     guard value.isObject else { return 1 }
     let members = value.object
     if let target = members["$ref"]?.string { try requireEnd(of: target) }
-    if let properties = members["properties"] {
-      let required = Set((members["required"]?.elements ?? []).compactMap(\.string))
-      guard properties.members.count(where: { !required.contains($0.name) }) <= GrammarLimits.optional else {
-        throw APIError.bad(
-          field, "an object of \(field) has more than \(GrammarLimits.optional) properties that may be left out")
-      }
+    if members["properties"] != nil { try requireFew(Self.optional(in: members)) }
+    if members["allOf"] != nil {
+      var known: [String: Int] = [:]
+      try requireFew(together(value, &known, level: 0))
     }
     let types = max(1, members["type"]?.elements.count ?? 1)
     return min(types * (try members.values.reduce(1) { min($0 + (try parts(of: $1)), 1 << 40) }), 1 << 40)
   }
 
+  private static func optional(in members: [String: JSONText]) -> Int {
+    let required = Set((members["required"]?.elements ?? []).compactMap(\.string))
+    return (members["properties"]?.members ?? []).count { !required.contains($0.name) }
+  }
+
+  /// Properties that are put into one object: those of all parts, of their alternatives, and of what they refer to.
+  private func together(_ value: JSONText, _ known: inout [String: Int], level: Int) -> Int {
+    guard level < GrammarLimits.depth else { return GrammarLimits.optional + 1 }
+    let members = value.object
+    if let target = members["$ref"]?.string {
+      if let count = known[target] { return count }
+      known[target] = 0
+      let count = self.value(at: target).map { together($0, &known, level: level + 1) } ?? 0
+      known[target] = count
+      return count
+    }
+    return ["allOf", "anyOf", "oneOf"].reduce(Self.optional(in: members)) { sum, key in
+      (members[key]?.elements ?? []).reduce(sum) { min($0 + together($1, &known, level: level + 1), 1 << 30) }
+    }
+  }
+
   /// - Throws: where a reference leads to one that leads back to it.
   private func requireEnd(of reference: String) throws {
-    var seen: Set = [reference], next: String? = reference
-    while let target = next, let value = value(at: target) {
-      next = value.object["$ref"]?.string
-      guard let following = next else { return }
-      guard seen.insert(following).inserted else {
-        throw APIError.bad(field, "a $ref of \(field) leads back to itself: \(following.shown)")
+    var chain = [reference]
+    while let last = chain.last, !ended.contains(last), let next = value(at: last)?.object["$ref"]?.string {
+      guard chain.count < Self.longestChain else {
+        throw APIError.bad(
+          field, "a $ref of \(field) leads back to itself, or over more than \(Self.longestChain) others")
       }
+      chain.append(next)
     }
+    ended.formUnion(chain)
   }
 
   /// What a reference within the schema names.
   private func value(at reference: String) -> JSONText? {
     guard reference.hasPrefix("#") else { return nil }
-    var value = root
+    var value = root, end = reference.startIndex
     for part in reference.dropFirst().split(separator: "/") {
+      let above = reference[..<end]
+      end = part.endIndex
       let name = (part.removingPercentEncoding ?? String(part)).replacing("~1", with: "/").replacing("~0", with: "~")
-      let next =
-        value.isList ? Int(name).flatMap { $0 >= 0 ? value.elements.dropFirst($0).first : nil } : value.object[name]
-      guard let next else { return nil }
+      let members =
+        found[above]
+        ?? (value.isList
+          ? Dictionary(uniqueKeysWithValues: value.elements.enumerated().map { (String($0.offset), $0.element) })
+          : value.object)
+      found[above] = members
+      guard let next = members[name] else { return nil }
       value = next
     }
     return value
