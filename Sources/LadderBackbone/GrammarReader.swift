@@ -16,8 +16,8 @@ struct GrammarReader {
     var wasOptional = false
   }
 
-  /// Brackets in brackets.
-  static let mostLevels = 32
+  /// Brackets in brackets: llama.cpp writes one for each letter of a property's name.
+  static let mostLevels = 256
 
   typealias Alternative = [Symbol]
   private let text: [UInt8]
@@ -143,7 +143,7 @@ struct GrammarReader {
           Int(String(decoding: $0.prefix(9), as: UTF8.self)) ?? 0
         }
         symbol.wasOptional = symbol.isOptional
-        symbol.times = min(1 << 20, symbol.times * min(1 << 20, bounds.max() ?? 1))
+        symbol.times = min(1 << 20, symbol.times * GrammarWork.copies(bounds))
         if bounds.first ?? 0 == 0 { symbol.isOptional = true }
         symbol.repeats = true
         place = end
@@ -170,7 +170,8 @@ struct GrammarReader {
       case UInt8(ascii: "n"): letters.append(10)
       case UInt8(ascii: "r"): letters.append(13)
       case UInt8(ascii: "t"): letters.append(9)
-      case UInt8(ascii: "\\"), UInt8(ascii: "\""), UInt8(ascii: "["), UInt8(ascii: "]"): letters.append(UInt32(kind))
+      case UInt8(ascii: "\\"), UInt8(ascii: "\""), UInt8(ascii: "["), UInt8(ascii: "]"), UInt8(ascii: "-"):
+        letters.append(UInt32(kind))
       default:
         guard let size = [UInt8(ascii: "x"): 2, UInt8(ascii: "u"): 4, UInt8(ascii: "U"): 8][kind] else { return nil }
         let digits = text[place...].prefix(size)

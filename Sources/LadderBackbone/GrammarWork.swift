@@ -56,8 +56,8 @@ struct GrammarWork {
         let start = place
         skip(to: UInt8(ascii: "}"))
         let bounds = text[start..<min(place, text.count)].split { !Self.isDigit($0) }
-        let most = bounds.map { Int(String(decoding: $0, as: UTF8.self)) ?? Int(Int32.max) }.max() ?? 0
-        repeats = min(repeats + min(most, Int(Int32.max)) * size, 1 << 40)
+        let most = Self.copies(bounds.map { Int(String(decoding: $0.prefix(9), as: UTF8.self)) ?? 0 })
+        repeats = min(repeats + most * size, 1 << 40)
       case let byte where Self.isOfName(byte):
         let start = place
         while place < text.count, Self.isOfName(text[place]) { place += 1 }
@@ -106,6 +106,11 @@ struct GrammarWork {
       }
     }
     return most
+  }
+
+  /// How often llama.cpp writes what a bound is of: an upper one above 2,000 is none to it.
+  static func copies(_ bounds: [Int]) -> Int {
+    bounds.count == 2 && bounds[1] > 2000 ? max(1, bounds[0]) : bounds.max() ?? 1
   }
 
   private static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }

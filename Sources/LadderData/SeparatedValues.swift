@@ -11,6 +11,9 @@ struct SeparatedValues {
   private static let listKeys: Set = ["choices", "messages", "conversations", "tools"]
   private static let messageKeys: Set = ["prompt", "completion", "chosen", "rejected"]
 
+  /// What begins as a list of messages, as other programs write one.
+  private static var brokenMessages: Regex<(Substring, Substring)> { #/\[\{\s*['"](role|from|content|value)['"]/# }
+
   /// - Parameter take: false ends the reading.
   func forEach(_ take: (DataFile.Record) throws -> Bool) throws {
     try DataFile.requireUTF8(text, path: path, line: 1)
@@ -63,7 +66,9 @@ struct SeparatedValues {
         object += Data(cell.utf8)
       } else if Self.messageKeys.contains(name), Self.isMessages(cell) {
         object += Data(cell.utf8)
-      } else if ["chosen", "rejected"].contains(name), cell.hasPrefix("[{"), Self.list(cell) == nil {
+      } else if Self.messageKeys.contains(name), try Self.brokenMessages.prefixMatch(in: cell) != nil,
+        Self.list(cell) == nil
+      {
         throw LadderError(.data, "\(path):\(line): the list in column \(name) is not valid JSON")
       } else {
         object += try Self.json(cell)

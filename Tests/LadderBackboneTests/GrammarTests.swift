@@ -42,6 +42,10 @@ import Testing
       + (0..<1000).map { "\"\\\"name \($0)\\\"\"" }.joined(separator: " | "),
     "root ::= stmt\nstmt ::= \"if (\" [a-z]+ \") \" stmt (\"else \" stmt)? | \"x; \"",
     "root ::= term\nterm ::= \"-\" term ws | [0-9]+ ws\nws ::= [ \\t] *", "root ::= <[12]> !<[3]> .* | <think>",
+    "root ::= [a-z0-9\\-]+ \"x\\-y\" until\nuntil ::= | [^\\-] until | \"-\" ([^\\-] until)?",
+    "root ::= char{0,32000} char{5,5000}\nchar ::= [^x]",
+    "root ::= " + String(repeating: "(", count: 60) + "\"x\""
+      + String(repeating: ")", count: 60),
     "root ::= a b? c{2,} .\na ::= (a-1 | [^x] \"\" )\na-1 ::= \"\\u00e9\\U0001F600\"\nb ::= \"b\"\nc ::= (\"c\"* b)",
   ]) func usualGrammarsAreTaken(_ grammar: String) throws {
     try GrammarWork.check(grammar)
@@ -50,6 +54,15 @@ import Testing
   @Test func schemasOfManyPropertiesAreTaken() throws {
     let properties = (0..<150).map { #""p\#($0)": {"type": ["string", "null"], "enum": ["a", "b", null]}"# }
     let schema = #"{"type": "object", "properties": {\#(properties.joined(separator: ", "))}}"#
-    try GrammarWork.check(try SamplingOptions.grammar(jsonSchema: schema))
+    for schema in [
+      schema, #"{"type": "string", "pattern": "^[a-z0-9\\-]+$", "maxLength": 32000}"#,
+      #"{"type": "object", "properties": {"maximum_number_of_results_per_page": {"type": "integer"}}, "#
+        + #""additionalProperties": true}"#,
+      #"{"type": "integer", "minimum": 1111111111111111111, "maximum": 8888888888888888888}"#,
+      #"{"type": "array", "items": {"enum": [\#((0..<2000).map { "\"name \($0)\"" }.joined(separator: ", "))]}}"#,
+      #"{"type": "string", "format": "date-time"}"#, "{}",
+    ] {
+      try GrammarWork.check(try SamplingOptions.grammar(jsonSchema: schema))
+    }
   }
 }

@@ -143,7 +143,10 @@ import Testing
     let optional = #"{"properties": {\#((0..<300).map { #""a\#($0)": {}"# }.joined(separator: ", "))}}"#
     let parts = String(repeating: ##"{"$ref": "#/$defs/A"}, "##, count: 300) + "{}"
     let together = #"{"allOf": [{"anyOf": [\#(parts)]}], "$defs": {"A": {"properties": {"a": {}, "b": {}}}}}"#
-    for schema in [wide, around, optional, together] {
+    let many = (0..<300).map { #""a\#($0)": {}"# }.joined(separator: ", ")
+    let all = (0..<300).map { #""a\#($0)""# }.joined(separator: ", ")
+    let required = #"{"allOf": [{"anyOf": [{"properties": {\#(many)}, "required": [\#(all)]}]}]}"#
+    for schema in [wide, around, optional, together, required] {
       #expect(try await server.complete("tiny", #", "json_schema": "# + schema).status == 400)
       let tool = #"{"type": "function", "function": {"name": "f", "parameters": \#(schema)}}"#
       #expect(try await server.chat("tiny", #", "tools": [\#(tool)]"#).status == 400)

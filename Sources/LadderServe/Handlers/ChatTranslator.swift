@@ -70,7 +70,7 @@ struct ChatTranslator: AnswerTranslator {
     let isRead = reading.map { !isWhole || !$0.calls.isEmpty || !$0.reasoning.isEmpty } ?? false
     if !isPartial, whole == nil, !isRead {
       // What the format cannot read to its end is told as it stands, behind what was told of it.
-      let told = reading?.content ?? ""
+      let told = (reading ?? answers[choice].reading)?.content ?? ""
       if text.hasPrefix(told) {
         answers[choice].reading = nil
         let rest = String(text.dropFirst(told.count))

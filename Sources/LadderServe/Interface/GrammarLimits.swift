@@ -91,19 +91,28 @@ private final class SchemaWork {
     return (members["properties"]?.members ?? []).count { !required.contains($0.name) }
   }
 
-  /// Properties that are put into one object: those of all parts, of their alternatives, and of what they refer to.
-  private func together(_ value: JSONText, _ known: inout [String: Int], level: Int) -> Int {
+  /// Properties that are put into one object and may be left out: those of alternatives among its parts, and of what
+  /// they refer to. To llama.cpp all of a part itself are required.
+  private func together(
+    _ value: JSONText, _ known: inout [String: Int], level: Int, isAlternative: Bool = false
+  ) -> Int {
     guard level < GrammarLimits.depth else { return GrammarLimits.optional + 1 }
     let members = value.object
     if let target = members["$ref"]?.string {
-      if let count = known[target] { return count }
-      known[target] = 0
-      let count = self.value(at: target).map { together($0, &known, level: level + 1) } ?? 0
-      known[target] = count
+      let key = "\(isAlternative) \(target)"
+      if let count = known[key] { return count }
+      known[key] = 0
+      let found = self.value(at: target)
+      let count = found.map { together($0, &known, level: level + 1, isAlternative: isAlternative) } ?? 0
+      known[key] = count
       return count
     }
-    return ["allOf", "anyOf", "oneOf"].reduce(Self.optional(in: members)) { sum, key in
-      (members[key]?.elements ?? []).reduce(sum) { min($0 + together($1, &known, level: level + 1), 1 << 30) }
+    let isOptional = isAlternative || members["type"]?.isList == true
+    let own = isOptional ? members["properties"]?.members.count ?? 0 : 0
+    return ["allOf", "anyOf", "oneOf"].reduce(own) { sum, key in
+      (members[key]?.elements ?? []).reduce(sum) {
+        min($0 + together($1, &known, level: level + 1, isAlternative: isOptional || key != "allOf"), 1 << 30)
+      }
     }
   }
 

@@ -6,7 +6,7 @@ struct SpokenAnswer {
   private let format: AnswerFormat?
   private var text = ""
   private var reading: AnswerReading?
-  private var isThinking = false
+  private var isThinking = false, isRead = false
 
   /// - Parameter format: nil where an answer is nothing but its text.
   init(_ format: AnswerFormat?) { self.format = format }
@@ -21,15 +21,18 @@ struct SpokenAnswer {
   mutating func end(isWhole: Bool) -> String {
     if format == nil { return "" }
     let rest = read(isPartial: !isWhole)
-    // A text of which nothing could be read is shown as it is.
-    return reading == nil ? text : rest
+    guard isWhole, !isRead, reading?.calls.isEmpty ?? true, reading?.reasoning.isEmpty ?? true else { return rest }
+    // What the format cannot read to its end is shown as it stands, and kept so.
+    let told = reading?.content ?? ""
+    reading = nil
+    return text.hasPrefix(told) ? rest + text.dropFirst(told.count) : "\n" + text
   }
 
   private mutating func read(isPartial: Bool) -> String {
-    guard let format,
-      let reading = (isPartial ? nil : try? format.read(text, choice: 0, isPartial: false))
-        ?? (try? format.read(text, choice: 0, isPartial: true))
-    else { return "" }
+    guard let format else { return "" }
+    let whole = isPartial ? nil : try? format.read(text, choice: 0, isPartial: false)
+    isRead = whole != nil
+    guard let reading = whole ?? (try? format.read(text, choice: 0, isPartial: true)) else { return "" }
     self.reading = reading
     var shown = ""
     for delta in reading.deltas {
