@@ -111,6 +111,13 @@ package struct AnswerReading: Decodable, Sendable, Equatable {
     /// A part of a call, and its place among the calls.
     package let call: Call?
     package let index: Int?
+
+    package init(content: String) {
+      self.content = content
+      reasoning = ""
+      call = nil
+      index = nil
+    }
   }
 
   package let deltas: [Delta]

@@ -9,6 +9,8 @@ struct GrammarPaths {
   private typealias Symbol = GrammarReader.Symbol
   private let rules: [[GrammarReader.Alternative]]
   private var isEmpty: [Bool]
+  /// Whether all of an alternative may be left out from a symbol on.
+  private var ends: [[[Bool]]] = []
 
   init(_ rules: [[GrammarReader.Alternative]]) {
     self.rules = rules
@@ -19,6 +21,13 @@ struct GrammarPaths {
       for rule in rules.indices where !isEmpty[rule] && rules[rule].contains(where: { $0.allSatisfy(mayBeEmpty) }) {
         isEmpty[rule] = true
         changes = true
+      }
+    }
+    ends = rules.map {
+      $0.map { alternative in
+        var all = [Bool](repeating: true, count: alternative.count + 1)
+        for index in alternative.indices.reversed() { all[index] = all[index + 1] && mayBeEmpty(alternative[index]) }
+        return all
       }
     }
   }
@@ -99,8 +108,6 @@ struct GrammarPaths {
     private var first: [Double], follow: [Double]
     /// What may come where an alternative has come to a symbol, and behind one.
     private var rest: [[[Double]]]
-    /// Whether all behind a symbol may be left out.
-    private let ends: [[[Bool]]]
     private(set) var most = 0.0
     private let limit: Double
 
@@ -111,15 +118,6 @@ struct GrammarPaths {
     init?(_ paths: GrammarPaths, _ order: [Int], most limit: Double, weight: (Place) -> Double) {
       self.paths = paths
       self.limit = limit
-      ends = paths.rules.map {
-        $0.map { alternative in
-          var all = [Bool](repeating: true, count: alternative.count + 1)
-          for index in alternative.indices.reversed() {
-            all[index] = all[index + 1] && paths.mayBeEmpty(alternative[index])
-          }
-          return all
-        }
-      }
       first = [Double](repeating: 0, count: paths.rules.count)
       follow = first
       rest = paths.rules.map { $0.map { [Double](repeating: 0, count: $0.count + 1) } }
@@ -180,7 +178,7 @@ struct GrammarPaths {
       if alternative[index].repeats {
         sum += rest[rule][number][index] - (paths.mayBeEmpty(alternative[index]) ? rest[rule][number][index + 1] : 0)
       }
-      if ends[rule][number][index + 1] { sum += follow[rule] }
+      if paths.ends[rule][number][index + 1] { sum += follow[rule] }
       return sum
     }
   }

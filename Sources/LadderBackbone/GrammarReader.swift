@@ -25,6 +25,8 @@ struct GrammarReader {
   private var rules: [[Alternative]] = []
   private var names: [[UInt8]: Int] = [:]
   private var level = 0
+  /// Elements that bounds ask for, all added up.
+  private(set) var repeats = 0
   private(set) var isTooDeep = false
 
   init(_ text: [UInt8]) { self.text = text }
@@ -58,7 +60,7 @@ struct GrammarReader {
 
   private mutating func name() -> [UInt8]? {
     let start = place
-    while let byte, GrammarWork.isOfName(byte) { place += 1 }
+    while let byte, Self.isOfName(byte) { place += 1 }
     return start < place ? Array(text[start..<place]) : nil
   }
 
@@ -101,6 +103,7 @@ struct GrammarReader {
 
   private mutating func symbol(inBrackets: Bool) -> Symbol? {
     guard let byte else { return nil }
+    let start = place
     var symbol: Symbol
     switch byte {
     case UInt8(ascii: "\""):
@@ -131,6 +134,9 @@ struct GrammarReader {
       guard let name = name() else { return nil }
       symbol = Symbol(kind: .rule(rule(named: name)))
     }
+    // Elements of the symbol, as many as may be: a bound repeats all of them, those of a rule once.
+    var elements = 1
+    if case .letters = symbol.kind { elements = place - start }
     while true {
       skipSpace(lines: inBrackets)
       switch self.byte {
@@ -143,7 +149,9 @@ struct GrammarReader {
           Int(String(decoding: $0.prefix(9), as: UTF8.self)) ?? 0
         }
         symbol.wasOptional = symbol.isOptional
-        symbol.times = min(1 << 20, symbol.times * GrammarWork.copies(bounds))
+        let copies = Self.copies(bounds)
+        repeats = min(repeats + copies * elements, 1 << 40)
+        symbol.times = min(1 << 20, symbol.times * copies)
         if bounds.first ?? 0 == 0 { symbol.isOptional = true }
         symbol.repeats = true
         place = end
@@ -151,6 +159,16 @@ struct GrammarReader {
       }
       place += 1
     }
+  }
+
+  /// How often llama.cpp writes what a bound is of: an upper one above 2,000 is none to it.
+  private static func copies(_ bounds: [Int]) -> Int {
+    bounds.count == 2 && bounds[1] > 2000 ? max(1, bounds[0]) : bounds.max() ?? 1
+  }
+
+  private static func isOfName(_ byte: UInt8) -> Bool {
+    (0x30...0x39).contains(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_")
+      || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
   }
 
   /// Past the next such byte that is not escaped.

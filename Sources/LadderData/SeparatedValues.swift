@@ -59,31 +59,27 @@ struct SeparatedValues {
     for (name, cell) in zip(header, cells) where !name.isEmpty && !cell.isEmpty {
       if object.count > 1 { object += Data(", ".utf8) }
       object += try Self.json(name) + Data(": ".utf8)
-      if Self.listKeys.contains(name), cell.hasPrefix("[") {
-        guard Self.list(cell) != nil else {
-          throw LadderError(.data, "\(path):\(line): the list in column \(name) is not valid JSON")
-        }
-        object += Data(cell.utf8)
-      } else if Self.messageKeys.contains(name), Self.isMessages(cell) {
-        object += Data(cell.utf8)
-      } else if Self.messageKeys.contains(name), try Self.brokenMessages.prefixMatch(in: cell) != nil,
-        Self.list(cell) == nil
-      {
+      do {
+        object += try Self.isList(cell, name) ? Data(cell.utf8) : Self.json(cell)
+      } catch is BrokenList {
         throw LadderError(.data, "\(path):\(line): the list in column \(name) is not valid JSON")
-      } else {
-        object += try Self.json(cell)
       }
     }
     return object + Data("}".utf8)
   }
 
-  private static func isMessages(_ cell: String) -> Bool {
-    guard let first = list(cell)?.first as? [String: Any] else { return false }
-    return first["role"] != nil || first["from"] != nil
-  }
+  private struct BrokenList: Error {}
 
-  private static func list(_ cell: String) -> [Any]? {
-    cell.hasPrefix("[") ? (try? JSONSerialization.jsonObject(with: Data(cell.utf8))) as? [Any] : nil
+  /// Whether a cell stands for a list.
+  private static func isList(_ cell: String, _ name: String) throws -> Bool {
+    let always = listKeys.contains(name)
+    guard cell.hasPrefix("["), always || messageKeys.contains(name) else { return false }
+    guard let list = (try? JSONSerialization.jsonObject(with: Data(cell.utf8))) as? [Any] else {
+      if try always || brokenMessages.prefixMatch(in: cell) != nil { throw BrokenList() }
+      return false
+    }
+    let first = list.first as? [String: Any]
+    return always || first?["role"] != nil || first?["from"] != nil
   }
 
   private static func json(_ text: String) throws -> Data {

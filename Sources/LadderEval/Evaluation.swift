@@ -115,11 +115,7 @@ extension LadderModel {
     }
     let end = isChat.contains(true) ? AnswerEnd(templateOf: language) : AnswerEnd()
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
-    let texts =
-      backbone.takesOneSequence
-      ? 1
-      : max(
-        1, min(options.parallelTexts, ForwardPass.mostTexts, prompts.count))
+    let texts = backbone.takesOneSequence ? 1 : max(1, min(options.parallelTexts, prompts.count))
     var right = 0, tokens = 0, finished = 0
     var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
     let began = ContinuousClock.now

@@ -58,6 +58,8 @@ extension LadderModel {
     _ prompts: [[Int32]], texts: Int, maxTokens: Int, ends: [AnswerEnd], done: (Int, Generation) throws -> Void
   ) throws {
     let longest = prompts.map(\.count).max() ?? 1, model = AdaptedModel(predictor)
+    // More go through no pass together.
+    let texts = min(texts, ForwardPass.mostTexts)
     let loop = try GenerationLoop(backbone, .init(tokens: texts * (longest + maxTokens), texts: texts, reuses: false))
     var ended: [(Int, Result<Generation, LadderError>)] = []
     var options = GenerationOptions()

@@ -5,9 +5,8 @@ import LadderInference
 /// A chat's answers.
 struct ChatTranslator: AnswerTranslator {
   private struct Answer {
-    var text = ""
+    var said: AnswerText
     var tokens: [GeneratedToken] = []
-    var reading: AnswerReading?
     var generation: Generation?
   }
 
@@ -26,7 +25,7 @@ struct ChatTranslator: AnswerTranslator {
     format = prompt.format
     tellsUsage = common.tellsUsage
     streams = common.streams
-    answers = Array(repeating: Answer(), count: common.choices)
+    answers = (0..<common.choices).map { Answer(said: AnswerText(prompt.format, choice: $0)) }
   }
 
   var generations: [Generation] { answers.compactMap(\.generation) }
@@ -42,50 +41,28 @@ struct ChatTranslator: AnswerTranslator {
     switch event {
     case .began: return []
     case .piece(let text, let tokens):
-      answers[choice].text += text
+      answers[choice].said.add(text)
       guard streams else {
         answers[choice].tokens += tokens
         return []
       }
       var deltas = [DeltaObject(content: text)]
-      if format != nil { deltas = try read(choice, isPartial: true) }
+      if format != nil { deltas = answers[choice].said.read().map(Self.told) }
       return try chunks(deltas, choice, TokenProbabilities(tokens, options))
     case .ended(let generation):
       answers[choice].generation = generation
-      let rest = try read(choice, isPartial: false)
+      let rest = answers[choice].said.end(isWhole: generation.finishReason == "stop").map(Self.told)
       guard streams else { return [] }
       let last = ChatChoice(index: choice, delta: DeltaObject(), finishReason: finishReason(choice))
       return try chunks(rest, choice, nil) + [try head.object([last], chunk: true)]
     }
   }
 
-  /// What the format makes of a text so far. A text that is cut short, or is none of the format's, says what a part of
-  /// it says.
-  private mutating func read(_ choice: Int, isPartial: Bool) throws -> [DeltaObject] {
-    guard let format else { return [] }
-    let text = answers[choice].text
-    let isWhole = !isPartial && answers[choice].generation?.finishReason == "stop"
-    let whole = isWhole ? try? format.read(text, choice: choice, isPartial: false) : nil
-    let reading = whole ?? (try? format.read(text, choice: choice, isPartial: true))
-    let isRead = reading.map { !isWhole || !$0.calls.isEmpty || !$0.reasoning.isEmpty } ?? false
-    if !isPartial, whole == nil, !isRead {
-      // What the format cannot read to its end is told as it stands, behind what was told of it.
-      let told = (reading ?? answers[choice].reading)?.content ?? ""
-      if text.hasPrefix(told) {
-        answers[choice].reading = nil
-        let rest = String(text.dropFirst(told.count))
-        let new = reading?.deltas.map(\.content).joined() ?? ""
-        return new.isEmpty && rest.isEmpty ? [] : [DeltaObject(content: new + rest)]
-      }
-    }
-    guard let reading else { return [] }
-    answers[choice].reading = reading
-    return reading.deltas.map { delta in
-      DeltaObject(
-        content: delta.content.isEmpty ? nil : delta.content,
-        reasoning: delta.reasoning.isEmpty ? nil : delta.reasoning,
-        calls: delta.call.map { [CallObject(part: $0, index: delta.index ?? 0)] })
-    }
+  private static func told(_ delta: AnswerReading.Delta) -> DeltaObject {
+    DeltaObject(
+      content: delta.content.isEmpty ? nil : delta.content,
+      reasoning: delta.reasoning.isEmpty ? nil : delta.reasoning,
+      calls: delta.call.map { [CallObject(part: $0, index: delta.index ?? 0)] })
   }
 
   private func chunks(_ deltas: [DeltaObject], _ choice: Int, _ probabilities: TokenProbabilities?) throws -> [Data] {
@@ -101,7 +78,7 @@ struct ChatTranslator: AnswerTranslator {
   private func finishReason(_ choice: Int) -> String? {
     let answer = answers[choice]
     guard let reason = answer.generation?.finishReason else { return nil }
-    return reason == "stop" && !(answer.reading?.calls.isEmpty ?? true) ? "tool_calls" : reason
+    return reason == "stop" && !(answer.said.reading?.calls.isEmpty ?? true) ? "tool_calls" : reason
   }
 
   func ending() throws -> [Data] {
@@ -110,8 +87,8 @@ struct ChatTranslator: AnswerTranslator {
 
   func whole() throws -> Data {
     let choices = answers.enumerated().map { index, answer in
-      var message = MessageObject(content: answer.text)
-      if let reading = answer.reading {
+      var message = MessageObject(content: answer.said.text)
+      if let reading = answer.said.reading {
         message.content = reading.content.isEmpty && !reading.calls.isEmpty ? nil : reading.content
         message.reasoning = reading.reasoning.isEmpty ? nil : reading.reasoning
         message.calls = reading.calls.isEmpty ? nil : reading.calls.map { CallObject($0) }
