@@ -97,7 +97,7 @@ let package = Package(
         "Ladder", "LadderStudy", "LadderServe", "LadderHub", "LadderDistil", "LadderMPI", "CChat", "Yams",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      path: "Sources/ladder", swiftSettings: settings),
+      swiftSettings: settings),
 
     .target(
       name: "TestModels", dependencies: ["LadderStudy"], path: "Tests/TestModels", exclude: ["fake_hub.py"],
