@@ -142,10 +142,11 @@ package struct SampleEncoder: Sendable {
   package func encode(_ sample: Sample, _ count: inout Count) throws -> [EncodedSample] {
     switch sample.form {
     case .completion(let prompt, let completion):
-      // A choice is a label: it is compared with others as it stands. A free completion also has to end.
-      let tokens = completionTokens(prompt, completion, ends: sample.choices.isEmpty, &count)
-      guard var encoded = fit(tokens, &count) else { return [] }
-      if objective == .choices { encoded.rivals = rivals(prompt, encoded.targets, sample.choices) }
+      // A choice is a label: it is compared with others as it stands, or with its end where one begins as another does.
+      // A free completion also has to end.
+      let ends = sample.choices.isEmpty || choicesEnd(prompt, sample.choices)
+      guard var encoded = fit(completionTokens(prompt, completion, ends: ends, &count), &count) else { return [] }
+      if objective == .choices { encoded.rivals = rivals(prompt, encoded.targets, sample.choices, end: ends) }
       return [encoded]
     case .text(let text): return pieces(text, &count)
     case .conversation(let conversation): return try conversations.views(conversation, &count)
@@ -179,7 +180,7 @@ package struct SampleEncoder: Sendable {
   }
 
   /// Whether control tokens' names in a text are those tokens.
-  private func marks(_ text: String, _ count: inout Count) -> Bool {
+  func marks(_ text: String, _ count: inout Count) -> Bool {
     let isTemplated = tokenizer.isTemplated(text)
     if isTemplated { count.templated += 1 }
     return isTemplated
@@ -195,17 +196,6 @@ package struct SampleEncoder: Sendable {
       return try conversations.answer(prompt.with(prompt.messages + reply), from: prompt.messages.count)
     case .text, .preference: throw LadderError(.data, "an answer of a pair is a text or a list of messages")
     }
-  }
-
-  /// One encoding per choice, in their order; nil where one does not fit.
-  package func encodeChoices(_ sample: Sample, _ count: inout Count) -> [EncodedSample]? {
-    guard case .completion(let prompt, _) = sample.form else { return nil }
-    var own = Count()
-    let start = start(prompt)
-    let encoded = sample.choices.map { fit(completionTokens(prompt, $0, ends: false, start: start, &own), &own) }
-    count.trimmed += own.trimmed > 0 ? 1 : 0
-    count.dropped += own.dropped > 0 ? 1 : 0
-    return encoded.contains { $0 == nil } ? nil : encoded.compactMap { $0 }
   }
 
   /// The tokens that a generation starts from, a longer prompt without its start behind the beginning-of-text token; nil
@@ -239,14 +229,8 @@ package struct SampleEncoder: Sendable {
 
   private var endTokens: [Int32] { tokenizer.end.map { [$0] } ?? [] }
 
-  /// A prompt's tokens, where several completions follow it.
-  private func start(_ prompt: String) -> [Int32]? {
-    var count = Count()
-    return prompt.isEmpty ? nil : tokenizer.tokens(prompt, beginning: true, special: marks(prompt, &count))
-  }
-
   /// - Parameter start: the prompt's tokens, where they are known.
-  private func completionTokens(
+  func completionTokens(
     _ prompt: String, _ completion: String, ends: Bool, start known: [Int32]? = nil, _ count: inout Count
   ) -> LearnedTokens {
     let special = marks(prompt.isEmpty ? completion : prompt, &count)
@@ -262,26 +246,13 @@ package struct SampleEncoder: Sendable {
     return result
   }
 
-  /// What each target competes with: the next tokens of the choices that begin as the completion does.
-  private func rivals(_ prompt: String, _ targets: [Int32], _ choices: [String]) -> [[Int32]] {
-    let start = start(prompt)
-    let sequences = choices.map { choice in
-      var count = Count()
-      return completionTokens(prompt, choice, ends: false, start: start, &count).encoded?.targets ?? []
-    }
-    return targets.indices.map { i in
-      let next = Set(sequences.filter { $0.count > i && $0.starts(with: targets[..<i]) }.map { $0[i] })
-      return next.count > 1 && next.contains(targets[i]) ? next.sorted() : []
-    }
-  }
-
   /// How many tokens stay at the start: that which begins a text.
   private func kept(_ tokens: [Int32]) -> Int {
     tokens.first == tokenizer.beginning && tokenizer.addsBeginning ? 1 : 0
   }
 
   /// Cuts the start of what carries no loss, keeping the beginning-of-text token.
-  private func fit(_ sample: LearnedTokens, _ count: inout Count) -> EncodedSample? {
+  func fit(_ sample: LearnedTokens, _ count: inout Count) -> EncodedSample? {
     let excess = sample.tokens.count - maxLength
     guard excess > 0 else { return sample.encoded }
     guard overlong == .trim, let cut = sample.cut(excess, keeping: kept(sample.tokens)) else {

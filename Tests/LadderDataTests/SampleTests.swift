@@ -107,6 +107,22 @@ import Testing
         \.isEmpty))
   }
 
+  /// Where one choice begins as another does, only their ends tell them apart; other choices stay as they stand.
+  @Test func aChoiceThatBeginsAnotherEnds() throws {
+    let encoder = SampleEncoder(backbone, maxLength: 100, objective: .choices), choices = ["10", "2", "1"]
+    var count = SampleEncoder.Count()
+    let sample = Sample(prompt: "n: ", completion: "1", choices: choices), end: Int32 = 2
+    let e = try #require(try encoder.encode(sample, &count).first)
+    #expect(text(Array(e.targets.prefix(1))) == "1" && Array(e.targets.dropFirst()) == [end])
+    #expect(e.rivals.count == 2 && Set(e.rivals[0].map { text([$0]) }) == ["1", "2"])
+    #expect(e.rivals[1].count == 2 && e.rivals[1].contains(end))
+    let all = try #require(encoder.encodeChoices(sample, &count))
+    #expect(all.allSatisfy { $0.targets.last == end } && all.map(\.targets.count) == [3, 2, 2])
+    let others = try #require(
+      encoder.encodeChoices(Sample(prompt: "n: ", completion: "1", choices: ["1", "2", "3"]), &count))
+    #expect(others.allSatisfy { $0.targets.count == 1 })
+  }
+
   @Test func textHasLossEverywhere() throws {
     let e = try #require(try encode(Sample(.text("abcd"))).0)
     #expect(text(e.targets) == "abcd")
