@@ -20,9 +20,19 @@ package struct ModelDimensions: Sendable, Equatable {
   package var headType: String
   /// Numbers in the blocks' matrices.
   package var blockParameters: Int
-  /// Keys and values that a windowed block keeps; nil where every block keeps all.
+  /// Keys and values that a windowed block keeps; nil where every block keeps all, and where it is not known which do.
   package var window: Int?
+  /// Whether there are windowed blocks.
+  package var isWindowed: Bool
+  /// Blocks that keep all keys and values.
+  package var wholeBlocks: Int
+  /// Experts of a block, and the width of one; nil for a model without.
+  package var experts: Experts?
   package var contextLength: Int
+
+  package struct Experts: Sendable, Equatable {
+    package var count, width: Int
+  }
 
   /// - Throws: `data` where the header lacks a number that a decoder-only model has.
   package init(_ file: GGUFFile) throws {
@@ -42,7 +52,21 @@ package struct ModelDimensions: Sendable, Equatable {
     headSize = try file.size("attention.key_length", atLeast: 0) ?? width / max(1, heads)
     feedForward = try file.size("feed_forward_length", atLeast: 0) ?? 4 * width
     contextLength = max(0, file.own("context_length") ?? 0)
-    window = try file.size("attention.sliding_window", atLeast: 0)
+    // One block in so many is whole. llama.cpp knows of phi3's windows and takes none.
+    let periods = ["gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "olmo2": 4, "exaone4": 4]
+    let known = file.architecture == "phi3" ? nil : periods[file.architecture]
+    let period: Int? =
+      if case .integer(let own)? = file.metadata["\(file.architecture).attention.sliding_window_pattern"] {
+        own
+      } else { known }
+    let own = try file.size("attention.sliding_window", atLeast: 0) ?? 0
+    isWindowed = own > 0 && file.architecture != "phi3"
+    window = isWindowed && (period ?? 0) > 1 ? own : nil
+    wholeBlocks = window == nil ? blocks : (blocks + (period ?? 1) - 1) / (period ?? 1)
+    experts =
+      if let count = try file.size("expert_count", atLeast: 0), count > 0,
+        let width = try file.size("expert_feed_forward_length")
+      { Experts(count: count, width: width) } else { nil }
     guard let embedding = file.tensors.first(where: { $0.name == "token_embd.weight" }), embedding.shape.count == 2
     else {
       throw LadderError(.data, "\(file.path) holds no token embedding")

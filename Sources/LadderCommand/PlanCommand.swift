@@ -25,8 +25,10 @@ struct PlanCommand: AsyncParsableCommand {
   @Flag(help: "Predict memory alone, at once.") var noTime = false
   @Flag(help: "Plan only for the side network that the options describe.") var only = false
   @Flag(help: "Load the model and take two real steps with these options.") var measure = false
-  @Option(help: ArgumentHelp("With --measure: sequences of a step, all at once in memory.", valueName: "B"))
-  var sequences = 1
+  @Option(
+    help: ArgumentHelp(
+      "Samples in memory at once (default: as many as training packs, 16 or 2,048 tokens at most).", valueName: "B"))
+  var sequences: Int?
   @Flag(help: "Predict the memory of serving the model and its runs.") var serve = false
   @OptionGroup(title: "Serving") var served: ServedArguments
   @Flag(help: "Print one JSON object.") var json = false
@@ -45,7 +47,11 @@ struct PlanCommand: AsyncParsableCommand {
       throw LadderError(.usage, "a --shape has no runs: plan for its model's file with --ladders and --adapter")
     }
     if serve, measure { throw LadderError(.usage, "--measure is of a training: leave it out with --serve") }
+    guard (1...1 << 16).contains(sequences ?? 1) else {
+      throw LadderError(.usage, "--sequences must be 1 to \(1 << 16)")
+    }
     planned.lossShare = lossShare
+    planned.sequences = sequences
     planned.memory = memory?.bytes
     planned.predictsTime = !noTime
     planned.threads = options.threads
@@ -80,7 +86,7 @@ struct PlanCommand: AsyncParsableCommand {
   private func measureSteps(_ path: String, _ own: TrainingConfiguration, _ planned: Plan.Options) async throws {
     var settings = own
     settings.maxLength = planned.lengths[planned.lengths.count / 2]
-    guard sequences >= 1 else { throw LadderError(.usage, "--sequences must be 1 or more") }
+    let sequences = planned.sequences(of: settings.maxLength)
     settings.microBatchTokens = max(settings.microBatchTokens, sequences * settings.maxLength)
     var measured = SpeedBenchmark.Options()
     measured.length = settings.maxLength

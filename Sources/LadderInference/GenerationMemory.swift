@@ -24,7 +24,7 @@ public struct GenerationMemory: Codable, Sendable, Equatable {
 
   package init(_ model: ModelDimensions, _ settings: GenerationEngine.Settings, _ served: [ServingLoad]) {
     let tokens = settings.capacity(trainedOn: model.contextLength)
-    let isWindowed = model.window != nil, beside = served.filter { !$0.hasContext }
+    let isWindowed = model.isWindowed, beside = served.filter { !$0.hasContext }
     process = (64 << 20) + model.tokenizerBytes
     weights = model.weightsBytes
     // A sliding window keeps all: any beginning can be gone on from. Each kind of block has a mask.

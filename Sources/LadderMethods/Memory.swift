@@ -65,13 +65,12 @@ extension ModelDimensions {
     let width = model.width, context = Self.cells(tokens: length)
     breakdown.process = (36 << 20) + model.tokenizerBytes
     breakdown.weights = model.weightsBytes
-    // A windowed model keeps one block in six whole (Gemma 3's pattern); the others a window of each text that a call may
-    // hold, and a call's tokens.
+    // A windowed block keeps a window of each text that a call may hold, and a call's tokens.
     let rowsPerCall = Head.rowsPerCall(vocabulary: model.vocabulary), texts = min(ForwardPass.mostTexts, rowsPerCall)
     let windowed = min(context, ((model.window ?? context) * texts + Self.unit + 255) / 256 * 256)
-    let whole = model.window == nil ? model.blocks : (model.blocks + 5) / 6
+    let whole = model.wholeBlocks
     let cache = model.keyBytesPerToken * (whole * context + (model.blocks - whole) * windowed)
-    let logits = 4 * model.vocabulary * min(lossRows, rowsPerCall), masks = model.window == nil ? 1 : 2
+    let logits = 4 * model.vocabulary * min(lossRows, rowsPerCall), masks = model.isWindowed ? 2 : 1
     breakdown.engine = cache + model.engineActivations(cells: context, masks: masks) + logits
     breakdown.head = VocabularyScan.bytes(width: width, vocabulary: model.vocabulary, rows: lossRows)
     if VocabularyScan.packs(bytes: model.headBytes, type: model.headType, width: width) {

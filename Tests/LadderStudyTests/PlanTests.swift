@@ -68,6 +68,20 @@ import Testing
     #expect(peak("qlora", "--checkpointing on --rank 16", 2048) < peak("qlora", "--rank 16", 2048))
   }
 
+  /// A plan is of what training packs into memory by its defaults.
+  @Test func shortSamplesArePlannedAsTheyArePacked() throws {
+    let path = folder.file("m.gguf")
+    try RandomModel(try .named("qwen2.5-0.5b")).write(path, headerOnly: true)
+    let file = try GGUFFile(path: path, headerOnly: true)
+    func peaks(_ sequences: Int?) throws -> [Int] {
+      var options = Plan.Options()
+      options.predictsTime = false
+      options.sequences = sequences
+      return try Plan.rows(file, options).filter { $0.method == "qlora" && $0.length == 512 }.map(\.peakBytes)
+    }
+    #expect(try peaks(nil) == peaks(4) && zip(peaks(1), peaks(4)).allSatisfy { $0 < $1 })
+  }
+
   @Test func anXLadderHasTheParametersOfOnePass() throws {
     for (width, blocks) in [(640, 18), (896, 24), (3584, 28)] {
       for rungs in [SideConfiguration.Rungs.middle, .every(4)] {

@@ -214,6 +214,9 @@ private struct BlockHeader {
     if case .array? = file.metadata["\(file.architecture).attention.sliding_window_pattern"], family == .gemma3 {
       throw refusal("this one lists its windowed blocks")
     }
+    if let scale = names.first(where: { $0.hasPrefix("blk.") && $0.hasSuffix(".scale") || $0 == "output.scale" }) {
+      throw refusal("this one has a factor beside its matrices (\(scale))")
+    }
     for key in ["attention.head_count", "attention.head_count_kv", "feed_forward_length"] {
       if case .array? = file.metadata["\(file.architecture).\(key)"] {
         throw refusal("this one's blocks differ in \(key)")

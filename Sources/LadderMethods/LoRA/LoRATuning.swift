@@ -37,7 +37,8 @@ extension LoRAConfiguration: FineTuning {
 
   /// llama.cpp applies the adapter.
   package func predictor(_ backbone: Backbone, weights: String, folder: String) throws -> any Predictor {
-    BackbonePredictor(backbone, adapter: try EngineAdapter(path: "\(folder)/\(AdapterFiles.gguf)", backbone))
+    let path = FileSet.current(AdapterFiles.gguf, in: folder)
+    return BackbonePredictor(backbone, adapter: try EngineAdapter(path: path, backbone))
   }
 
   // MARK: - Cost
@@ -61,7 +62,8 @@ extension LoRAConfiguration: FineTuning {
     // One block in the backward pass: its results again and their gradients in F32, some of a weight in F32 and BF16,
     // and a block of attention's rows.
     let block = 4 * tokens * (8 * width + 4 * queries + 4 * keys + 6 * feedForward)
-    let dequantised = min(width * feedForward, 8 << 20) * 6
+    // Experts are dequantised all at once.
+    let dequantised = (model.experts.map { $0.count * width * $0.width } ?? min(width * feedForward, 8 << 20)) * 6
     bytes.workspace = block + dequantised + 4 * 5 * model.heads * 128 * length
     if dropout > 0 { bytes.workspace += 4 * tokens * inputWidths(model).reduce(0, +) }
     bytes.process += (length / 128 * 60 + 400) * 1800
@@ -124,7 +126,8 @@ extension LoRAConfiguration: FineTuning {
       switch target {
       case .q, .o: sum + rank * (model.width + queries)
       case .k, .v: sum + rank * (model.width + keys)
-      case .gate, .up, .down: sum + rank * (model.width + model.feedForward)
+      // Experts stay as they are.
+      case .gate, .up, .down: sum + (model.experts == nil ? rank * (model.width + model.feedForward) : 0)
       }
     }
   }

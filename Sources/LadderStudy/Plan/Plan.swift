@@ -11,6 +11,8 @@ public struct Plan: Sendable {
     /// The options that `ladder train` takes for it.
     public var options: String
     public var length: Int
+    /// Samples of that length that are in memory at once.
+    public var sequences: Int
     public var parameters: Int
     public var peakBytes: Int
     package var parts: MemoryBreakdown
@@ -19,7 +21,7 @@ public struct Plan: Sendable {
     public var fits: Bool?
 
     enum CodingKeys: String, CodingKey {
-      case method, options, length, parameters
+      case method, options, length, sequences, parameters
       case peakBytes = "peak_bytes"
       case parts
       case secondsPerThousandTokens = "seconds_per_1000_tokens"
@@ -29,6 +31,8 @@ public struct Plan: Sendable {
 
   public struct Options: Sendable {
     public var lengths = [512, 2048, 8192]
+    /// Samples of these lengths that are in memory at once; nil is as many as training packs by its defaults.
+    public var sequences: Int?
     /// Rows that carry loss, as a share of the tokens.
     public var lossShare = 1.0
     /// Bytes to fit in; nil judges nothing.
@@ -42,6 +46,12 @@ public struct Plan: Sendable {
     /// Only `own`.
     public var onlyOwn = false
     public init() {}
+
+    /// Samples in memory at once.
+    public func sequences(of length: Int) -> Int {
+      let defaults = TrainingConfiguration()
+      return sequences ?? max(1, min(defaults.batchSize, defaults.microBatchTokens / max(1, length)))
+    }
   }
 
   /// The rows, best first: what fits before what does not, longer samples before shorter, then the larger side network.
@@ -60,13 +70,15 @@ public struct Plan: Sendable {
       else { continue }
       report("measuring \(tuning.name)")
       for length in options.lengths {
+        let sequences = options.sequences(of: length), tokens = max(length, 1) * sequences
         let load = TrainingLoad(
-          length: length, tokens: max(length, 1), lossRows: max(1, Int(Double(max(length, 1)) * options.lossShare)))
+          length: length, tokens: tokens, lossRows: max(1, Int(Double(tokens) * options.lossShare)))
         let parts = try tuning.memory(model, load)
         let seconds = try speed.map { try tuning.seconds(model, load, on: $0) + Double(load.lossRows) * $0.headRow }
         rows.append(
           Row(
-            method: tuning.name, options: text, length: length, parameters: parameters, peakBytes: parts.total,
+            method: tuning.name, options: text, length: length, sequences: sequences, parameters: parameters,
+            peakBytes: parts.total,
             parts: parts,
             secondsPerThousandTokens: seconds.map { 1000 * $0 / Double(load.tokens) },
             fits: options.memory.map { parts.total <= $0 }))
