@@ -35,6 +35,18 @@ package final class ForwardPass: TapSource {
   /// How many blocks it runs, from the first; `.max` is all.
   private let blocksRun: Int
 
+  /// Tokens that a context has room for.
+  private static func context(tokens: Int) -> Int { (tokens + 255) / 256 * 256 }
+
+  /// Whether the engine turns positions by the model's factors for long contexts, where it has two sets (longrope): it
+  /// chooses by the whole context, so that the same sample comes out otherwise beside a long one.
+  static func turnsLong(_ file: GGUFFile, maxTokens: Int) -> Bool {
+    guard file.tensors.contains(where: { $0.name.hasSuffix("rope_factors_long.weight") }),
+      let first = file.own("rope.scaling.original_context_length") ?? file.own("context_length")
+    else { return false }
+    return context(tokens: max(512, maxTokens)) > first
+  }
+
   /// - Parameters:
   ///   - maxTokens: the longest sample, and the KV cache's size.
   ///   - texts: the most sequences that are asked for at once.
@@ -89,7 +101,7 @@ package final class ForwardPass: TapSource {
       copies: backbone.engine.isCPU ? nil : try Graph(backbone.engine, nodes: 8),
       products: engineAlone ? nil : backbone.engine.products)
     var parameters = llama_context_default_params()
-    parameters.n_ctx = UInt32((size + 255) / 256 * 256)
+    parameters.n_ctx = UInt32(Self.context(tokens: size))
     parameters.n_batch = UInt32(self.unit)
     parameters.n_ubatch = UInt32(self.unit)
     blocksRun = stopsAtLastTap ? rungs.last ?? .max : .max

@@ -15,15 +15,16 @@ extension LadderModel {
     }
     let labels = try labels(samples, name, metric)
     var count = SampleEncoder.Count(), unjudged: [Unjudged: Int] = [:]
-    var questions: [Question] = []
-    for sample in samples {
+    var questions: [Question] = [], predictions = samples.map { _ in Evaluation.Prediction.none(.tooLong) }
+    for (place, sample) in samples.enumerated() {
       guard case .completion(_, let completion) = sample.form, let gold = sample.choices.firstIndex(of: completion)
       else {
         unjudged[.notAmongChoices, default: 0] += 1
+        predictions[place] = .none(.notAmongChoices)
         continue
       }
       if let choices = encoder.encodeChoices(sample, &count) {
-        questions.append(Question(choices: choices, gold: gold, names: sample.choices))
+        questions.append(Question(place: place, choices: choices, gold: gold, names: sample.choices))
       } else {
         unjudged[.tooLong, default: 0] += 1
       }
@@ -67,12 +68,15 @@ extension LadderModel {
       dropped: count.dropped)
     result.notes = count.notes
     for (reason, count) in unjudged { result.leaveOut(count, reason) }
+    result.predictions = predictions
     try judge(questions, scores, labels, &result)
     return result
   }
 
   /// One sample's choices.
   private struct Question {
+    /// Which of the samples.
+    var place: Int
     var choices: [EncodedSample]
     var gold: Int
     var names: [String]
@@ -101,11 +105,13 @@ extension LadderModel {
       let most = own.max() ?? 0, best = own.firstIndex(of: most) ?? 0
       let isClear = own.allSatisfy(\.isFinite) && own.count { $0 == most } == 1
       let isRight = isClear && best == question.gold
-      result.predictions.append(.init(text: isClear ? question.names[best] : "", tokens: 0, isRight: isRight))
       guard isClear else {
-        result.leaveOut(1, own.allSatisfy(\.isFinite) ? .equallyLikely : .notFinite)
+        let reason = own.allSatisfy(\.isFinite) ? Unjudged.equallyLikely : .notFinite
+        result.leaveOut(1, reason)
+        result.predictions[question.place] = .none(reason)
         continue
       }
+      result.predictions[question.place] = .init(text: question.names[best], tokens: 0, isRight: isRight)
       result.examples += 1
       if isRight { right += 1 }
       if let labels, let gold = labels[question.names[question.gold]], let judged = labels[question.names[best]] {

@@ -102,7 +102,9 @@ extension LadderModel {
     guard samples.allSatisfy({ $0.answer != nil }) else {
       throw LadderError(.data, "\(name): `metric` exact needs an \"answer\" in every sample")
     }
-    let asked = try samples.compactMap { sample in try encoder.prompt(sample).map { (sample: sample, prompt: $0) } }
+    let asked = try samples.enumerated().compactMap { place, sample in
+      try encoder.prompt(sample).map { (place: place, sample: sample, prompt: $0) }
+    }
     let prompts = asked.map(\.prompt), answers = asked.map { $0.sample.answer ?? "" }
     guard !prompts.isEmpty else {
       throw LadderError(.data, "\(name): no prompt fits `maxLength` \(options.maxLength); raise it")
@@ -117,20 +119,20 @@ extension LadderModel {
     var evaluation = try evaluateLoss(samples, name, encoder, options) { _, _ in }
     let texts = backbone.takesOneSequence ? 1 : max(1, min(options.parallelTexts, prompts.count))
     var right = 0, tokens = 0, finished = 0
-    var predictions = [Evaluation.Prediction?](repeating: nil, count: prompts.count)
+    var predictions = samples.map { _ in Evaluation.Prediction.none(.tooLong) }
     let began = ContinuousClock.now
     try generate(
       prompts, texts: texts, maxTokens: options.maxTokens,
       ends: isChat.map { $0 ? end : AnswerEnd() }
     ) { index, result in
       let isRight = FinalAnswer.matches(result.text, answers[index])
-      predictions[index] = .init(text: result.text, tokens: result.tokens, isRight: isRight)
+      predictions[asked[index].place] = .init(text: result.text, tokens: result.tokens, isRight: isRight)
       if isRight { right += 1 }
       tokens += result.promptTokens + result.tokens
       finished += 1
       report(finished, prompts.count)
     }
-    evaluation.predictions = predictions.compactMap { $0 }
+    evaluation.predictions = predictions
     evaluation.metric = .exact
     evaluation.value = Double(right) / Double(prompts.count)
     evaluation.accuracy = evaluation.value
@@ -164,8 +166,9 @@ extension LadderModel {
     alone: Bool = false, _ report: (Int, Int) -> Void
   ) throws -> (own: [[[Float]]], alone: [[[Float]]]) {
     let lengths = samples.map(\.tokens.count)
-    let store = predictor.keepsActivations ? try options.cache?.open(backbone, TapNeeds(rungs: predictor.rungs)) : nil
-    let reader = try predictor.reader(maxTokens: lengths.max() ?? 1, cache: store), loss = try CrossEntropy(backbone)
+    let longest = lengths.max() ?? 1, needs = TapNeeds(rungs: predictor.rungs)
+    let store = predictor.keepsActivations ? try options.cache?.open(backbone, needs, longest: longest) : nil
+    let reader = try predictor.reader(maxTokens: longest, cache: store), loss = try CrossEntropy(backbone)
     var own = [[[Float]]](repeating: [], count: samples.count), base = own
     var done = 0
     // Results go back to their places.

@@ -45,7 +45,7 @@ public struct Evaluation: Sendable, Codable, Equatable {
   /// What was predicted for each example, in their order; for `choice` and `exact`. Not part of the JSON.
   public var predictions: [Prediction] = []
 
-  /// One example's outcome.
+  /// One sample's outcome.
   public struct Prediction: Sendable, Codable, Equatable {
     /// The choice, or the generated text.
     public var text: String
@@ -53,10 +53,18 @@ public struct Evaluation: Sendable, Codable, Equatable {
     public var tokens: Int
     /// Whether it is the sample's own.
     public var isRight: Bool
+    /// Why the sample was not judged; nil where it was.
+    public var leftOut: Unjudged?
 
     enum CodingKeys: String, CodingKey {
       case text, tokens
       case isRight = "right"
+      case leftOut = "left_out"
+    }
+
+    /// Of a sample that was not judged.
+    static func none(_ reason: Unjudged) -> Prediction {
+      Prediction(text: "", tokens: 0, isRight: false, leftOut: reason)
     }
   }
 

@@ -245,7 +245,7 @@ public struct SpeedBenchmark: Sendable {
   ) {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ladder-bench-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let cache = try CacheOptions(directory: folder).open(backbone, needs)
+    let cache = try CacheOptions(directory: folder).open(backbone, needs, longest: longest)
     let session = try TrainingSession(backbone, configuration, maxTokens: longest, cache: cache)
     let samples = Array(batches.joined())
     try session.initialise(samples)

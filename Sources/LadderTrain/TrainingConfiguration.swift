@@ -82,6 +82,9 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     try require(weightDecay >= 0 && clip >= 0, "`weightDecay` and `clip` cannot be negative")
     try method.tuning.validate()
     try preference?.validate()
+    try require(
+      head != .cached || filtersGradient,
+      "`head` cached takes each row over a part of the vocabulary: leave `filtersGradient` out")
     try require(head != .cached || objective != .preference, "`head` cached is not for `objective` preference")
     try require(
       head != .cached || method.tuning.keepsActivations,

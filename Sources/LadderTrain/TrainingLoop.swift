@@ -80,7 +80,7 @@ final class TrainingLoop {
     try ranks.require(same: identity, configuration, backbone.fingerprint)
 
     let all = (examples + (held ?? [])).flatMap(\.packed), longest = all.map(\.tokens.count).max() ?? 1
-    let store = try trainer.cache.map { try $0.open(backbone, needs) }
+    let store = try trainer.cache.map { try $0.open(backbone, needs, longest: longest) }
     // Where blocks will be needed they are loaded now, with the model's own head: the loss would keep the one that was read
     // alone beside it.
     if let store, !backbone.holdsBlocks, !all.allSatisfy(store.holds) { _ = try backbone.enginePointer() }

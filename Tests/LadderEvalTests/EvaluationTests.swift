@@ -153,6 +153,7 @@ import Testing
     settings.overlong = .drop
     let left = try LadderModel(backbone).evaluate(samples + [long], options: settings)
     #expect(left.examples == 2 && left.unjudged == [.tooLong: 1] && left.value == 0.5)
+    #expect(left.predictions.map(\.leftOut) == [nil, nil, .tooLong])
     #expect(#expect(throws: LadderError.self) { try LadderModel(backbone).evaluate([]) }?.kind == .data)
   }
 
@@ -173,6 +174,9 @@ import Testing
     let alike = result.unjudged[.equallyLikely] ?? 0
     #expect(result.unjudged[.notAmongChoices] == 1 && result.unjudged[.tooLong] == 1)
     #expect(result.examples == 7 - alike && result.unjudgedCount == 2 + alike)
+    // A line for each sample, so that they can be laid beside the data.
+    #expect(result.predictions.count == 9 && result.predictions.prefix(6).allSatisfy { $0.leftOut == nil })
+    #expect(result.predictions[6].leftOut == .notAmongChoices && result.predictions[8].leftOut == .tooLong)
     #expect(result.matthews == nil && result.macroF1 == nil, "these samples have other choices")
     let json = try JSONEncoder().encode(result)
     let object = try #require(try JSONSerialization.jsonObject(with: json) as? [String: Any])

@@ -38,7 +38,7 @@ import Testing
       EncodedSample(sequence: GradientTests.text(14, seed: i), learned: (0..<14).map { $0 > 3 })
     }
     let targets = samples.flatMap(\.targets),
-      cache = try CacheOptions(directory: folder.file("cache")).open(backbone, TapNeeds(rungs: [1, 2]))
+      cache = try CacheOptions(directory: folder.file("cache")).open(backbone, TapNeeds(rungs: [1, 2]), longest: 1)
     let head = try CachedHead(
       backbone, try cache.references(common: Array(HeadReferences.commonEntries(samples).prefix(20))))
     var random = SeededRandom(seed: 6)

@@ -34,6 +34,8 @@ package struct CacheDescription: Codable, Sendable, Equatable {
   package var device: String
   /// Whether entries hold the final norm's rows too.
   package var holdsFinal = true
+  /// Whether positions were turned as the model has them in contexts longer than it was first trained on.
+  package var turnsLong = false
 
   /// Of the first caches, which do not say.
   private static let firstEngine = "0.25.3", firstDevice = "CPU"
@@ -42,7 +44,10 @@ package struct CacheDescription: Codable, Sendable, Equatable {
   ///   - needs: what an entry holds.
   ///   - format: nil is the needs' own.
   ///   - fingerprint: the one under which the folder keeps this backbone's caches; nil for its own.
-  package init(_ backbone: Backbone, _ needs: TapNeeds, format: CacheFormat? = nil, fingerprint: String? = nil) {
+  ///   - longest: tokens of the longest sample that is run with the others.
+  package init(
+    _ backbone: Backbone, _ needs: TapNeeds, format: CacheFormat? = nil, fingerprint: String? = nil, longest: Int = 1
+  ) {
     self.backbone = backbone.file.name ?? backbone.file.architecture
     self.fingerprint = fingerprint ?? backbone.fingerprint
     rungs = needs.rungs
@@ -52,6 +57,7 @@ package struct CacheDescription: Codable, Sendable, Equatable {
     head = backbone.head.description
     engine = Engine.version
     device = backbone.engine.kind
+    turnsLong = ForwardPass.turnsLong(backbone.file, maxTokens: longest)
   }
 
   package init(from decoder: any Decoder) throws {
@@ -66,6 +72,7 @@ package struct CacheDescription: Codable, Sendable, Equatable {
     engine = try container.decodeIfPresent(String.self, forKey: .engine) ?? Self.firstEngine
     device = try container.decodeIfPresent(String.self, forKey: .device) ?? Self.firstDevice
     holdsFinal = try container.decodeIfPresent(Bool.self, forKey: .holdsFinal) ?? true
+    turnsLong = try container.decodeIfPresent(Bool.self, forKey: .turnsLong) ?? false
   }
 
   /// Whether two caches hold the same, whatever the model calls itself.
@@ -83,6 +90,7 @@ package struct CacheDescription: Codable, Sendable, Equatable {
       for byte in "\(engine) \(device)".utf8 { sum.mix(UInt64(byte)) }
     }
     if !holdsFinal { sum.mix(1) }
+    if turnsLong { sum.mix(2) }
     let key = String(sum.value & 0xffff_ffff, radix: 16)
     return "\(fingerprint)-\(String(repeating: "0", count: 8 - key.count))\(key)-\(format.rawValue)"
   }

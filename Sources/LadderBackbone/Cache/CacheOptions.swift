@@ -38,18 +38,22 @@ public struct CacheOptions: Codable, Sendable, Equatable {
   }
 
   /// What the cache of these taps says of itself.
-  package func description(_ backbone: Backbone, _ needs: TapNeeds) throws -> CacheDescription {
+  /// - Parameter longest: tokens of the longest sample that is run with the others.
+  package func description(_ backbone: Backbone, _ needs: TapNeeds, longest: Int = 1) throws -> CacheDescription {
     CacheDescription(
-      backbone, needs, format: try format(for: backbone, needs), fingerprint: try fingerprint(of: backbone))
+      backbone, needs, format: try format(for: backbone, needs), fingerprint: try fingerprint(of: backbone),
+      longest: longest)
   }
 
   /// Tells the folder its limit.
   package func keepLimit() throws { if let limit { try CacheFolder.setLimit(limit, of: directory) } }
 
   /// The cache of these taps.
-  package func open(_ backbone: Backbone, _ needs: TapNeeds) throws -> ActivationCache {
+  /// - Parameter longest: tokens of the longest sample that is run with the others.
+  package func open(_ backbone: Backbone, _ needs: TapNeeds, longest: Int) throws -> ActivationCache {
     try keepLimit()
     return try ActivationCache(
-      directory: directory, description: try description(backbone, needs), limit: CacheFolder.limit(of: directory))
+      directory: directory, description: try description(backbone, needs, longest: longest),
+      limit: CacheFolder.limit(of: directory))
   }
 }

@@ -39,7 +39,7 @@ struct CacheFilling {
 
   /// Of those, what the cache does not hold.
   func missingTokens() throws -> Int {
-    let store = try cache.open(backbone, TapNeeds(rungs: rungs))
+    let store = try cache.open(backbone, TapNeeds(rungs: rungs), longest: longest(train))
     return train.reduce(0) { $0 + (store.holds($1) ? 0 : $1.tokens.count) }
   }
 
@@ -60,7 +60,7 @@ struct CacheFilling {
 
   /// Closes the cache when it is done: one writes to it at a time, and the evaluation is the next.
   private func keep(_ report: (Int, Int) -> Void) throws {
-    let needs = TapNeeds(rungs: rungs), store = try cache.open(backbone, needs)
+    let needs = TapNeeds(rungs: rungs), store = try cache.open(backbone, needs, longest: longest(train))
     let filling = try ActivationFilling(backbone, needs, cache: store, maxTokens: longest(train))
     var done = 0
     try filling.fill(ActivationFilling.groups(train)) { group in

@@ -105,15 +105,16 @@ public struct ActivationExtraction: Sendable {
     let part = shard?.index ?? 1, parts = shard?.count ?? 1
     let own = groups.indices.filter { $0 % parts == part - 1 }.map { groups[$0] }
     if let note = try cache.note(on: backbone) { report(.note(note)) }
+    let longest = groups.flatMap { $0.map(\.tokens.count) }.max() ?? 1
     let store: ActivationCache, folder: (ShardFolder, ShardFolder.Record)?
     if let shard {
-      let description = try cache.description(backbone, needs)
+      let description = try cache.description(backbone, needs, longest: longest)
       let place = ShardFolder(cache.directory, key: description.folderName, shard)
       let record = ShardFolder.Record(shard: shard, samples: Self.checksum(groups), groups: own.map(\.count))
       store = try place.open(description, record, limit: cache.limit)
       folder = (place, record)
     } else {
-      (store, folder) = (try cache.open(backbone, needs), nil)
+      (store, folder) = (try cache.open(backbone, needs, longest: longest), nil)
       guard store.isWritable else {
         throw LadderError(.inputOutput, "\(store.path): \(store.stopped ?? "it cannot be written to")")
       }
@@ -122,8 +123,8 @@ public struct ActivationExtraction: Sendable {
     let missing = own.filter { !$0.allSatisfy(store.holds) }, computed = missing.reduce(0) { $0 + Self.tokens($1) }
     let began = ContinuousClock.now
     var done = 0
-    let filling = try ActivationFilling(
-      backbone, needs, cache: store, maxTokens: own.flatMap { $0.map(\.tokens.count) }.max() ?? 1)
+    // Of all parts: where the model's positions depend on the context, every part has them alike.
+    let filling = try ActivationFilling(backbone, needs, cache: store, maxTokens: longest)
     try filling.fill(missing) { group in
       done += Self.tokens(group)
       let speed = Double(done) / max(1e-9, (ContinuousClock.now - began).seconds)

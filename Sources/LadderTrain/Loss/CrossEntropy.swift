@@ -15,6 +15,8 @@ package final class CrossEntropy {
   private let dense: DenseLoss?
   private let graph: Graph
   private let pool: TensorPool
+  /// Of rows in another order.
+  private let orders: TensorPool
 
   /// - Parameter dense: work every entry's part of the gradient, drawing none.
   package init(_ backbone: Backbone, dense: Bool = false) throws {
@@ -23,9 +25,12 @@ package final class CrossEntropy {
     self.dense = dense || !backbone.engine.isCPU ? try DenseLoss(backbone) : nil
     graph = try Graph(backbone.engine, nodes: 256)
     pool = TensorPool(backbone.engine)
+    orders = TensorPool(backbone.engine)
   }
 
-  package var bytes: Int { pool.capacity + graph.workspace + (surveyed?.scan.bytes ?? 0) + (dense?.bytes ?? 0) }
+  package var bytes: Int {
+    pool.capacity + orders.capacity + graph.workspace + (surveyed?.scan.bytes ?? 0) + (dense?.bytes ?? 0)
+  }
 
   /// −ln p(target) of each row.
   /// - Parameters:
@@ -42,6 +47,10 @@ package final class CrossEntropy {
     seed: UInt64 = 0, asInTraining: Bool = false, known: ((Range<Int>, SurveyedLoss.Rows) throws -> Void)? = nil
   ) throws -> [Float] {
     precondition(rows[1] == targets.count && (rivals.isEmpty || rivals.count == targets.count))
+    if zip(rivals, rivals.dropFirst()).count(where: { $0.isEmpty != $1.isEmpty }) > 1 {
+      return try evaluateByKind(
+        rows, targets, rivals, gradient, scale, seed, asInTraining: gradient != nil || asInTraining)
+    }
     var losses: [Float] = []
     while losses.count < targets.count {
       let start = losses.count
@@ -58,6 +67,32 @@ package final class CrossEntropy {
           known)
     }
     return losses
+  }
+
+  /// With the rows that have rivals before those that have none, so that each kind goes through the head at once.
+  private func evaluateByKind(
+    _ rows: Tensor, _ targets: [Int32], _ rivals: [[Int32]], _ gradient: Tensor?, _ scale: Float, _ seed: UInt64,
+    asInTraining: Bool
+  ) throws -> [Float] {
+    let order = rivals.indices.filter { !rivals[$0].isEmpty } + rivals.indices.filter { rivals[$0].isEmpty }
+    var places = order
+    for (place, row) in order.enumerated() { places[row] = place }
+    try orders.reset()
+    let sorted = try orders.make(.float32, [rows[0], rows[1]])
+    let slopes = try gradient.map { try orders.make(.float32, [$0[0], $0[1]]) }
+    try copy(rows, order, to: sorted)
+    let losses = try evaluate(
+      sorted, targets: order.map { targets[$0] }, rivals: order.map { rivals[$0] }, gradient: slopes, scale: scale,
+      seed: seed, asInTraining: asInTraining)
+    if let gradient, let slopes { try copy(slopes, places, to: gradient) }
+    return places.map { losses[$0] }
+  }
+
+  private func copy(_ rows: Tensor, _ places: [Int], to other: Tensor) throws {
+    let ids = try orders.make(places.map { Int32($0) })
+    graph.reset()
+    graph.store(graph.rows(of: rows, ids), in: other)
+    try graph.compute()
   }
 
   /// ln p of some entries of each row, over the whole vocabulary.
