@@ -92,12 +92,22 @@ public struct DistilPrompt: Sendable {
   var templateOptions: String? { kept.first { $0.name == "chat_template_kwargs" }?.json }
 
   /// The prompt with an answer, as a line that training learns from.
-  func line(_ text: String) throws -> String {
+  func line(_ answer: TeacherAnswer) throws -> String {
     let own: String
     switch form {
-    case .text(let prompt): own = "\"prompt\":\(try Self.json(prompt)),\"completion\":\(try Self.json(text))"
+    case .text(let prompt): own = "\"prompt\":\(try Self.json(prompt)),\"completion\":\(try Self.json(answer.text))"
     case .messages(let turns, _):
-      let reply = "{\"role\":\"assistant\",\"content\":\(try Self.json(text))}"
+      var parts = ["\"role\":\"assistant\"", "\"content\":\(try Self.json(answer.text))"]
+      if let reasoning = answer.reasoning { parts.append("\"reasoning_content\":\(try Self.json(reasoning))") }
+      if let calls = answer.calls {
+        let written = try calls.map { call in
+          let id = call.id.isEmpty ? "" : "\"id\":\(try Self.json(call.id)),"
+          return "{\(id)\"type\":\"function\",\"function\":"
+            + "{\"name\":\(try Self.json(call.name)),\"arguments\":\(try Self.json(call.arguments))}}"
+        }
+        parts.append("\"tool_calls\":[\(written.joined(separator: ","))]")
+      }
+      let reply = "{\(parts.joined(separator: ","))}"
       own = "\"messages\":[\((turns + [reply]).joined(separator: ","))]"
     }
     return "{\(own)\(kept.map { ",\"\($0.name)\":\($0.json)" }.joined())}"

@@ -94,7 +94,7 @@ public struct Distillation: Sendable {
   private func header(_ prompts: [DistilPrompt], _ teacher: some Teacher) throws -> AnswerLog.Header {
     var sum = SHA256()
     for prompt in prompts {
-      let line = try prompt.line("")
+      let line = try prompt.line(TeacherAnswer(text: "", isWhole: true))
       sum.update(line.utf8.count)
       sum.update(Array(line.utf8))
     }
@@ -114,7 +114,8 @@ public struct Distillation: Sendable {
     _ progress: @escaping @Sendable (Progress) -> Void
   ) async throws {
     let wanted = prompts.indices.flatMap { prompt in (0..<draws).map { [prompt, $0] } }
-    var lacking = wanted.filter { log.entries[$0] == nil }[...]
+    // What was refused is asked again: a server may have more room by now.
+    var lacking = wanted.filter { log.entries[$0]?.answer == nil }[...]
     let start = ContinuousClock.now, before = wanted.count - lacking.count
     var done = before
     try await withThrowingTaskGroup(of: AnswerLog.Entry.self) { group in
@@ -158,8 +159,8 @@ public struct Distillation: Sendable {
         result.refusal = result.refusal ?? entries.first?.refusal.map { "\(prompt.place): \($0)" }
       }
       var seen = Set<String>()
-      for answer in answers where isKept(answer, prompt, &seen, &result) {
-        lines += try prompt.line(answer.text) + "\n"
+      for answer in answers where try isKept(answer, prompt, &seen, &result) {
+        lines += try prompt.line(answer) + "\n"
         result.lines += 1
       }
       if !seen.isEmpty { result.prompts += 1 }
@@ -174,14 +175,14 @@ public struct Distillation: Sendable {
 
   private func isKept(
     _ answer: TeacherAnswer, _ prompt: DistilPrompt, _ seen: inout Set<String>, _ result: inout Result
-  ) -> Bool {
-    if answer.text.allSatisfy(\.isWhitespace) {
+  ) throws -> Bool {
+    if answer.isEmpty {
       result.empty += 1
     } else if !answer.isWhole, !keepsCut {
       result.cut += 1
     } else if keepsRightOnly, let wanted = prompt.answer, !FinalAnswer.matches(answer.text, wanted) {
       result.wrong += 1
-    } else if !seen.insert(answer.text).inserted {
+    } else if !seen.insert(try prompt.line(answer)).inserted {
       result.repeated += 1
     } else {
       return true

@@ -84,7 +84,21 @@ public struct ServerTeacher: Teacher {
 
   private struct Reply: Decodable {
     struct Choice: Decodable {
-      struct Message: Decodable { let content: String? }
+      struct Message: Decodable {
+        struct Call: Decodable {
+          struct Function: Decodable { let name, arguments: String }
+          let id: String?
+          let function: Function
+        }
+        let content, reasoning: String?
+        let calls: [Call]?
+
+        enum CodingKeys: String, CodingKey {
+          case content
+          case reasoning = "reasoning_content"
+          case calls = "tool_calls"
+        }
+      }
       let text: String?
       let message: Message?
       let finishReason: String?
@@ -101,8 +115,14 @@ public struct ServerTeacher: Teacher {
     guard let choice = try? JSONDecoder().decode(Reply.self, from: data).choices.first else {
       throw LadderError(.data, "\(url.absoluteString) does not answer as OpenAI's interface does")
     }
-    guard let text = choice.text ?? choice.message?.content else { throw Refusal("the answer holds no text") }
-    return TeacherAnswer(text: text, isWhole: choice.finishReason != "length")
+    let calls = choice.message?.calls ?? []
+    guard let text = choice.text ?? choice.message?.content ?? (calls.isEmpty ? nil : "") else {
+      throw Refusal("the answer holds no text")
+    }
+    return TeacherAnswer(
+      text: text, reasoning: choice.message?.reasoning,
+      calls: calls.map { .init(id: $0.id ?? "", name: $0.function.name, arguments: $0.function.arguments) },
+      isWhole: choice.finishReason != "length")
   }
 
   private func failure(_ answer: HTTPTransport.Answer, _ data: Data, _ url: URL) -> any Error {

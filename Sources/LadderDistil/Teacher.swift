@@ -15,17 +15,41 @@ public protocol Teacher: Sendable {
 }
 
 /// What a teacher wrote.
-public struct TeacherAnswer: Sendable, Codable {
-  /// The text.
+public struct TeacherAnswer: Sendable, Codable, Equatable {
+  /// A tool that it calls.
+  public struct Call: Sendable, Codable, Equatable {
+    public var id: String
+    public var name: String
+    /// JSON.
+    public var arguments: String
+
+    /// A call.
+    public init(id: String = "", name: String, arguments: String) {
+      self.id = id
+      self.name = name
+      self.arguments = arguments
+    }
+  }
+
+  /// The text, without what was thought before it.
   public var text: String
+  /// What was thought, where the model's template keeps it apart.
+  public var reasoning: String?
+  /// Tools that it calls.
+  public var calls: [Call]?
   /// Whether it ended it, and was not cut at the most tokens.
   public var isWhole: Bool
 
   /// An answer.
-  public init(text: String, isWhole: Bool) {
+  public init(text: String, reasoning: String? = nil, calls: [Call] = [], isWhole: Bool) {
     self.text = text
+    self.reasoning = reasoning?.isEmpty == false ? reasoning : nil
+    self.calls = calls.isEmpty ? nil : calls
     self.isWhole = isWhole
   }
+
+  /// Whether there is nothing in it to learn: thoughts alone are no answer.
+  var isEmpty: Bool { text.allSatisfy(\.isWhitespace) && calls == nil }
 }
 
 /// A prompt that a teacher does not take: one that is too long, say.
@@ -80,21 +104,39 @@ public struct ModelTeacher: Teacher {
 
   /// Answers as the model or the run does.
   public func answer(_ prompt: DistilPrompt, options: GenerationOptions) async throws -> TeacherAnswer {
-    let input: GenerationEngine.Input =
-      switch prompt.form {
-      case .text(let text): .prompt(text)
-      case .messages(_, let conversation): .conversation(conversation)
-      }
     do {
-      for try await event in engine.generate(input, with: run, options: options) {
-        if case .ended(let generation) = event {
-          return TeacherAnswer(text: generation.text, isWhole: generation.ended || generation.stop != nil)
-        }
+      let (events, format) = try await begin(prompt, options)
+      for try await event in events {
+        guard case .ended(let generation) = event else { continue }
+        let isWhole = generation.ended || generation.stop != nil
+        var said = AnswerText(format)
+        said.add(generation.text)
+        _ = said.end(isWhole: isWhole)
+        guard let reading = said.reading else { return TeacherAnswer(text: generation.text, isWhole: isWhole) }
+        return TeacherAnswer(
+          text: reading.content, reasoning: reading.reasoning,
+          calls: reading.calls.map { .init(id: $0.id, name: $0.name, arguments: $0.arguments) }, isWhole: isWhole)
       }
     } catch let error as LadderError where [.usage, .data].contains(error.kind) {
       throw Refusal(error.message)
     }
     try Cancellation.check()
     throw LadderError(.engine, "\(prompt.place): the answer did not end")
+  }
+
+  /// - Returns: how the answer is read, too; nil where it is nothing but its text.
+  private func begin(_ prompt: DistilPrompt, _ options: GenerationOptions) async throws -> (
+    AsyncThrowingStream<GenerationEngine.Event, any Error>, AnswerFormat?
+  ) {
+    switch prompt.form {
+    case .text(let text): return (engine.generate(.prompt(text), with: run, options: options), nil)
+    case .messages(_, let conversation):
+      // A grammar of the user's is the answer's only form.
+      guard options.sampling.grammar == nil, let model = await engine.loaded(run) else {
+        return (engine.generate(.conversation(conversation), with: run, options: options), nil)
+      }
+      let prepared = try await engine.prepare(conversation, rules: AnswerRules(), with: model)
+      return (engine.generate(prepared, options: options), prepared.format)
+    }
   }
 }

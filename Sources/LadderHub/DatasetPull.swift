@@ -74,8 +74,11 @@ struct DatasetPull {
   ) async throws -> DatasetRows {
     let statePath = path + ".part.json"
     var done = try wholeLines(file), length = Self.pageRows
-    // Fewer are wanted now.
-    if let limit, done > limit { throw Changed() }
+    if let limit, done > limit {
+      throw LadderError(
+        .usage,
+        "\(path).part holds \(done) rows of it, more than `limit`; ask for as many, or name another file as `out`")
+    }
     if done > 0 { client.report(.note("going on behind row \(done)")) }
     var revision = done > 0 ? earlier : nil
     var columns: RowColumns?, meter: ProgressMeter?, isPartial = false
@@ -99,7 +102,12 @@ struct DatasetPull {
         let total = [page.total, limit].compactMap { $0 }.min()
         meter = ProgressMeter(path, from: done, of: total, countsRows: true, report: client.report)
       }
-      if page.rows.isEmpty { break }
+      if page.rows.isEmpty {
+        guard let total = page.total, done < total, !page.isPartial else { break }
+        throw LadderError(
+          .inputOutput,
+          "\(dataset): its server gives nothing behind row \(done) of \(total); the same command goes on from there")
+      }
       if let cut = page.rows.first(where: { !(columns?.kept($0.cut).isEmpty ?? true) }) {
         guard length == 1 else {
           length = max(1, length / 10)

@@ -62,6 +62,8 @@ package struct HTTPTransport: Sendable {
         redirectConfiguration: .disallow, timeout: .init(connect: .seconds(15), read: silence))
       configuration.httpVersion = .http1Only
       configuration.proxy = proxy
+      // As many as are ever asked at once: what waits for a connection is given up with those that cannot connect.
+      configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
       return HTTPClient(eventLoopGroup: .singletonMultiThreadedEventLoopGroup, configuration: configuration)
     }
 

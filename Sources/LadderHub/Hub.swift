@@ -3,7 +3,7 @@ import LadderCore
 
 /// Models and data sets from the hub, in its own cache.
 ///
-///     let path = try await Hub().model(HubName("hf:ggml-org/gemma-3-270m-GGUF"))
+///     let path = try await Hub(HubEnvironment()).model(HubName("hf:ggml-org/gemma-3-270m-GGUF"))
 public struct Hub: Sendable {
   /// Where the hub and its files are.
   public let environment: HubEnvironment

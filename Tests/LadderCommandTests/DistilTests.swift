@@ -55,6 +55,35 @@ import Testing
       chats.status == 0 && lines("chat.jsonl")[0].hasPrefix(#"{"messages":[{"role":"user","content":"question 0"}"#))
   }
 
+  /// What a teacher thinks and which tools it calls stand apart from what it says, as training reads them.
+  @Test func thoughtsAndCallsStandApart() throws {
+    let prompts = """
+      {"messages": [{"role": "user", "content": "think of 7"}]}
+      {"messages": [{"role": "user", "content": "call now"}], "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}
+
+      """
+    let result = try distil(prompts)
+    #expect(result.status == 0 && lines().count == 2, "\(result.errors)")
+    #expect(lines()[0].contains(#"{"role":"assistant","content":"answer to think of 7","reasoning_content":"hm"}"#))
+    #expect(
+      lines()[1].contains(
+        ##"{"role":"assistant","content":"","tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{}"}}]}"##
+      ))
+    #expect(try Sample.load(folder.file("out.jsonl")).count == 2)
+  }
+
+  /// A local model's template says what are thoughts.
+  @Test func aModelsThoughtsStandApart() throws {
+    let template =
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
+      + "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    let model = try folder.model { $0.chatTemplate = template }
+    let result = try distil(
+      Self.prompts(2), ["--chat", "--max-tokens", "12", "--keep-cut"], teacher: ["--model", model, "--device", "CPU"])
+    // Twelve tokens of a random model end no thought: there is no answer, and no markup taken for one.
+    #expect(result.status == 65 && result.lastError.contains("2 empty"), "\(result.errors) \(lines())")
+  }
+
   @Test func severalAnswersAndOnlyTheRightOnes() throws {
     let prompts = #"{"prompt": "sum 2 3", "answer": "5"}"# + "\n" + #"{"prompt": "sum 1 1", "answer": "2"}"# + "\n"
     let result = try distil(prompts, ["--answers", "4", "--temperature", "1", "--right", "--json"])
@@ -132,6 +161,9 @@ import Testing
     #expect(some.errors.contains("prompts.jsonl:1") && some.errors.contains("too long"))
     try server.setFaults(#"{"match": "completions", "do": "status", "status": 400, "times": 99, "error": "too long"}"#)
     #expect(try distil(Self.prompts(3), out: "b.jsonl").status == 65)
+    // Asked again, of a server that has room by now.
+    try server.setFaults()
+    #expect(try distil(Self.prompts(3), out: "b.jsonl").status == 0 && lines("b.jsonl").count == 3)
     try server.setFaults(#"{"match": "completions", "do": "status", "status": 404, "times": 99}"#)
     #expect(try distil(Self.prompts(3), out: "c.jsonl").status == 66)
     try server.setFaults(#"{"match": "completions", "do": "garbage", "times": 99}"#)

@@ -213,7 +213,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if asked.startswith("sum "):  # right where the seed is even
                 text = f"#### {sum(map(int, asked.split()[1:])) + posted.get('seed', 0) % 2}"
             finish = "length" if "long" in asked else "stop"
-            message = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+            reply = {"role": "assistant", "content": text}
+            if asked.startswith("think"):
+                reply["reasoning_content"] = "hm"
+            if asked.startswith("call"):
+                reply["content"] = None
+                reply["tool_calls"] = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+            message = {"message": reply} if chat else {"text": text}
             choices.append({"index": i, "finish_reason": finish} | message)
         self.send(200, {
             "choices": choices, "model": posted.get("model", "fake"),
