@@ -42,15 +42,16 @@ package enum DurableFile {
     syncFolder((path as NSString).deletingLastPathComponent)
   }
 
-  /// Removes what processes that run no more left of `write` to this path.
+  /// Removes what processes that run no more left of `write` to this path, a folder too.
   package static func sweep(_ path: String) {
-    let folder = (path as NSString).deletingLastPathComponent, prefix = (path as NSString).lastPathComponent + "."
+    let parent = (path as NSString).deletingLastPathComponent, folder = parent.isEmpty ? "." : parent
+    let prefix = (path as NSString).lastPathComponent + "."
     for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
     where name.hasPrefix(prefix) && name.hasSuffix(".tmp") {
       guard let process = pid_t(name.dropFirst(prefix.count).dropLast(4)), kill(process, 0) != 0, errno == ESRCH else {
         continue
       }
-      unlink(folder + "/" + name)
+      try? FileManager.default.removeItem(atPath: folder + "/" + name)
     }
   }
 

@@ -109,7 +109,8 @@ public final class MPIGroup: ProcessGroup {
   }
 
   /// The first process has a state to save before its launcher ends it; the others are not to end before it has.
-  public func hurry() { patience.end(after: rank == 0 ? 0.5 : 20) }
+  /// It may be in the midst of a long pass, or of a checkpoint.
+  public func hurry() { patience.end(after: rank == 0 ? 0.5 : 600) }
 
   /// MPI's counts, and the sums of those before each; MPI reads them until the collective is done.
   private final class Lists {

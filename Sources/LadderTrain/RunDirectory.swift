@@ -59,7 +59,8 @@ public struct RunDirectory: Sendable {
   /// - Parameter path: made by the training that writes it.
   public init(_ path: String) { self.path = path }
 
-  package var manifestPath: String { path + "/ladder.json" }
+  static let manifestName = "ladder.json"
+  package var manifestPath: String { "\(path)/\(Self.manifestName)" }
   static let weightsName = "ladder.safetensors"
   package var weightsPath: String { "\(path)/\(Self.weightsName)" }
   package var metricsPath: String { path + "/metrics.jsonl" }
@@ -91,24 +92,35 @@ public struct RunDirectory: Sendable {
   }
 
   /// The steps so far, as `metrics.jsonl` holds them.
+  /// - Throws: `data` for a line that is none of Ladder's; `missing`.
   public func metrics() throws(LadderError) -> [TrainingStep] {
     try LadderError.unify {
-      try DurableFile.read(metricsPath).split(separator: UInt8(ascii: "\n")).map {
-        try JSONDecoder().decode(TrainingStep.self, from: Data($0))
+      try metricsLines().split(separator: UInt8(ascii: "\n")).enumerated().map { number, line in
+        do { return try JSONDecoder().decode(TrainingStep.self, from: Data(line)) } catch {
+          throw LadderError(.data, "\(metricsPath):\(number + 1) is no step of a training")
+        }
       }
     }
   }
 
-  /// Completes or removes what a process that was killed left here. Only where the folder is locked.
+  /// The whole lines of `metrics.jsonl`: a last one that is being written, or was cut by a full disk, is left out.
+  func metricsLines() throws -> Data {
+    let contents = try DurableFile.read(metricsPath)
+    return contents.prefix(contents.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 - contents.startIndex } ?? 0)
+  }
+
+  /// Completes or removes what a process that was killed left here, and nothing that is not a run's. Only where the
+  /// folder is locked.
   func sweep() throws {
+    for file in [manifestPath, weightsPath, metricsPath] { DurableFile.sweep(file) }
+    guard FileManager.default.fileExists(atPath: manifestPath) else { return }
     try FileSet.settle(path)
-    for folder in [path, checkpointsPath] {
-      for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] where name.hasSuffix(".tmp") {
-        // A checkpoint that is whole is used under this name too.
-        let left = "\(folder)/\(name)"
-        if !FileManager.default.fileExists(atPath: left + "/state.json") {
-          try? FileManager.default.removeItem(atPath: left)
-        }
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: checkpointsPath)) ?? []
+    where name.hasPrefix("step-") && name.hasSuffix(".tmp") {
+      // A checkpoint that is whole is used under this name too.
+      let left = "\(checkpointsPath)/\(name)"
+      if !FileManager.default.fileExists(atPath: left + "/state.json") {
+        try? FileManager.default.removeItem(atPath: left)
       }
     }
   }
@@ -125,8 +137,7 @@ public struct RunDirectory: Sendable {
   package func predictor(_ backbone: Backbone) throws -> any Predictor {
     let manifest = try manifest()
     let weights = try weights(of: manifest, on: backbone)
-    let folder = (weights as NSString).deletingLastPathComponent
-    return try manifest.configuration.method.tuning.predictor(backbone, weights: weights, folder: folder)
+    return try manifest.configuration.method.tuning.predictor(backbone, weights: weights, folder: path)
   }
 
   private func weights(of manifest: Manifest, on backbone: Backbone) throws -> String {

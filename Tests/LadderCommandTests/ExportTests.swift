@@ -64,6 +64,19 @@ import Testing
     }
     let again = try export(run, "ladder-of-mine")
     #expect(again.status == 64 && again.lastError.contains("--out"), "\(again.errors)")
+    // A folder that is there and empty may be a link, or the one at hand; what a killed export left is removed.
+    try FileManager.default.createDirectory(atPath: folder.file("place"), withIntermediateDirectories: true)
+    try FileManager.default.createSymbolicLink(atPath: folder.file("link"), withDestinationPath: folder.file("place"))
+    let gone = Process()
+    gone.executableURL = URL(fileURLWithPath: "/bin/true")
+    try gone.run()
+    gone.waitUntilExit()
+    _ = try folder.write("place/left.txt", "")
+    try FileManager.default.moveItem(
+      atPath: folder.file("place/left.txt"), toPath: folder.file("place/export.\(gone.processIdentifier).tmp"))
+    let linked = try export(run, "link")
+    #expect(linked.status == 0 && names("place") == names("ladder-of-mine"), "\(linked.errors)")
+    #expect(try evaluate(model, folder.file("link")) == evaluate(model, run))
     let merged = try export(run, "other", ["--merge", "--model", model])
     #expect(merged.status == 64 && merged.lastError.contains("--method qlora"), "\(merged.errors)")
     #expect(names("").allSatisfy { !$0.contains("other") }, "nothing is left of what failed")

@@ -16,6 +16,41 @@ import Testing
     backbone = try Backbone(path: try folder.model(), threads: 2, device: testDevice)
   }
 
+  /// A run's folder may be one that holds other things: only what is a run's is removed.
+  @Test func onlyWhatIsARunsIsSwept() throws {
+    let run = RunDirectory(folder.file("mine")), own = ["notes.tmp", "files.new/mine.txt", "checkpoints/step-2.tmp/x"]
+    for name in own { try Self.write(name, in: run) }
+    try run.sweep()
+    for name in own { #expect(FileManager.default.fileExists(atPath: "\(run.path)/\(name)"), "\(name)") }
+    try Self.write("ladder.json", in: run)
+    try Self.write("checkpoints/step-3.tmp/state.json", in: run)
+    try run.sweep()
+    let left = Set(FileManager.default.subpaths(atPath: run.path) ?? [])
+    #expect(left.isSuperset(of: ["notes.tmp", "checkpoints/step-3.tmp/state.json", "mine.txt"]))
+    #expect(!left.contains("checkpoints/step-2.tmp"))
+  }
+
+  private static func write(_ name: String, in run: RunDirectory) throws {
+    let path = "\(run.path)/\(name)"
+    try DurableFile.makeFolder((path as NSString).deletingLastPathComponent)
+    try DurableFile.write(path, [Data("x".utf8)])
+  }
+
+  /// A full disk cuts a line short, and a reader may come while one is being written.
+  @Test func onlyWholeLinesOfMetricsAreRead() throws {
+    let run = RunDirectory(folder.file("cut"))
+    let step = TrainingStep(
+      step: 1, totalSteps: 3, epoch: 0.5, loss: 1, learningRate: 1, tokens: 9, tokensPerSecond: 9, peakBytes: 9,
+      gradientNorm: 1, secondsLeft: 1)
+    let line = try JSONEncoder().encode(step) + Data("\n".utf8)
+    try DurableFile.makeFolder(run.path)
+    try DurableFile.write(run.metricsPath, [line, line, line.prefix(20)])
+    #expect(try run.metrics().count == 2)
+    try DurableFile.write(run.metricsPath, [line, Data("{}\n".utf8)])
+    let error = #expect(throws: LadderError.self) { try run.metrics() }
+    #expect(error?.kind == .data && error?.message.contains("metrics.jsonl:2") == true)
+  }
+
   /// A process that is killed while it validates has written the last line anew, and its checkpoint knows the old one.
   @Test func aLineThatGrewIsKept() throws {
     func line(_ step: Int) -> TrainingStep {

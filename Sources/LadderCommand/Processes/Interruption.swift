@@ -20,6 +20,8 @@ func interruptible<Result: Sendable>(
     let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
     source.setEventHandler {
       if task.isCancelled {
+        // The system repeats this one every second of the processor's time, while the state is being saved.
+        if number == SIGXCPU { return }
         ChildProcess.killAll()
         _exit(130)
       }

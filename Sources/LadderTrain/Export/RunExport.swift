@@ -44,14 +44,24 @@ public struct RunExport: Sendable {
     _ run: RunDirectory, model: String?, to out: String, threads: Int = 1, progress: (Int, Int) -> Void = { _, _ in }
   ) throws(LadderError) -> Result {
     try LadderError.unify {
-      let out = Self.folder(out), prepared = try Prepared(self, run, model, out)
-      let temporary = "\(out).\(getpid()).tmp"
+      let out = Self.folder(out)
+      let isThere = FileManager.default.fileExists(atPath: out), place = Self.place(out)
+      DurableFile.sweep(place)
+      let prepared = try Prepared(self, run, model, out), temporary = "\(place).\(getpid()).tmp"
       try DurableFile.makeFolder(temporary)
       do {
         let result = try write(prepared, temporary, out, threads, progress)
         DurableFile.syncFolder(temporary)
-        rmdir(out)
-        try DurableFile.move(temporary, to: out)
+        if isThere {
+          // The manifest makes a run of it, at last.
+          let names = try FileManager.default.contentsOfDirectory(atPath: temporary)
+          for name in names.filter({ $0 != RunDirectory.manifestName }) + [RunDirectory.manifestName] {
+            try DurableFile.move("\(temporary)/\(name)", to: "\(out)/\(name)")
+          }
+          rmdir(temporary)
+        } else {
+          try DurableFile.move(temporary, to: out)
+        }
         return result
       } catch {
         try? FileManager.default.removeItem(atPath: temporary)
@@ -63,7 +73,17 @@ public struct RunExport: Sendable {
   /// What `write` would refuse, before anything that takes long.
   /// - Throws: as `write`.
   public func check(_ run: RunDirectory, model: String?, to out: String) throws(LadderError) {
-    try LadderError.unify { _ = try Prepared(self, run, model, Self.folder(out)) }
+    try LadderError.unify {
+      let out = Self.folder(out)
+      DurableFile.sweep(Self.place(out))
+      _ = try Prepared(self, run, model, out)
+    }
+  }
+
+  /// Where the folder is made: beside its own place, or in it where it is there. That may be a mount, a link, or the
+  /// folder at hand, which none can replace.
+  private static func place(_ out: String) -> String {
+    FileManager.default.fileExists(atPath: out) ? "\(out)/export" : out
   }
 
   /// Without slashes at its end.
@@ -82,11 +102,17 @@ public struct RunExport: Sendable {
   ) throws -> Result {
     var result = Result(path: out, merged: nil, notes: [])
     let parts = prepared.parts, base = prepared.base
+    let metrics = try parts.metrics()
     for (name, contents) in try parts.files(baseModel: base) { try DurableFile.write("\(folder)/\(name)", [contents]) }
     for name in parts.copied {
       try DurableFile.write("\(folder)/\(name)", [try DurableFile.read(FileSet.current(name, in: parts.run.path))])
     }
-    if let (name, model) = prepared.merged {
+    guard try parts.isCurrent() else {
+      throw LadderError(.usage, "\(parts.run.path) took better weights while they were copied; export it once more")
+    }
+    if let (name, file) = prepared.merged {
+      // Of the copy, whatever the training writes meanwhile.
+      let model = try MergedModel(file, adapter: try GGUFFile(path: "\(folder)/\(AdapterFiles.gguf)"), type: type)
       try model.write("\(folder)/\(name)", threads: threads, progress: progress)
       result.merged = "\(out)/\(name)"
     }
@@ -95,7 +121,7 @@ public struct RunExport: Sendable {
       result.notes.append("the base model's name at the hub is not known; set `baseModel`, for the card and for PEFT")
     }
     let card = ModelCard(
-      title: prepared.title, manifest: parts.manifest, metrics: try parts.metrics(), baseModel: base,
+      title: prepared.title, manifest: parts.manifest, metrics: metrics, baseModel: base,
       license: license ?? prepared.file?.string("general.license"),
       merged: prepared.merged?.name,
       figures: figures)
@@ -110,8 +136,8 @@ private struct Prepared {
   let title: String
   let base: String?
   let file: GGUFFile?
-  /// The merged file's name, and what makes it.
-  let merged: (name: String, model: MergedModel)?
+  /// The merged file's name, and the model that it is made from.
+  let merged: (name: String, model: GGUFFile)?
 
   init(_ export: RunExport, _ run: RunDirectory, _ model: String?, _ out: String) throws {
     var isFolder: ObjCBool = false
@@ -123,7 +149,7 @@ private struct Prepared {
     parts = try RunParts(run)
     file = try model.map { try GGUFFile(path: $0) }
     if let file { try parts.manifest.backbone.require(file, try file.fingerprint(), run: run.path) }
-    title = export.name ?? ((out as NSString).standardizingPath as NSString).lastPathComponent
+    title = export.name ?? URL(fileURLWithPath: out).standardizedFileURL.lastPathComponent
     guard title.allSatisfy({ $0 != "/" && !$0.isNewline }), !title.isEmpty else {
       throw LadderError(.usage, "`name` is a file's name: without / and line ends")
     }
@@ -143,10 +169,8 @@ private struct Prepared {
     }
     guard let file else { throw LadderError(.usage, "`merge` needs the `model` that the run was trained on") }
     let adapter = try GGUFFile(path: FileSet.current(AdapterFiles.gguf, in: run.path))
-    merged = (
-      "\(title)-\(export.type?.uppercased() ?? file.quantisation).gguf",
-      try MergedModel(file, adapter: adapter, type: export.type)
-    )
+    _ = try MergedModel(file, adapter: adapter, type: export.type)
+    merged = ("\(title)-\(export.type?.uppercased() ?? file.quantisation).gguf", file)
   }
 }
 
@@ -154,14 +178,28 @@ private struct Prepared {
 private struct RunParts {
   let run: RunDirectory
   let manifest: RunDirectory.Manifest
+  private let state: [Data?]
 
   init(_ run: RunDirectory) throws {
     self.run = run
+    state = Self.state(run)
     manifest = try run.manifest()
     guard FileManager.default.fileExists(atPath: FileSet.current(RunDirectory.weightsName, in: run.path)) else {
       throw LadderError(.missing, "\(run.path) holds no weights yet; let its training run on with `resume`")
     }
   }
+
+  /// What changes where a training that goes on puts other weights in place.
+  private static func state(_ run: RunDirectory) -> [Data?] {
+    [RunDirectory.manifestName, RunDirectory.weightsName, AdapterFiles.gguf, AdapterFiles.peftWeights].map { name in
+      var status = stat()
+      guard stat(FileSet.current(name, in: run.path), &status) == 0 else { return nil }
+      return withUnsafeBytes(of: (status.st_ino, status.st_size)) { Data($0) }
+    }
+  }
+
+  /// Whether the run holds what it held when this was read.
+  func isCurrent() throws -> Bool { state == Self.state(run) }
 
   var isLoRA: Bool { if case .lora = manifest.configuration.method { true } else { false } }
 
@@ -180,7 +218,7 @@ private struct RunParts {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
     var files = [("ladder.json", try encoder.encode(published))]
-    if let metrics = try? DurableFile.read(run.metricsPath) { files.append(("metrics.jsonl", metrics)) }
+    if let metrics = try? run.metricsLines() { files.append(("metrics.jsonl", metrics)) }
     if isLoRA { files.append((AdapterFiles.peftConfiguration, try peft(baseModel))) }
     return files
   }
