@@ -94,6 +94,8 @@ models: .deps/llama.mk  ## try a tiny model of each of llama.cpp's architectures
 docs: .deps/llama.mk  ## the library's documentation as a site: .build/docs (open it over HTTP)
 	swift package --allow-writing-to-directory .build/docs generate-documentation --target Ladder --target LadderCore \
 	  --target LadderData --target LadderBackbone --target LadderMethods --target LadderTrain --target LadderEval \
+	  --target LadderCompute --target LadderInference --target LadderStudy --target LadderServe --target LadderHub --target LadderDistil \
+	  --target LadderMPI \
 	  --enable-experimental-combined-documentation --transform-for-static-hosting --output-path .build/docs
 
 lint:  ## check the format of the sources

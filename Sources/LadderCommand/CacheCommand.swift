@@ -60,9 +60,10 @@ struct CacheCommand: AsyncParsableCommand {
 
   private func mergeShards() async throws {
     guard let cache else { throw LadderError(.usage, "no --cache: name the folder that holds the shards") }
-    if shard != nil || !samples.data.isEmpty || options.model != nil {
-      throw LadderError(.usage, "--merge takes what lies in --cache: give it neither --shard nor --data nor --model")
+    if shard != nil {
+      throw LadderError(.usage, "--merge goes with --cache, once all shards are there: not with --shard")
     }
+    // --model and --data may stand there, as in the commands that made the shards: what lies in --cache is merged.
     if samples.config != nil || samples.cacheFormat != nil || !valid.isEmpty {
       throw LadderError(.usage, "--merge takes what lies in --cache as it is: only --cache-limit goes with it")
     }

@@ -30,7 +30,7 @@ struct DataCommand: AsyncParsableCommand {
     help: ArgumentHelp("Write a page with all of it too.", valueName: "file.html"),
     completion: .file(extensions: ["html"]))
   var html: String?
-  @Flag(help: "Print a JSON object for each sample shown, and one for all.") var json = false
+  @Flag(help: "Print one JSON object: the counts of all, and the samples shown.") var json = false
 
   func run() async throws {
     guard (2...1 << 30).contains(maxLength), show >= 0 else {
@@ -51,7 +51,6 @@ struct DataCommand: AsyncParsableCommand {
     }
     Terminal.finishLine()
     if json {
-      for view in report.views { Terminal.output(try Terminal.json(SampleLine(view))) }
       Terminal.output(try Terminal.json(Summary(report)))
     } else {
       for view in report.views { print(view) }
@@ -135,8 +134,8 @@ struct DataCommand: AsyncParsableCommand {
   }
 }
 
-/// A sample's tokens as a line of JSON.
-private struct SampleLine: Encodable {
+/// A sample's tokens.
+private struct ShownSample: Encodable {
   struct Sequence: Encodable {
     let tokens: [Int32]
     /// Places of the tokens that are learned.
@@ -155,11 +154,12 @@ private struct SampleLine: Encodable {
   }
 }
 
-/// The counts of all samples as a line of JSON.
+/// The counts of all samples, and those that are shown.
 private struct Summary: Encodable {
   let data: String
   let samples, sequences, tokens, learned, longest: Int
   let notes: [String]
+  let shown: [ShownSample]
 
   init(_ report: DataReport) {
     data = report.name
@@ -169,5 +169,6 @@ private struct Summary: Encodable {
     learned = report.learned
     longest = report.length(at: 1)
     notes = report.notes.map { FlagNames.flags(in: $0) }
+    shown = report.views.map { ShownSample($0) }
   }
 }

@@ -25,6 +25,7 @@ struct Evaluate: AsyncParsableCommand {
       valueName: "file.jsonl"),
     completion: .file(extensions: ["jsonl", "json", "csv", "tsv"]))
   var data: [String]
+  @Option(help: ArgumentHelp("Seed of the draw from a file with a share.", valueName: "S")) var seed: UInt64 = 0
   @Option(help: ArgumentHelp("What is measured.", valueName: "name")) var metric = Metric.auto
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = 2048
   @Option(help: ArgumentHelp("What becomes of a longer sample.", valueName: "what")) var overlong = Overlong.trim
@@ -41,7 +42,8 @@ struct Evaluate: AsyncParsableCommand {
     8
   @Option(
     help: ArgumentHelp(
-      "Write what was predicted for each sample: {\"text\", \"tokens\", \"right\"} a line.", valueName: "file.jsonl"),
+      "Write what was predicted for each sample: {\"text\", \"tokens\", \"right\"} a line, with \"left_out\" where it was not judged.",
+      valueName: "file.jsonl"),
     completion: .file(extensions: ["jsonl"]))
   var predictions: String?
   @Flag(help: "Print one JSON object.") var json = false
@@ -64,7 +66,7 @@ struct Evaluate: AsyncParsableCommand {
     settings.cache = cache.map { CacheOptions(directory: $0) }
     guard !data.isEmpty else { throw LadderError(.usage, "no --data: name a file of samples") }
     let sources = try data.map { try DataSource($0) }
-    let samples = Array(try Sample.load(sources).prefix(limit ?? .max))
+    let samples = Array(try Sample.load(sources, seed: seed).prefix(limit ?? .max))
     let name = sources.map { URL(fileURLWithPath: $0.path).deletingPathExtension().lastPathComponent }
       .joined(separator: "+")
     let adapter = adapter.map { RunDirectory($0) }

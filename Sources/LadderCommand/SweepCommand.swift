@@ -31,7 +31,9 @@ struct SweepCommand: AsyncParsableCommand {
   @Option(
     help: ArgumentHelp("Samples to judge by (default: a part of --data alone).", valueName: "file[:share]"),
     completion: .file()) var valid: [String] = []
-  @Option(help: ArgumentHelp("Folder for the findings and the best run.", valueName: "folder"), completion: .directory)
+  @Option(
+    help: ArgumentHelp("Folder for the findings and the best run (default: sweep).", valueName: "folder"),
+    completion: .directory)
   var out: String?
   @Option(help: ArgumentHelp("Time, such as 90s, 10m or 2h; the last run may go beyond it.", valueName: "time"))
   var budget = Budget(seconds: 600)
@@ -48,7 +50,7 @@ struct SweepCommand: AsyncParsableCommand {
   mutating func run() async throws {
     var asked = try samples.asked(options, training, valid: valid, out: out, cache: cache)
     let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) }
-    guard let out = asked.out else { throw LadderError(.usage, "no --out: name a folder for the findings") }
+    let out = asked.out ?? "sweep"
     asked.cache = asked.cache ?? out + "/cache"
     let space = try space.map { try ConfigurationFile.read(SpaceFile.self, path: $0).space }
     guard let cacheOptions = try asked.cacheOptions() else { return }

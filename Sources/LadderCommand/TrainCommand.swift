@@ -8,7 +8,7 @@ struct Train: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Train a side network on a frozen model, or low-rank matrices inside it.",
     discussion: """
-      Every option but --page can stand in a YAML file given by --config, by its long name (`learning-rate: 5e-4`); the
+      Every option can stand in a YAML file given by --config, by its long name (`learning-rate: 5e-4`); the
       command line wins.
 
       The run's folder holds ladder.json, ladder.safetensors (the best state by --valid, else the last), metrics.jsonl
@@ -59,6 +59,8 @@ struct Train: AsyncParsableCommand {
     var given = TrainingFile(
       options, training, data: data, valid: valid, out: out, cache: cache, format: cacheFormat, limit: cacheLimit)
     given.resume = resume ? true : nil
+    given.page = page ? true : nil
+    given.pagePort = pagePort
     return given
   }
 
@@ -100,7 +102,8 @@ struct Train: AsyncParsableCommand {
     let asked = try config.map { given.over(try ConfigurationFile.read(TrainingFile.self, path: $0)) } ?? given
     let settings = try asked.run.training.configuration()
     let sources = try asked.sources(), held = try asked.valid?.texts.map { try DataSource($0) }
-    if pagePort != nil, !page { throw LadderError(.usage, "--page-port goes with --page") }
+    let shows = asked.page ?? false
+    if asked.pagePort != nil, !shows { throw LadderError(.usage, "--page-port goes with --page") }
     guard let out = asked.out else { throw LadderError(.usage, "no --out: name a folder for the run") }
     let samples = try Self.load(sources, settings), validation = try held.map { try Self.load($0, settings) }
     let cacheOptions = try asked.cacheOptions()
@@ -125,8 +128,8 @@ struct Train: AsyncParsableCommand {
     return Job(
       trainer: Trainer(backbone, settings, cache: cacheOptions), samples: samples, name: Self.name(sources),
       validation: validation, validationName: held.map(Self.name), run: run, resumes: asked.resume ?? false,
-      page: page && group?.rank ?? 0 == 0
-        ? try await RunPage(run, port: pagePort ?? 8080, language: backbone.language) : nil)
+      page: shows && group?.rank ?? 0 == 0
+        ? try await RunPage(run, port: asked.pagePort ?? 8080, language: backbone.language) : nil)
   }
 
   private static func tell(of group: MPIGroup, _ settings: TrainingConfiguration, threads: Int?) {

@@ -10,6 +10,9 @@ struct TrainingFile: NamedOptions {
   var cache: String?
   var resume: Bool?
   var verbose: Bool?
+  /// Of `ladder train` alone.
+  var page: Bool?
+  var pagePort: Int?
   var run = RunOptions()
 
   init() {}
@@ -18,6 +21,7 @@ struct TrainingFile: NamedOptions {
     [
       .init("model", \.model), .init("data", \.data), .init("valid", \.valid), .init("out", \.out),
       .init("cache", \.cache), .init("resume", \.resume), .init("verbose", \.verbose),
+      .init("page", \.page), .init("page-port", \.pagePort),
     ] + OptionField.all(of: \.run)
   }
 

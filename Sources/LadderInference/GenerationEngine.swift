@@ -8,7 +8,7 @@ import LadderTrain
 /// run are continued together, and what a text has in common with an earlier one is not read again, whichever run
 /// either is for.
 ///
-///     let engine = GenerationEngine(backbone)
+///     let engine = try GenerationEngine(backbone)
 ///     try await engine.load(RunDirectory("runs/first"), as: "first")
 ///     for try await event in engine.generate(.prompt("Review: a joy\nSentiment:"), with: "first") { … }
 ///

@@ -11,8 +11,8 @@ import ServiceLifecycle
 
 /// A model and what was trained on it over HTTP, in OpenAI's interface, with a page for people at `/`.
 ///
-///     let server = try LadderServer(settings, engine: GenerationEngine(backbone, settings: settings.generation))
-///     try await server.run()
+///     let engine = try GenerationEngine(backbone, settings: settings.generation)
+///     try await LadderServer(settings, engine: engine).run()
 ///
 /// It ends when the task is cancelled, and gracefully at SIGTERM and SIGINT: running requests are answered first.
 public struct LadderServer: Sendable {
@@ -53,7 +53,7 @@ public struct LadderServer: Sendable {
   ///   - listening: called with the address once it takes requests.
   /// - Throws: `usage` where the address is taken or cannot be; what loading the settings' runs throws.
   public func run(
-    handlesSignals: Bool = true, listening: @escaping @Sendable (String) async -> Void
+    handlesSignals: Bool = true, listening: @escaping @Sendable (String) async -> Void = { _ in }
   ) async throws(LadderError) {
     do { try await serve(handlesSignals, listening) } catch let error as APIError {
       throw LadderError(.usage, error.message)

@@ -44,7 +44,7 @@ import Testing
     let again = try Command.run(arguments("parts", ["--shard", "1/3", "--json"]), in: folder)
     #expect(again.status == 0, "\(again.errors)")
     #expect((again.json["computed_tokens"] as? Int ?? 0) < (again.json["tokens"] as? Int ?? 0))
-    let merged = try Command.run(["cache", "--cache", folder.file("parts"), "--merge"], in: folder)
+    let merged = try Command.run(arguments("parts", ["--merge"]), in: folder)
     #expect(merged.status == 0, "\(merged.errors)")
     let name = (merged.output.trimmingCharacters(in: .whitespacesAndNewlines) as NSString).lastPathComponent
     for file in ["activations", "index", "cache.json"] {
@@ -68,6 +68,7 @@ import Testing
     }
     #expect(try Command.run(arguments("c", ["--method", "qlora"]), in: folder).status == 64)
     #expect(try Command.run(["cache", "--model", model, "--data", data], in: folder).status == 64)
+    #expect(try Command.run(arguments("c", ["--merge", "--shard", "1/2"]), in: folder).status == 64)
     #expect(try Command.run(["cache", "--merge"], in: folder).status == 64)
     #expect(try Command.run(["cache", "--cache", folder.file("none"), "--merge"], in: folder).status == 66)
   }

@@ -79,7 +79,7 @@ import Testing
     let result = try Command.run(arguments + ["--json"], in: folder)
     #expect(result.status == 0, "\(result.errors)")
     let points =
-      try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [[String: Any]] ?? []
+      result.json["points"] as? [[String: Any]] ?? []
     #expect(
       points.compactMap { $0["method"] as? String } == ["lst", "lst-3-epochs", "xladder", "top-1", "top-2", "qlora"])
     #expect(points.allSatisfy { ($0["peak_bytes"] as? Int ?? 0) > 1_000_000 && ($0["seconds"] as? Double ?? 0) > 0 })

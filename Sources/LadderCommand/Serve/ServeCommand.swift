@@ -39,7 +39,7 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The origin whose pages may ask, or *.", valueName: "origin")) var cors: String?
   @OptionGroup var chatArguments: ChatArguments
   @Option(help: ArgumentHelp("Texts that wait at most; more are refused.", valueName: "N")) var queue = 256
-  @Option(help: ArgumentHelp("Tokens of an answer where a request names no number.", valueName: "N"))
+  @Option(help: ArgumentHelp("Tokens of an answer where a chat names no number; completions have 16.", valueName: "N"))
   var maxTokens = 1024
   @Option(help: ArgumentHelp("Seconds that an answer may take, waiting included.", valueName: "seconds"))
   var timeout = 600.0

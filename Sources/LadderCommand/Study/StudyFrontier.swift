@@ -16,14 +16,14 @@ struct StudyFrontier: AsyncParsableCommand {
       """)
 
   @OptionGroup var file: StudyFileArguments
-  @Flag(help: "Print the points as JSON, not as Markdown.") var json = false
+  @Flag(help: "Print the points as one JSON object, not as Markdown.") var json = false
 
   func run() async throws {
     let configuration = try file.configuration()
     let study = try FrontierStudy(configuration, folder: file.out, model: try await file.modelPath(configuration))
     let points = try await interruptible(saves: true) { try study.run(ProcessRunner()) { Terminal.progress($0) } }
     Terminal.finishLine()
-    Terminal.output(json ? try Terminal.json(points) : FrontierStudy.markdown(points))
+    Terminal.output(json ? try Terminal.json(["points": points]) : FrontierStudy.markdown(points))
     Terminal.note("\(file.out)/frontier.html has the plots")
   }
 }
