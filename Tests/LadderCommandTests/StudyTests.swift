@@ -244,4 +244,25 @@ import Testing
     let html = try String(contentsOfFile: folder.file("depth/depth.html"), encoding: .utf8)
     #expect(html.components(separatedBy: "<svg").count == 5)
   }
+
+  @Test func theDepthStudyFollowsHops() throws {
+    let arguments = [
+      "study", "depth", "--model", model, "--out", folder.file("hops"), "--problems", "hops", "--train-each", "6",
+      "--dev-each", "3", "--depths", "1,2", "--rungs", "1,3", "--device", "CPU", "--json",
+    ]
+    let result = try Command.run(arguments + ["--letters", "4"], in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    let rows = result.json["rows"] as? [[String: Any]] ?? []
+    #expect(rows.map { $0["method"] as? String } == ["lst", "xladder-depth-1", "xladder-depth-2"])
+    #expect(rows.allSatisfy { ($0["accuracy"] as? [Double])?.count == 2 && $0["written"] as? String == "none" })
+    // One hop was not learned from the problems that are judged.
+    let problems = try ["train", "dev"].map {
+      Set(
+        try String(contentsOfFile: folder.file("hops/problems/none.hops-4.\($0).jsonl"), encoding: .utf8).split(
+          separator: "\n"))
+    }
+    #expect(problems[0].count == 12 && problems[1].count == 6 && problems[0].isDisjoint(with: problems[1]))
+    let deep = try Command.run(arguments + ["--letters", "4", "--deepest", "3"], in: folder)
+    #expect(deep.status == 64 && deep.errors.contains("backwards"), "\(deep.errors)")
+  }
 }

@@ -22,6 +22,7 @@ extension GradientFormat: ExpressibleByArgument {}
 extension TrainingOptions.Optimizer: ExpressibleByArgument {}
 extension CacheFormat: ExpressibleByArgument {}
 extension Metric: ExpressibleByArgument {}
+extension DepthStudy.Problems: ExpressibleByArgument {}
 
 extension SideConfiguration.Rungs: ExpressibleByArgument {
   public init?(argument: String) { self.init(optionText: argument) }

@@ -8,7 +8,8 @@ struct StudyDepth: AsyncParsableCommand {
     abstract: "Does depth in the side network replace written-out reasoning?",
     discussion: """
       Problems of 1 to --deepest arithmetic steps, each on the result of the one before, learned with none, half or all
-      of the results written out: LST against xLadders of equal parameters. What is finished is never run again.
+      of the results written out; or, with --problems hops, of links between letters to follow within one token: LST
+      against xLadders of equal parameters. What is finished is never run again.
       OUT/depth.html has the plots; depth.md and depth.json the numbers.
       """)
 
@@ -20,9 +21,18 @@ struct StudyDepth: AsyncParsableCommand {
     String
   @Option(help: ArgumentHelp("Folder that keeps the model's activations.", valueName: "folder"), completion: .directory)
   var cache: String?
-  @Option(help: ArgumentHelp("The xLadders' climbs.", valueName: "P,P,…")) var passes = "2,3,4"
+  @Option(help: ArgumentHelp("arithmetic, or hops.", valueName: "kind")) var problems = DepthStudy.Problems.arithmetic
+  @Option(help: ArgumentHelp("The xLadders' climbs (default: 2,3,4; none with --depths).", valueName: "P,P,…"))
+  var passes: String?
+  @Option(
+    help: ArgumentHelp(
+      "xLadders in the paper's form: layers that read, the top blocks or --rungs where those are as many.",
+      valueName: "D,D,…"))
+  var depths: String?
   @Option(help: ArgumentHelp("Seeds.", valueName: "S,S,…")) var seeds = "0"
-  @Option(help: ArgumentHelp("Most steps of a problem.", valueName: "K")) var deepest = Self.defaults.deepest
+  @Option(
+    help: ArgumentHelp("Most steps of a problem (default: 8, or half the letters of hops).", valueName: "K"))
+  var deepest: Int?
   @Option(help: ArgumentHelp("Problems of each depth to learn from.", valueName: "N")) var trainEach = Self.defaults
     .trainEach
   @Option(help: ArgumentHelp("Problems of each depth to be judged on.", valueName: "N")) var devEach = Self.defaults
@@ -32,13 +42,18 @@ struct StudyDepth: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Samples of a step.", valueName: "N")) var batchSize = Self.defaults.batchSize
   @Option(help: ArgumentHelp("Results are digits below this prime: 3, 5 or 7.", valueName: "M")) var modulus = Self
     .defaults.modulus
+  @Option(help: ArgumentHelp("Letters that hops lead between.", valueName: "N")) var letters = Self.defaults.letters
   @Option(help: ArgumentHelp("Rungs, as in training.", valueName: "rungs")) var rungs: SideConfiguration.Rungs?
   @Option(help: ArgumentHelp("Device to run on.", valueName: "name")) var device: String?
   @Flag(help: "Print the numbers as JSON, not as Markdown.") var json = false
 
   func run() async throws {
     var options = DepthStudy.Options()
-    options.passes = try numberList(passes, "--passes")
+    options.problems = problems
+    options.letters = letters
+    options.depths = try depths.map { try numberList($0, "--depths") } ?? []
+    options.passes =
+      try passes.map { try numberList($0, "--passes") } ?? (depths == nil ? Self.defaults.passes : [])
     options.seeds = try numberList(seeds, "--seeds")
     options.deepest = deepest
     options.trainEach = trainEach

@@ -1,21 +1,48 @@
 import Foundation
 import LadderCore
 import LadderEval
+import LadderMethods
+import LadderTrain
+
+/// A problem whose answer takes steps, each on the result of the one before.
+protocol DepthProblem: Sendable {
+  /// k, the steps.
+  var depth: Int { get }
+  /// A line of a JSONL file.
+  func line(_ written: StepProblem.Written) throws -> Data
+}
 
 /// Does depth in the side network replace written-out reasoning? LST against xLadders of equal parameters, on problems
 /// of 1…8 dependent steps, with none, half or all of the steps written out (Zheng et al., "Ladder Up, Memory Down",
 /// xLadder).
 public struct DepthStudy: Sendable {
+  /// What the steps are.
+  public enum Problems: String, Sendable, Codable, CaseIterable {
+    /// Sums and products modulo a prime, with none, half or all of the results written out.
+    case arithmetic
+    /// Links between letters to follow, within the one token that answers, which is chosen among the letters.
+    case hops
+
+    var written: [StepProblem.Written] { self == .hops ? [.none] : StepProblem.Written.allCases }
+  }
+
   public struct Options: Sendable {
+    public var problems = Problems.arithmetic
     public var seeds = [0]
     /// Results are digits below this prime: 3, 5 or 7.
     public var modulus = 5
-    /// Problems of each depth to learn from, and to be judged on; a fifth at most of all there are is kept back.
+    /// Letters that the links of hops lead between.
+    public var letters = 8
+    /// Problems of each depth to learn from, and to be judged on; of arithmetic, a fifth at most of all there are is
+    /// kept back.
     public var trainEach = 300
     public var devEach = 20
-    public var deepest = 8
-    /// P of the xLadders.
+    /// Most steps of a problem; nil is 8, or half the letters.
+    public var deepest: Int?
+    /// P of the xLadders that climb again.
     public var passes = [2, 3, 4]
+    /// δ of the xLadders in the paper's form; they read the rungs of `run` where it lists as many, else the top blocks.
+    public var depths: [Int] = []
     public var epochs = 1.0
     public var batchSize = 8
     public var learningRate: Float = 1e-3
@@ -41,11 +68,14 @@ public struct DepthStudy: Sendable {
   public let options: Options
   public let folder: String
   private let study: AccuracyStudy
-  private let dev: [StepProblem]
-  private let train: [StepProblem]
+  private let deepest: Int
+  private let dev: [any DepthProblem]
+  private let train: [any DepthProblem]
 
   public init(_ options: Options = Options(), folder: String, model: String) throws {
-    guard options.trainEach >= 1, options.devEach >= 1, (1...32).contains(options.deepest),
+    let isHops = options.problems == .hops
+    deepest = options.deepest ?? (isHops ? options.letters / 2 : 8)
+    guard options.trainEach >= 1, options.devEach >= 1, (1...32).contains(deepest),
       options.passes.allSatisfy({ $0 >= 2 })
     else {
       throw LadderError(
@@ -54,35 +84,71 @@ public struct DepthStudy: Sendable {
     guard StepProblem.moduli.contains(options.modulus) else {
       throw LadderError(.usage, "the depth study's modulus is 3, 5 or 7")
     }
+    guard !isHops || HopProblem.letters.contains(options.letters) && deepest <= options.letters / 2 else {
+      throw LadderError(
+        .usage, "the depth study's hops want 4 to 26 letters, and at most half as many steps: backwards is nearer then")
+    }
     self.options = options
     self.folder = folder
-    dev = StepProblem.draw(options.devEach, deepest: options.deepest, modulus: options.modulus, seed: 1, share: 0.2)
-    train = StepProblem.draw(
-      options.trainEach, deepest: options.deepest, modulus: options.modulus, seed: 2, except: Set(dev))
-    let problems = folder + "/problems"
+    (train, dev) = Self.draw(options, deepest: deepest)
+    let problems = "\(folder)/problems/"
+    let kind = isHops ? "hops-\(options.letters)" : "modulo-\(options.modulus)"
     // The limits cut nothing off: they tell a study of other problems apart from one that goes on.
-    let counts = (train.count, dev.count)
-    let tasks = StepProblem.Written.allCases.map { written in
+    let counts = (train.count, dev.count), tokens = 6 * deepest + 12
+    let tasks = options.problems.written.map { written in
       StudyConfiguration.Task(
-        name: written.rawValue, train: "\(problems)/\(written.rawValue).modulo-\(options.modulus).train.jsonl",
-        dev: "\(problems)/\(written.rawValue).modulo-\(options.modulus).dev.jsonl", metric: .exact,
-        trainLimit: counts.0, devLimit: counts.1, maxTokens: 6 * options.deepest + 12)
-    }
-    let climbs = options.passes.map { passes in
-      var method = StudyConfiguration.Method(.xladder)
-      method.name += "-\(passes)"
-      method.options.training.method.passes = passes
-      return method
+        name: written.rawValue, train: "\(problems)\(written.rawValue).\(kind).train.jsonl",
+        dev: "\(problems)\(written.rawValue).\(kind).dev.jsonl", metric: isHops ? .choice : .exact,
+        trainLimit: counts.0, devLimit: counts.1, maxTokens: isHops ? nil : tokens)
     }
     var run = options.run
     run.training.epochs = options.epochs
     run.training.batchSize = options.batchSize
     run.training.learningRate = options.learningRate
+    if isHops {
+      // What is looked up has to be there: a channel that is missing is a letter taken for another.
+      run.training.method.tapDropout = run.training.method.tapDropout ?? 0
+      run.training.objective = .choices
+    }
     study = try AccuracyStudy(
       StudyConfiguration(
         model: model, seeds: options.seeds, cache: options.cache, measuresCost: false, measuresBase: false,
-        options: run, tasks: tasks, methods: [StudyConfiguration.Method(.lst)] + climbs),
+        options: run, tasks: tasks, methods: [StudyConfiguration.Method(.lst)] + Self.xLadders(options)),
       folder: folder)
+  }
+
+  private static func draw(
+    _ options: Options, deepest: Int
+  ) -> (train: [any DepthProblem], dev: [any DepthProblem]) {
+    switch options.problems {
+    case .arithmetic:
+      let dev = StepProblem.draw(options.devEach, deepest: deepest, modulus: options.modulus, seed: 1, share: 0.2)
+      let train = StepProblem.draw(
+        options.trainEach, deepest: deepest, modulus: options.modulus, seed: 2, except: Set(dev))
+      return (train, dev)
+    case .hops:
+      let dev = HopProblem.draw(options.devEach, deepest: deepest, letters: options.letters, seed: 1)
+      let train = HopProblem.draw(
+        options.trainEach, deepest: deepest, letters: options.letters, seed: 2, except: Set(dev))
+      return (train, dev)
+    }
+  }
+
+  private static func xLadders(_ options: Options) -> [StudyConfiguration.Method] {
+    func method(_ name: String, _ set: (inout MethodOptions) -> Void) -> StudyConfiguration.Method {
+      var method = StudyConfiguration.Method(.xladder)
+      method.name += name
+      set(&method.options.training.method)
+      return method
+    }
+    return options.passes.map { passes in method("-\(passes)") { $0.passes = passes } }
+      + options.depths.map { depth in
+        method("-depth-\(depth)") {
+          $0.depth = depth
+          if case .list(let rungs)? = options.run.training.method.rungs, rungs.count == depth { return }
+          $0.rungs = .middle
+        }
+      }
   }
 
   /// Runs what is not done yet, and writes `depth.md`, `depth.json` and `depth.html` beside the accuracy study's own
@@ -105,14 +171,14 @@ public struct DepthStudy: Sendable {
 
   private func row(_ task: String, _ method: String, _ table: AccuracyTable) throws -> Row? {
     guard let written = StepProblem.Written(rawValue: task) else { return nil }
-    var right = [Int](repeating: 0, count: options.deepest), asked = right, tokens = 0
+    var right = [Int](repeating: 0, count: deepest), asked = right, tokens = 0
     for seed in options.seeds {
       let lines = try DurableFile.read(study.folder.predictions(task, method, "seed-\(seed)")).split(
         separator: UInt8(ascii: "\n"))
       for (problem, line) in zip(dev, lines) {
         let prediction = try JSONDecoder().decode(Evaluation.Prediction.self, from: Data(line))
-        asked[problem.steps.count - 1] += 1
-        right[problem.steps.count - 1] += prediction.isRight ? 1 : 0
+        asked[problem.depth - 1] += 1
+        right[problem.depth - 1] += prediction.isRight ? 1 : 0
         tokens += prediction.tokens
       }
     }
@@ -132,7 +198,7 @@ public struct DepthStudy: Sendable {
       + rows.map { row in
         [row.written.rawValue, row.method, row.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–"]
           + row.accuracy.map { String(format: "%.2f", $0) } + [
-            String(format: "%.3f", row.mean), String(format: "%.1f", row.tokens),
+            String(format: "%.3f", row.mean), row.tokens > 0 ? String(format: "%.1f", row.tokens) : "–",
           ]
       }
   }
@@ -144,8 +210,11 @@ public struct DepthStudy: Sendable {
     try DurableFile.write(folder + "/depth.md", [Data(Self.markdown(rows).utf8)])
     var report = HTMLReport(title: "Depth study")
     report.add(
-      paragraph: "Problems of k steps modulo \(options.modulus), each on the result of the one before. "
-        + "A guess is right one time in \(options.modulus). All methods have the same number of trained parameters.")
+      paragraph: (options.problems == .hops
+        ? "k hops along links between \(options.letters) letters, within the token that answers. "
+        : "Problems of k steps modulo \(options.modulus), each on the result of the one before. ")
+        + "A guess is right one time in \(options.problems == .hops ? options.letters : options.modulus). "
+        + "Each xLadder has about as many trained parameters as LST on the rungs that it reads.")
     report.add("Right answers", table: Self.cells(rows))
     for (index, chart) in Self.charts(rows).enumerated() {
       report.add(chart)
@@ -164,6 +233,7 @@ public struct DepthStudy: Sendable {
       }
       return LineChart(title: "Steps written out: \(written.rawValue)", x: "steps k", y: "right answers", series)
     }
+    guard rows.contains(where: { $0.tokens > 0 }) else { return byDepth }
     var methods: [String] = []
     for row in rows where !methods.contains(row.method) { methods.append(row.method) }
     let byTokens = methods.map { method in

@@ -9,7 +9,7 @@ import LadderCore
 ///
 /// Sums and products take turns at random, so that the steps can't be reordered; no factor is 0, so that none loses
 /// information.
-public struct StepProblem: Sendable, Hashable {
+public struct StepProblem: Sendable, Hashable, DepthProblem {
   /// How much of the way is written out before the answer.
   public enum Written: String, Sendable, Codable, CaseIterable {
     /// The answer alone.
@@ -40,6 +40,8 @@ public struct StepProblem: Sendable, Hashable {
     func apply(_ value: Int, modulus: Int) -> Int { (operation == "+" ? value + operand : value * operand) % modulus }
     var text: String { "\(operation)\(operand)" }
   }
+
+  var depth: Int { steps.count }
 
   /// The primes that a digit stays below.
   static let moduli = [3, 5, 7]
