@@ -87,6 +87,9 @@ public struct DistilPrompt: Sendable {
     return json.compact
   }
 
+  /// Whether it is answered by a turn, and not gone on with.
+  var isChat: Bool { if case .messages = form { true } else { false } }
+
   /// The tools that may be called, and what the chat template is given, as JSON.
   var tools: String? { kept.first { $0.name == "tools" }?.json }
   var templateOptions: String? { kept.first { $0.name == "chat_template_kwargs" }?.json }

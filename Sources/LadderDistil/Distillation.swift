@@ -102,6 +102,8 @@ public struct Distillation: Sendable {
     let settings =
       "max-tokens \(options.maxTokens), temperature \(s.temperature), top-k \(s.topK), top-p \(s.topP), min-p \(s.minP), "
       + "repeat-penalty \(s.repeatPenalty), seed \(s.seed)"
+      // An earlier version had thoughts in the text.
+      + (prompts.contains(where: \.isChat) ? ", thoughts apart" : "")
       + (options.stop.isEmpty ? "" : ", stop \(options.stop)") + (s.grammar.map { ", grammar \($0)" } ?? "")
     return AnswerLog.Header(
       teacher: teacher.name, prompts: String(sum.hexadecimal().prefix(32)), settings: settings)
@@ -176,13 +178,16 @@ public struct Distillation: Sendable {
   private func isKept(
     _ answer: TeacherAnswer, _ prompt: DistilPrompt, _ seen: inout Set<String>, _ result: inout Result
   ) throws -> Bool {
-    if answer.isEmpty {
-      result.empty += 1
-    } else if !answer.isWhole, !keepsCut {
+    var bare = answer
+    // Each call has an id of its own.
+    bare.calls = answer.calls?.map { .init(name: $0.name, arguments: $0.arguments) }
+    if !answer.isWhole, !keepsCut {
       result.cut += 1
+    } else if answer.isEmpty {
+      result.empty += 1
     } else if keepsRightOnly, let wanted = prompt.answer, !FinalAnswer.matches(answer.text, wanted) {
       result.wrong += 1
-    } else if !seen.insert(try prompt.line(answer)).inserted {
+    } else if !seen.insert(try prompt.line(bare)).inserted {
       result.repeated += 1
     } else {
       return true

@@ -1,5 +1,6 @@
 import Foundation
 import LadderCore
+import LadderData
 import LadderHub
 import LadderInference
 
@@ -86,9 +87,9 @@ public struct ServerTeacher: Teacher {
     struct Choice: Decodable {
       struct Message: Decodable {
         struct Call: Decodable {
-          struct Function: Decodable { let name, arguments: String }
+          struct Function: Decodable { let name: String? }
           let id: String?
-          let function: Function
+          let function: Function?
         }
         let content, reasoning: String?
         let calls: [Call]?
@@ -116,13 +117,27 @@ public struct ServerTeacher: Teacher {
       throw LadderError(.data, "\(url.absoluteString) does not answer as OpenAI's interface does")
     }
     let calls = choice.message?.calls ?? []
-    guard let text = choice.text ?? choice.message?.content ?? (calls.isEmpty ? nil : "") else {
+    let saysOther = !calls.isEmpty || choice.message?.reasoning != nil
+    guard let text = choice.text ?? choice.message?.content ?? (saysOther ? "" : nil) else {
       throw Refusal("the answer holds no text")
     }
+    let arguments = try Self.arguments(data)
     return TeacherAnswer(
       text: text, reasoning: choice.message?.reasoning,
-      calls: calls.map { .init(id: $0.id ?? "", name: $0.function.name, arguments: $0.function.arguments) },
+      calls: try calls.enumerated().map { place, call in
+        guard let name = call.function?.name else { throw Refusal("the answer calls a tool without a name") }
+        return .init(id: call.id ?? "", name: name, arguments: arguments[place])
+      },
       isWhole: choice.finishReason != "length")
+  }
+
+  /// Of each call of the first choice, as JSON: servers write them as a text, as they should, or as they are.
+  private static func arguments(_ data: Data) throws -> [String] {
+    let message = try JSONText(data).object["choices"]?.elements.first?.object["message"]
+    return (message?.object["tool_calls"]?.elements ?? []).map { call in
+      guard let value = call.object["function"]?.object["arguments"], !value.isNull else { return "{}" }
+      return value.string ?? String(decoding: value.compact, as: UTF8.self)
+    }
   }
 
   private func failure(_ answer: HTTPTransport.Answer, _ data: Data, _ url: URL) -> any Error {

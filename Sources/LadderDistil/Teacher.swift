@@ -102,6 +102,14 @@ public struct ModelTeacher: Teacher {
     return " \(run.path) \(manifest.began.map { String(Int($0)) } ?? "") \(manifest.step)"
   }
 
+  /// The same for the same call, so that a seed makes the same file again; nine letters and digits, as Mistral's templates
+  /// want them.
+  private static func callID(_ place: Int, _ name: String, _ arguments: String) -> String {
+    var sum = SHA256()
+    sum.update(Array("\(place) \(name) \(arguments)".utf8))
+    return String(sum.hexadecimal().prefix(9))
+  }
+
   /// Answers as the model or the run does.
   public func answer(_ prompt: DistilPrompt, options: GenerationOptions) async throws -> TeacherAnswer {
     do {
@@ -115,7 +123,9 @@ public struct ModelTeacher: Teacher {
         guard let reading = said.reading else { return TeacherAnswer(text: generation.text, isWhole: isWhole) }
         return TeacherAnswer(
           text: reading.content, reasoning: reading.reasoning,
-          calls: reading.calls.map { .init(id: $0.id, name: $0.name, arguments: $0.arguments) }, isWhole: isWhole)
+          calls: reading.calls.enumerated().map { place, call in
+            .init(id: Self.callID(place, call.name, call.arguments), name: call.name, arguments: call.arguments)
+          }, isWhole: isWhole)
       }
     } catch let error as LadderError where [.usage, .data].contains(error.kind) {
       throw Refusal(error.message)

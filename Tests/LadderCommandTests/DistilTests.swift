@@ -67,9 +67,22 @@ import Testing
     #expect(lines()[0].contains(#"{"role":"assistant","content":"answer to think of 7","reasoning_content":"hm"}"#))
     #expect(
       lines()[1].contains(
-        ##"{"role":"assistant","content":"","tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{}"}}]}"##
+        ##"{"role":"assistant","content":"","tool_calls":[{"id":"c0","type":"function","function":{"name":"f","arguments":"{}"}}]}"##
       ))
     #expect(try Sample.load(folder.file("out.jsonl")).count == 2)
+
+    let tools = #""tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}"# + "\n"
+    func ask(_ text: String) -> String {
+      #"{"messages": [{"role": "user", "content": "\#(text)"}], "# + tools
+    }
+    let odd = try distil(
+      ask("call object") + ask("call nameless") + ask("think long") + ask("call twice"),
+      ["--answers", "2", "--temperature", "1", "--json"], out: "odd.jsonl")
+    #expect(odd.status == 0 && lines("odd.jsonl").count == 2, "\(odd.errors) \(lines("odd.jsonl"))")
+    #expect(lines("odd.jsonl")[0].contains(##""arguments":"{\"a\":[1,\"b\"]}""##), "\(lines("odd.jsonl"))")
+    let json = odd.json
+    #expect(json["repeated"] as? Int == 2 && json["cut"] as? Int == 2 && json["empty"] as? Int == 0)
+    #expect(json["refused"] as? Int == 1)
   }
 
   /// A local model's template says what are thoughts.

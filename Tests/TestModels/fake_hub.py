@@ -216,9 +216,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             reply = {"role": "assistant", "content": text}
             if asked.startswith("think"):
                 reply["reasoning_content"] = "hm"
+                reply["content"] = None if finish == "length" else text
             if asked.startswith("call"):
                 reply["content"] = None
-                reply["tool_calls"] = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+                # Every call has an id of its own; some servers write arguments as they are.
+                arguments = {"a": [1, "b"]} if "object" in asked else "{}"
+                call = {"id": f"c{posted.get('seed', 0)}", "type": "function", "function": {"name": "f", "arguments": arguments}}
+                reply["tool_calls"] = [call | {"function": {}} if "nameless" in asked else call]
             message = {"message": reply} if chat else {"text": text}
             choices.append({"index": i, "finish_reason": finish} | message)
         self.send(200, {
