@@ -35,8 +35,7 @@ final class RunRecord {
       throw LadderError(.usage, "\(run.path) already holds a run; pass `resume` to go on with it, or another `into`")
     }
     // What never took a step that was saved holds nothing to lose.
-    guard resume else { return nil }
-    if try !hasBegun && !old.backbone.isSame(as: trainer.backbone) { return nil }
+    guard resume, hasBegun else { return nil }
     if old.finished, !run.hasCheckpoint {
       throw LadderError(
         .usage,
@@ -47,7 +46,6 @@ final class RunRecord {
     var changed = trainer.configuration.differences(from: old.configuration)
     // A finished run may go on for longer.
     if old.finished { changed.removeAll { $0 == "epochs" || $0 == "steps" } }
-    if !hasBegun, !changed.isEmpty { return nil }
     try refuse(changed.map { "`\($0)`" })
     return old
   }

@@ -105,6 +105,7 @@ final class TrainingLoop {
     total = configuration.totalSteps(examples: lengths.count)
     warmup = Int((configuration.warmup * Float(total)).rounded())
     averagedFrom = total - max(1, Int((configuration.averaging * Float(total)).rounded()))
+    let entered = ContinuousClock.now
     if let record {
       state = try Self.begin(record, session, encoded, tuning, resume: resume, total: total, report)
     }
@@ -112,8 +113,9 @@ final class TrainingLoop {
     session.average?.begin(at: state.step, from: averagedFrom)
     firstStep = state.step
     firstTokens = state.tokens
-    firstSeconds = state.seconds ?? 0
     start = .now
+    // What a side network measures before its first step is time that its training takes.
+    firstSeconds = state.seconds ?? (start - entered).seconds
   }
 
   private static func check(_ trainer: Trainer, _ ranks: Ranks) throws {
