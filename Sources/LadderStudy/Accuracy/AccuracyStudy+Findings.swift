@@ -16,7 +16,7 @@ extension AccuracyStudy {
         rows.append(
           AccuracyTable.Row(
             task: task.name, method: method.name, options: task.options(of: method).description, outcomes: outcomes,
-            cost: cost))
+            cost: cost, readsOthersCache: configuration.cache != nil && !configuration.cachesEachRun))
       }
     }
     return AccuracyTable(rows)

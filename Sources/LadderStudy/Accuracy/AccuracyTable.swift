@@ -34,7 +34,12 @@ public struct AccuracyTable: Codable, Sendable {
       case laterSeconds = "later_seconds"
     }
 
-    init(task: String, method: String, options: String, outcomes: [AccuracyStudy.Outcome], cost: TrainingStep?) {
+    /// - Parameter readsOthersCache: a run may have found its activations in a cache that another filled, and never
+    ///   have held the model; `cost` alone tells its memory then.
+    init(
+      task: String, method: String, options: String, outcomes: [AccuracyStudy.Outcome], cost: TrainingStep?,
+      readsOthersCache: Bool = false
+    ) {
       self.task = task
       self.method = method
       self.options = options
@@ -49,7 +54,8 @@ public struct AccuracyTable: Codable, Sendable {
       examples = outcomes[0].evaluation.examples
       guard outcomes[0].parameters > 0 else { return }
       parameters = outcomes[0].parameters
-      peakBytes = max(outcomes.map(\.peakBytes).max() ?? 0, cost?.peakBytes ?? 0)
+      peakBytes =
+        readsOthersCache ? cost?.peakBytes : max(outcomes.map(\.peakBytes).max() ?? 0, cost?.peakBytes ?? 0)
       tokensPerSecond = cost?.tokensPerSecond
       firstSeconds = outcomes[0].seconds
       if outcomes.count > 1 { laterSeconds = outcomes.dropFirst().reduce(0) { $0 + $1.seconds } / (count - 1) }

@@ -51,7 +51,9 @@ struct StudyFolder: Sendable {
       }
       let kept = configuration.methods.filter(begun.contains)
       for before in old.tasks where hasBegun(before.name) {
-        guard old.options == configuration.options else { throw changed(before.name) }
+        guard old.options == configuration.options, old.cachesEachRun == configuration.cachesEachRun else {
+          throw changed(before.name)
+        }
         guard let index = configuration.tasks.firstIndex(where: { $0.name == before.name }) else {
           claim.tasks.append(before)
           continue

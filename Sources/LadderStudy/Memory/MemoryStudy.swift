@@ -142,6 +142,8 @@ public struct MemoryStudy: Sendable {
         + options.batches.sorted().map({ (options.batchLength, $0) })
       {
         try Cancellation.check()
+        // One of `lengths` may be `batchLength` too.
+        if rows.contains(where: { $0.isPoint(column.name, length, batch) }) { continue }
         let place = "\(column.name), \(batch) × \(length) tokens"
         if let done = known.first(where: { $0.isPoint(column.name, length, batch) }) {
           correction = Double(done.peakBytes ?? 0) / Double(try planned(column, length, batch))
