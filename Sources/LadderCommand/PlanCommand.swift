@@ -47,6 +47,14 @@ struct PlanCommand: AsyncParsableCommand {
       throw LadderError(.usage, "a --shape has no runs: plan for its model's file with --ladders and --adapter")
     }
     if serve, measure { throw LadderError(.usage, "--measure is of a training: leave it out with --serve") }
+    if shape != nil, options.model != nil {
+      throw LadderError(.usage, "--model and --shape name two models; leave one out")
+    }
+    if !measure, !options.workers.isEmpty || options.gpuLayers != nil {
+      throw LadderError(
+        .usage, "a prediction is of one device that holds the whole model: --workers and --gpu-layers go with --measure"
+      )
+    }
     guard (1...1 << 16).contains(sequences ?? 1) else {
       throw LadderError(.usage, "--sequences must be 1 to \(1 << 16)")
     }
@@ -101,7 +109,8 @@ struct PlanCommand: AsyncParsableCommand {
     let fits = planned.memory.map { result.peakBytes <= $0 ? ", fits" : ", does not fit" } ?? ""
     Terminal.output(
       String(
-        format: "measured at %d tokens: peak %@%@, %.2f s per 1000 tokens", settings.maxLength,
+        format: "measured at %@ tokens: peak %@%@, %.2f s per 1000 tokens",
+        Self.tokens(sequences, settings.maxLength),
         Terminal.bytes(result.peakBytes), fits,
         result.secondsPerThousandTokens))
   }
@@ -118,6 +127,11 @@ struct PlanCommand: AsyncParsableCommand {
     Terminal.output(Self.padded("at most", 36) + Terminal.bytes(serving.total) + (fits ?? ""))
   }
 
+  /// Samples in memory at once × their length; one's is not told.
+  private static func tokens(_ sequences: Int, _ length: Int) -> String {
+    sequences == 1 ? String(length) : "\(sequences) × \(length)"
+  }
+
   private static func padded(_ text: String, _ width: Int) -> String {
     text.padding(toLength: max(width, text.count), withPad: " ", startingAt: 0)
   }
@@ -126,13 +140,15 @@ struct PlanCommand: AsyncParsableCommand {
     let pad = Self.padded
     let width = max(20, rows.map(\.options.count).max() ?? 0)
     Terminal.output(
-      pad("method", 9) + pad("options", width + 2) + "  tokens  parameters       peak   s/1000 tokens"
+      pad("method", 9) + pad("options", width + 2) + "      tokens  parameters       peak   s/1000 tokens"
         + (memory.map { "  fits \($0.optionText)" } ?? ""))
     for row in rows {
       let seconds = row.secondsPerThousandTokens.map { String(format: "%.2f", $0) } ?? "–"
       let fits = row.fits.map { $0 ? "  yes" : "  no" } ?? ""
-      let cells = [String(row.length), Terminal.count(row.parameters), Terminal.bytes(row.peakBytes), seconds]
-      let widths = [8, 12, 11, 16]
+      let cells = [
+        Self.tokens(row.sequences, row.length), Terminal.count(row.parameters), Terminal.bytes(row.peakBytes), seconds,
+      ]
+      let widths = [12, 12, 11, 16]
       let columns = zip(cells, widths).map { String(repeating: " ", count: max(0, $1 - $0.count)) + $0 }.joined()
       Terminal.output(pad(row.method, 9) + pad(row.options, width + 2) + columns + fits)
     }

@@ -162,15 +162,19 @@ public struct SpeedBenchmark: Sendable {
   public struct TwoSteps: Codable, Sendable {
     public var peakBytes: Int
     public var secondsPerThousandTokens: Double
+    /// Samples of a step.
+    public var sequences: Int
 
-    public init(peakBytes: Int, secondsPerThousandTokens: Double) {
+    public init(peakBytes: Int, secondsPerThousandTokens: Double, sequences: Int) {
       self.peakBytes = peakBytes
+      self.sequences = sequences
       self.secondsPerThousandTokens = secondsPerThousandTokens
     }
 
     enum CodingKeys: String, CodingKey {
       case peakBytes = "peak_bytes"
       case secondsPerThousandTokens = "seconds_per_1000_tokens"
+      case sequences
     }
   }
 
@@ -187,7 +191,8 @@ public struct SpeedBenchmark: Sendable {
     let elapsed = try seconds { _ = try session.take(last, number: 1, learningRate: 1e-4) }
     return TwoSteps(
       peakBytes: backbone.peakBytes,
-      secondsPerThousandTokens: 1000 * elapsed / Double(last.reduce(0) { $0 + $1.tokens.count }))
+      secondsPerThousandTokens: 1000 * elapsed / Double(last.reduce(0) { $0 + $1.tokens.count }),
+      sequences: last.count)
   }
 
   // MARK: - Parts

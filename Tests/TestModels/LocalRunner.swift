@@ -43,6 +43,7 @@ package final class LocalRunner: Runner, @unchecked Sendable {
   package func measure(_ job: MemoryJob, progress: (String) -> Void) throws -> SpeedBenchmark.TwoSteps {
     measurements.append(job)
     // A made-up peak that grows with what is asked for.
-    return .init(peakBytes: 1_000_000 + 1000 * job.length * job.sequences, secondsPerThousandTokens: 1)
+    return .init(
+      peakBytes: 1_000_000 + 1000 * job.length * job.sequences, secondsPerThousandTokens: 1, sequences: job.sequences)
   }
 }

@@ -46,6 +46,9 @@ struct StudyMemory: AsyncParsableCommand {
     study.lossShare = lossShare
     study.memory = memory.bytes
     study.machine = options.machine
+    if shape != nil, options.model != nil {
+      throw LadderError(.usage, "--model and --shape name two models; leave one out")
+    }
     guard method.method == nil else {
       throw LadderError(.usage, "the memory study compares all methods; leave --method out")
     }

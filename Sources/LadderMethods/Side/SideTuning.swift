@@ -53,6 +53,11 @@ extension SideConfiguration: FineTuning {
     let wide = model.width, narrow = geometry.width
     let rows = AttentionBlocks.rounded(load.tokens)
     var bytes = model.shared(load)
+    if geometry.rungs.last == model.blocks {
+      // Every row is put out, and has logits in the engine.
+      let put = Head.rowsPerCall(vocabulary: model.vocabulary)
+      bytes.engine += 4 * model.vocabulary * (put - min(lossRows, put))
+    }
     let count = SideNetwork.specifications(self, geometry).numbers
     // Value, gradient and two moments in F32, and the rounded twin.
     bytes.parameters = count * (16 + (precision == .float32 ? 0 : 2))
