@@ -39,7 +39,10 @@ final class ModelOwner: @unchecked Sendable {
   func trim() {
     #if os(Linux)
       lock.withLock {
-        guard let most = users.max(), most < held else { return }
+        // Where a device has them there is nothing to give back, and they stay.
+        guard let most = users.max(), most < held, weights.contains(where: { (most..<held).contains($0.block) }) else {
+          return
+        }
         // Whole pages alone: what shares one with a block that stays, stays.
         for weight in weights where (most..<held).contains(weight.block) { ProcessMemory.release(weight.bytes) }
         held = most
