@@ -200,7 +200,7 @@ def main():
                     verdict = "refused: " + result.stderr.strip().split("data.jsonl:1: ")[-1]
                     failed += (name, kind) not in EXCEPTIONS
                 else:
-                    views = json.loads(result.stdout.splitlines()[0])["sequences"]
+                    views = json.loads(result.stdout)["shown"][0]["sequences"]
                     got = views[-1]["tokens"]
                     if got == wanted and views[-1]["learned"] == learned:
                         verdict = "the same: %d tokens, %d learned%s" % (len(got), len(learned), ", %d views" % len(views) if len(views) > 1 else "")

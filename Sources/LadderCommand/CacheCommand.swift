@@ -63,10 +63,7 @@ struct CacheCommand: AsyncParsableCommand {
     if shard != nil {
       throw LadderError(.usage, "--merge goes with --cache, once all shards are there: not with --shard")
     }
-    // --model and --data may stand there, as in the commands that made the shards: what lies in --cache is merged.
-    if samples.config != nil || samples.cacheFormat != nil || !valid.isEmpty {
-      throw LadderError(.usage, "--merge takes what lies in --cache as it is: only --cache-limit goes with it")
-    }
+    // The options of the commands that made the shards may stand there: what lies in --cache is merged as it is.
     if let limit = samples.cacheLimit { try CacheOptions(directory: cache, limit: limit.bytes).keepLimit() }
     let keeps = keepShards
     let paths = try await interruptible {

@@ -22,8 +22,8 @@ struct SweepCommand: AsyncParsableCommand {
         rungs: ["middle", "8,", "9,12,15"]
 
       OUT/best holds the best run, OUT/best.yaml all options of it (ladder train --config OUT/best.yaml --out RUN makes
-      it again), OUT/table.md what was tried. Stop with Ctrl-C and run the same command to go on; a longer --budget goes
-      on too.
+      it again), OUT/table.md what was tried. Stop with Ctrl-C and run the same command to go on; a longer --budget
+      takes the recipes that are there further.
       """)
 
   @OptionGroup var options: ModelOptions

@@ -59,10 +59,13 @@ import Testing
     // What is kept is a sample, and goes on where it ended.
     let data = try Command.run(["data", "--model", model, "--data", folder.file("kept.jsonl")], in: folder)
     #expect(data.status == 0, "\(data.errors)")
+    let told = try Command.run(["data", "--model", model, "--data", folder.file("kept.jsonl"), "--json"], in: folder)
+    let shown = (told.json["shown"] as? [[String: Any]])?.first?["sequences"] as? [[String: Any]]
+    #expect(told.json["samples"] as? Int == 1 && shown?.last?["learned"] is [Int], "\(told.output)")
     let later = try chat(["/load \(folder.file("kept.jsonl"))", "again", "/load \(folder.file("none"))"])
     #expect(later.output == second && later.status == 0 && later.lastError.contains("no file at"))
-    let told = try chat(["/system be brief", "hi"], ["--system", "be long"])
-    #expect(told.output == (try generate("<system>be brief</><user>hi</><assistant>")))
+    let briefly = try chat(["/system be brief", "hi"], ["--system", "be long"])
+    #expect(briefly.output == (try generate("<system>be brief</><user>hi</><assistant>")))
   }
 
   @Test func runsAnswerInTurnAndSideBySide() throws {

@@ -68,7 +68,7 @@ import Testing
     try FileManager.default.createDirectory(atPath: folder.file("place"), withIntermediateDirectories: true)
     try FileManager.default.createSymbolicLink(atPath: folder.file("link"), withDestinationPath: folder.file("place"))
     let gone = Process()
-    gone.executableURL = URL(fileURLWithPath: "/bin/true")
+    gone.executableURL = URL(fileURLWithPath: "/usr/bin/true")
     try gone.run()
     gone.waitUntilExit()
     _ = try folder.write("place/left.txt", "")

@@ -88,7 +88,7 @@ import Testing
     _ = try train("cold", cache: options)
     let cache = try #require(CacheFolder.summaries(in: folder.file("cache")).first).path
     let gone = Process()
-    gone.executableURL = URL(fileURLWithPath: "/bin/true")
+    gone.executableURL = URL(fileURLWithPath: "/usr/bin/true")
     try gone.run()
     gone.waitUntilExit()
     let left = cache + "/cache.json.\(gone.processIdentifier).tmp", own = cache + "/cache.json.\(getpid()).tmp"

@@ -46,8 +46,8 @@ public struct RunExport: Sendable {
     try LadderError.unify {
       let out = Self.folder(out)
       let isThere = FileManager.default.fileExists(atPath: out), place = Self.place(out)
-      DurableFile.sweep(place)
-      let prepared = try Prepared(self, run, model, out), temporary = "\(place).\(getpid()).tmp"
+      let temporary = Self.sweep(place)
+      let prepared = try Prepared(self, run, model, out)
       try DurableFile.makeFolder(temporary)
       do {
         let result = try write(prepared, temporary, out, threads, progress)
@@ -75,9 +75,19 @@ public struct RunExport: Sendable {
   public func check(_ run: RunDirectory, model: String?, to out: String) throws(LadderError) {
     try LadderError.unify {
       let out = Self.folder(out)
-      DurableFile.sweep(Self.place(out))
+      Self.sweep(Self.place(out))
       _ = try Prepared(self, run, model, out)
     }
+  }
+
+  /// Removes what killed exports left there, and names where this one writes. In a container the killed process's number
+  /// is this one's again.
+  @discardableResult
+  private static func sweep(_ place: String) -> String {
+    let temporary = "\(place).\(getpid()).tmp"
+    DurableFile.sweep(place)
+    try? FileManager.default.removeItem(atPath: temporary)
+    return temporary
   }
 
   /// Where the folder is made: beside its own place, or in it where it is there. That may be a mount, a link, or the
@@ -108,7 +118,8 @@ public struct RunExport: Sendable {
       try DurableFile.write("\(folder)/\(name)", [try DurableFile.read(FileSet.current(name, in: parts.run.path))])
     }
     guard try parts.isCurrent() else {
-      throw LadderError(.usage, "\(parts.run.path) took better weights while they were copied; export it once more")
+      throw LadderError(
+        .inputOutput, "\(parts.run.path) took better weights while they were copied; export it once more")
     }
     if let (name, file) = prepared.merged {
       // Of the copy, whatever the training writes meanwhile.
