@@ -256,10 +256,14 @@ import Testing
     #expect(rows.map { $0["method"] as? String } == ["lst", "xladder-depth-1", "xladder-depth-2"])
     #expect(rows.allSatisfy { ($0["accuracy"] as? [Double])?.count == 2 && $0["written"] as? String == "none" })
     // One hop was not learned from the problems that are judged.
-    let problems = try ["train", "dev"].map {
+    let problems = try ["train", "dev"].map { split in
       Set(
-        try String(contentsOfFile: folder.file("hops/problems/none.hops-4.\($0).jsonl"), encoding: .utf8).split(
-          separator: "\n"))
+        try [1, 2].flatMap { hops in
+          try String(
+            contentsOfFile: folder.file("hops/problems/hops-\(hops).letters-4.\(split).jsonl"), encoding: .utf8
+          )
+          .split(separator: "\n").map(String.init)
+        })
     }
     #expect(problems[0].count == 12 && problems[1].count == 6 && problems[0].isDisjoint(with: problems[1]))
     let deep = try Command.run(arguments + ["--letters", "4", "--deepest", "3"], in: folder)

@@ -20,10 +20,9 @@ public struct DepthStudy: Sendable {
   public enum Problems: String, Sendable, Codable, CaseIterable {
     /// Sums and products modulo a prime, with none, half or all of the results written out.
     case arithmetic
-    /// Links between letters to follow, within the one token that answers, which is chosen among the letters.
+    /// Links between letters to follow, within the one token that answers, which is chosen among the letters. Each
+    /// number of them is learned by a run of its own: among easier problems the harder ones come late.
     case hops
-
-    var written: [StepProblem.Written] { self == .hops ? [.none] : StepProblem.Written.allCases }
   }
 
   public struct Options: Sendable {
@@ -65,10 +64,30 @@ public struct DepthStudy: Sendable {
     public var parameters: Int?
   }
 
+  /// What one run of each method learns.
+  private enum Part {
+    case written(StepProblem.Written)
+    case hops(Int)
+
+    var name: String {
+      switch self {
+      case .written(let written): written.rawValue
+      case .hops(let count): "hops-\(count)"
+      }
+    }
+
+    var written: StepProblem.Written { if case .written(let written) = self { written } else { .none } }
+
+    func problems(_ all: [any DepthProblem]) -> [any DepthProblem] {
+      if case .hops(let count) = self { all.filter { $0.depth == count } } else { all }
+    }
+  }
+
   public let options: Options
   public let folder: String
   private let study: AccuracyStudy
   private let deepest: Int
+  private let parts: [Part]
   private let dev: [any DepthProblem]
   private let train: [any DepthProblem]
 
@@ -91,15 +110,15 @@ public struct DepthStudy: Sendable {
     self.options = options
     self.folder = folder
     (train, dev) = Self.draw(options, deepest: deepest)
-    let problems = "\(folder)/problems/"
-    let kind = isHops ? "hops-\(options.letters)" : "modulo-\(options.modulus)"
+    let kind = isHops ? "letters-\(options.letters)" : "modulo-\(options.modulus)"
+    parts = isHops ? (1...deepest).map { .hops($0) } : StepProblem.Written.allCases.map { .written($0) }
+    let (train, dev) = (train, dev), tokens = 6 * deepest + 12
     // The limits cut nothing off: they tell a study of other problems apart from one that goes on.
-    let counts = (train.count, dev.count), tokens = 6 * deepest + 12
-    let tasks = options.problems.written.map { written in
+    let tasks = parts.map { part in
       StudyConfiguration.Task(
-        name: written.rawValue, train: "\(problems)\(written.rawValue).\(kind).train.jsonl",
-        dev: "\(problems)\(written.rawValue).\(kind).dev.jsonl", metric: isHops ? .choice : .exact,
-        trainLimit: counts.0, devLimit: counts.1, maxTokens: isHops ? nil : tokens)
+        name: part.name, train: "\(folder)/problems/\(part.name).\(kind).train.jsonl",
+        dev: "\(folder)/problems/\(part.name).\(kind).dev.jsonl", metric: isHops ? .choice : .exact,
+        trainLimit: part.problems(train).count, devLimit: part.problems(dev).count, maxTokens: isHops ? nil : tokens)
     }
     var run = options.run
     run.training.epochs = options.epochs
@@ -155,31 +174,34 @@ public struct DepthStudy: Sendable {
   /// findings.
   @discardableResult
   public func run(_ runner: any Runner, report: @escaping (String) -> Void = { _ in }) throws -> [Row] {
-    for task in study.configuration.tasks {
-      guard let written = StepProblem.Written(rawValue: task.name) else { continue }
-      try DurableFile.makeFolder(folder + "/problems")
-      try DurableFile.write(task.train, try train.map { try $0.line(written) })
-      try DurableFile.write(task.dev, try dev.map { try $0.line(written) })
+    try DurableFile.makeFolder(folder + "/problems")
+    for (part, task) in zip(parts, study.configuration.tasks) {
+      try DurableFile.write(task.train, try part.problems(train).map { try $0.line(part.written) })
+      try DurableFile.write(task.dev, try part.problems(dev).map { try $0.line(part.written) })
     }
     let table = try study.run(runner, report: report)
-    let rows = try study.configuration.tasks.flatMap { task in
-      try study.configuration.methods.compactMap { method in try row(task.name, method.name, table) }
+    // The runs of all numbers of hops are one row.
+    let groups = options.problems == .hops ? [parts] : parts.map { [$0] }
+    let rows = try groups.flatMap { parts in
+      try study.configuration.methods.map { method in try row(parts, method.name, table) }
     }
     try write(rows)
     return rows
   }
 
-  private func row(_ task: String, _ method: String, _ table: AccuracyTable) throws -> Row? {
-    guard let written = StepProblem.Written(rawValue: task) else { return nil }
+  private func row(_ parts: [Part], _ method: String, _ table: AccuracyTable) throws -> Row {
+    let written = parts[0].written, task = parts[0].name
     var right = [Int](repeating: 0, count: deepest), asked = right, tokens = 0
-    for seed in options.seeds {
-      let lines = try DurableFile.read(study.folder.predictions(task, method, "seed-\(seed)")).split(
-        separator: UInt8(ascii: "\n"))
-      for (problem, line) in zip(dev, lines) {
-        let prediction = try JSONDecoder().decode(Evaluation.Prediction.self, from: Data(line))
-        asked[problem.depth - 1] += 1
-        right[problem.depth - 1] += prediction.isRight ? 1 : 0
-        tokens += prediction.tokens
+    for part in parts {
+      for seed in options.seeds {
+        let lines = try DurableFile.read(study.folder.predictions(part.name, method, "seed-\(seed)")).split(
+          separator: UInt8(ascii: "\n"))
+        for (problem, line) in zip(part.problems(dev), lines) {
+          let prediction = try JSONDecoder().decode(Evaluation.Prediction.self, from: Data(line))
+          asked[problem.depth - 1] += 1
+          right[problem.depth - 1] += prediction.isRight ? 1 : 0
+          tokens += prediction.tokens
+        }
       }
     }
     let all = Double(max(1, asked.reduce(0, +)))
