@@ -43,21 +43,7 @@ struct ChatRequest {
     func text(_ value: String) throws -> String {
       String(decoding: try JSONEncoder().encode(marked(value)), as: UTF8.self)
     }
-    let messages = try conversation.messages.map { message in
-      var members = ["\"role\": \(try text(message.role))", "\"content\": \(try text(message.content))"]
-      if let reasoning = message.reasoning { members.append("\"reasoning_content\": \(try text(reasoning))") }
-      if !message.toolCalls.isEmpty {
-        let calls = try message.toolCalls.map { call in
-          let id = try call.id.map { "\"id\": \(try text($0)), " } ?? ""
-          return "{\(id)\"type\": \"function\", \"function\": {\"name\": \(try text(call.name)), "
-            + "\"arguments\": \(try text(call.arguments))}}"
-        }
-        members.append("\"tool_calls\": [\(calls.joined(separator: ", "))]")
-      }
-      if let id = message.toolCallID { members.append("\"tool_call_id\": \(try text(id))") }
-      if let name = message.name { members.append("\"name\": \(try text(name))") }
-      return "{\(members.joined(separator: ", "))}"
-    }
+    let messages = try conversation.messages.map { try $0.json(text) }
     var members = ["\"messages\": [\(messages.joined(separator: ", "))]", "\"open\": \(opensAnswer)"]
     if let tools = conversation.tools {
       members.append("\"tools\": \(marked(try Self.callable(tools, rules?.toolChoice)))")

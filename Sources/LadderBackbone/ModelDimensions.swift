@@ -52,17 +52,15 @@ package struct ModelDimensions: Sendable, Equatable {
     headSize = try file.size("attention.key_length", atLeast: 0) ?? width / max(1, heads)
     feedForward = try file.size("feed_forward_length", atLeast: 0) ?? 4 * width
     contextLength = max(0, file.own("context_length") ?? 0)
-    // One block in so many is whole. llama.cpp knows of phi3's windows and takes none.
-    let periods = ["gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "olmo2": 4, "exaone4": 4]
-    let known = file.architecture == "phi3" ? nil : periods[file.architecture]
-    let period: Int? =
-      if case .integer(let own)? = file.metadata["\(file.architecture).attention.sliding_window_pattern"] {
-        own
-      } else { known }
+    // llama.cpp knows of phi3's windows and takes none.
     let own = try file.size("attention.sliding_window", atLeast: 0) ?? 0
     isWindowed = own > 0 && file.architecture != "phi3"
-    window = isWindowed && (period ?? 0) > 1 ? own : nil
-    wholeBlocks = window == nil ? blocks : (blocks + (period ?? 1) - 1) / (period ?? 1)
+    if isWindowed, let period = file.windowPeriod, period > 1 {
+      window = own
+      wholeBlocks = (blocks + period - 1) / period
+    } else {
+      wholeBlocks = blocks
+    }
     experts =
       if let count = try file.size("expert_count", atLeast: 0), count > 0,
         let width = try file.size("expert_feed_forward_length")
@@ -83,6 +81,14 @@ package struct ModelDimensions: Sendable, Equatable {
       Dictionary(grouping: matrices, by: \.type).mapValues { $0.reduce(0) { $0 + $1.bytes } }.max {
         ($0.value, $0.key) < ($1.value, $1.key)
       }?.key ?? "F32"
+  }
+}
+
+extension GGUFFile {
+  /// One block in so many keeps all keys and values, where the others have windows; nil where it is not known which.
+  package var windowPeriod: Int? {
+    if case .integer(let own)? = metadata["\(architecture).attention.sliding_window_pattern"] { return own }
+    return ["gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "olmo2": 4, "exaone4": 4][architecture]
   }
 }
 

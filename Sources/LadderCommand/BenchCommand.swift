@@ -67,7 +67,6 @@ struct Bench: AsyncParsableCommand {
       (
         shape == nil && (shapeBlocks != nil || quantisation != nil), "--shape-blocks and --quantisation go with --shape"
       ),
-      (shape != nil && options.model != nil, "--model and --shape name two models; leave one out"),
     ] where isAlone { throw LadderError(.usage, words) }
     var settings = TrainingConfiguration()
     settings.method = try method.options.chosen()
@@ -83,7 +82,8 @@ struct Bench: AsyncParsableCommand {
     measured.listsOperations = operations
     let samples = try data.map { try Sample.load($0) }
 
-    let temporary = try await TemporaryModel.make(shape, quantisation ?? "Q4_0", blocks: shapeBlocks)
+    let temporary = try await TemporaryModel.make(
+      shape, besides: options.model, quantisation ?? "Q4_0", blocks: shapeBlocks)
     defer { temporary?.remove() }
     if let lengths { return try await memoryCurve(lengths, temporary?.path) }
     let trainsInside = !settings.method.keepsActivations
@@ -210,10 +210,12 @@ struct TemporaryModel {
   let path: String
 
   /// The model, unless there is a signal meanwhile: what was written of it is removed then.
+  /// - Parameter model: the file that is named otherwise.
   static func make(
-    _ shape: String?, _ quantisation: String, headerOnly: Bool = false, blocks: Int? = nil
+    _ shape: String?, besides model: String?, _ quantisation: String, headerOnly: Bool = false, blocks: Int? = nil
   ) async throws -> TemporaryModel? {
     guard let shape else { return nil }
+    if model != nil { throw LadderError(.usage, "--model and --shape name two models; leave one out") }
     return try await interruptible { try TemporaryModel(shape, quantisation, headerOnly: headerOnly, blocks: blocks) }
   }
 

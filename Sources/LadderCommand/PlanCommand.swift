@@ -47,9 +47,6 @@ struct PlanCommand: AsyncParsableCommand {
       throw LadderError(.usage, "a --shape has no runs: plan for its model's file with --ladders and --adapter")
     }
     if serve, measure { throw LadderError(.usage, "--measure is of a training: leave it out with --serve") }
-    if shape != nil, options.model != nil {
-      throw LadderError(.usage, "--model and --shape name two models; leave one out")
-    }
     if !measure, !options.workers.isEmpty || options.gpuLayers != nil {
       throw LadderError(
         .usage, "a prediction is of one device that holds the whole model: --workers and --gpu-layers go with --measure"
@@ -69,7 +66,7 @@ struct PlanCommand: AsyncParsableCommand {
     own.method = try method.options.chosen()
     if only || own.method != TrainingConfiguration().method { planned.own = own.method }
 
-    let temporary = try await TemporaryModel.make(shape, "Q4_0", headerOnly: !measure)
+    let temporary = try await TemporaryModel.make(shape, besides: options.model, "Q4_0", headerOnly: !measure)
     defer { temporary?.remove() }
     guard let path = try await ModelName.path(temporary?.path ?? options.model) else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")

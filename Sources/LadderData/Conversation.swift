@@ -31,12 +31,30 @@ public struct ChatMessage: Sendable, Equatable {
     self.isLearned = isLearned
   }
 
+  /// As OpenAI's interface and chat templates have it; `isLearned` is no part of it.
+  /// - Parameter text: a string as JSON.
+  package func json(_ text: (String) throws -> String) rethrows -> String {
+    var members = ["\"role\":\(try text(role))", "\"content\":\(try text(content))"]
+    if let reasoning { members.append("\"reasoning_content\":\(try text(reasoning))") }
+    if !toolCalls.isEmpty {
+      let calls = try toolCalls.map { call in
+        let id = try call.id.map { "\"id\":\(try text($0))," } ?? ""
+        return "{\(id)\"type\":\"function\",\"function\":{\"name\":\(try text(call.name)),"
+          + "\"arguments\":\(try text(call.arguments))}}"
+      }
+      members.append("\"tool_calls\":[\(calls.joined(separator: ","))]")
+    }
+    if let toolCallID { members.append("\"tool_call_id\":\(try text(toolCallID))") }
+    if let name { members.append("\"name\":\(try text(name))") }
+    return "{\(members.joined(separator: ","))}"
+  }
+
   /// Whether there is nothing in the turn.
   var isEmpty: Bool { content.isEmpty && toolCalls.isEmpty && (reasoning ?? "").isEmpty }
 }
 
 /// One call of a tool.
-public struct ToolCall: Sendable, Equatable {
+public struct ToolCall: Sendable, Codable, Equatable {
   /// By which the tool's message refers to the call.
   public var id: String?
   /// The function's name.

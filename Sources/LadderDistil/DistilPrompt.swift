@@ -100,18 +100,9 @@ public struct DistilPrompt: Sendable {
     switch form {
     case .text(let prompt): own = "\"prompt\":\(try Self.json(prompt)),\"completion\":\(try Self.json(answer.text))"
     case .messages(let turns, _):
-      var parts = ["\"role\":\"assistant\"", "\"content\":\(try Self.json(answer.text))"]
-      if let reasoning = answer.reasoning { parts.append("\"reasoning_content\":\(try Self.json(reasoning))") }
-      if let calls = answer.calls {
-        let written = try calls.map { call in
-          let id = call.id.isEmpty ? "" : "\"id\":\(try Self.json(call.id)),"
-          return "{\(id)\"type\":\"function\",\"function\":"
-            + "{\"name\":\(try Self.json(call.name)),\"arguments\":\(try Self.json(call.arguments))}}"
-        }
-        parts.append("\"tool_calls\":[\(written.joined(separator: ","))]")
-      }
-      let reply = "{\(parts.joined(separator: ","))}"
-      own = "\"messages\":[\((turns + [reply]).joined(separator: ","))]"
+      let reply = ChatMessage(
+        role: "assistant", content: answer.text, reasoning: answer.reasoning, toolCalls: answer.calls ?? [])
+      own = "\"messages\":[\((turns + [try reply.json(Self.json)]).joined(separator: ","))]"
     }
     return "{\(own)\(kept.map { ",\"\($0.name)\":\($0.json)" }.joined())}"
   }

@@ -86,18 +86,11 @@ public struct ServerTeacher: Teacher {
   private struct Reply: Decodable {
     struct Choice: Decodable {
       struct Message: Decodable {
-        struct Call: Decodable {
-          struct Function: Decodable { let name: String? }
-          let id: String?
-          let function: Function?
-        }
         let content, reasoning: String?
-        let calls: [Call]?
 
         enum CodingKeys: String, CodingKey {
           case content
           case reasoning = "reasoning_content"
-          case calls = "tool_calls"
         }
       }
       let text: String?
@@ -116,27 +109,26 @@ public struct ServerTeacher: Teacher {
     guard let choice = try? JSONDecoder().decode(Reply.self, from: data).choices.first else {
       throw LadderError(.data, "\(url.absoluteString) does not answer as OpenAI's interface does")
     }
-    let calls = choice.message?.calls ?? []
+    let calls = try Self.calls(data)
     let saysOther = !calls.isEmpty || choice.message?.reasoning != nil
     guard let text = choice.text ?? choice.message?.content ?? (saysOther ? "" : nil) else {
       throw Refusal("the answer holds no text")
     }
-    let arguments = try Self.arguments(data)
     return TeacherAnswer(
-      text: text, reasoning: choice.message?.reasoning,
-      calls: try calls.enumerated().map { place, call in
-        guard let name = call.function?.name else { throw Refusal("the answer calls a tool without a name") }
-        return .init(id: call.id ?? "", name: name, arguments: arguments[place])
-      },
-      isWhole: choice.finishReason != "length")
+      text: text, reasoning: choice.message?.reasoning, calls: calls, isWhole: choice.finishReason != "length")
   }
 
-  /// Of each call of the first choice, as JSON: servers write them as a text, as they should, or as they are.
-  private static func arguments(_ data: Data) throws -> [String] {
+  /// The calls of the first choice. Servers write arguments as a text, as they should, or as they are.
+  private static func calls(_ data: Data) throws -> [ToolCall] {
     let message = try JSONText(data).object["choices"]?.elements.first?.object["message"]
-    return (message?.object["tool_calls"]?.elements ?? []).map { call in
-      guard let value = call.object["function"]?.object["arguments"], !value.isNull else { return "{}" }
-      return value.string ?? String(decoding: value.compact, as: UTF8.self)
+    return try (message?.object["tool_calls"]?.elements ?? []).map { call in
+      let members = call.object, function = members["function"]?.object ?? [:]
+      guard let name = function["name"]?.string else { throw Refusal("the answer calls a tool without a name") }
+      let arguments = function["arguments"].flatMap { value in
+        value.isNull ? nil : value.string ?? String(decoding: value.compact, as: UTF8.self)
+      }
+      let id = members["id"]?.string
+      return ToolCall(id: id?.isEmpty == true ? nil : id, name: name, arguments: arguments ?? "{}")
     }
   }
 

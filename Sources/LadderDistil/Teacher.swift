@@ -16,32 +16,17 @@ public protocol Teacher: Sendable {
 
 /// What a teacher wrote.
 public struct TeacherAnswer: Sendable, Codable, Equatable {
-  /// A tool that it calls.
-  public struct Call: Sendable, Codable, Equatable {
-    public var id: String
-    public var name: String
-    /// JSON.
-    public var arguments: String
-
-    /// A call.
-    public init(id: String = "", name: String, arguments: String) {
-      self.id = id
-      self.name = name
-      self.arguments = arguments
-    }
-  }
-
   /// The text, without what was thought before it.
   public var text: String
   /// What was thought, where the model's template keeps it apart.
   public var reasoning: String?
   /// Tools that it calls.
-  public var calls: [Call]?
+  public var calls: [ToolCall]?
   /// Whether it ended it, and was not cut at the most tokens.
   public var isWhole: Bool
 
   /// An answer.
-  public init(text: String, reasoning: String? = nil, calls: [Call] = [], isWhole: Bool) {
+  public init(text: String, reasoning: String? = nil, calls: [ToolCall] = [], isWhole: Bool) {
     self.text = text
     self.reasoning = reasoning?.isEmpty == false ? reasoning : nil
     self.calls = calls.isEmpty ? nil : calls

@@ -106,7 +106,7 @@ public struct RunDirectory: Sendable {
   /// The whole lines of `metrics.jsonl`: a last one that is being written, or was cut by a full disk, is left out.
   func metricsLines() throws -> Data {
     let contents = try DurableFile.read(metricsPath)
-    return contents.prefix(contents.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 - contents.startIndex } ?? 0)
+    return contents.lastIndex(of: UInt8(ascii: "\n")).map { contents[...$0] } ?? Data()
   }
 
   /// Completes or removes what a process that was killed left here, and nothing that is not a run's. Only where the

@@ -46,14 +46,11 @@ struct StudyMemory: AsyncParsableCommand {
     study.lossShare = lossShare
     study.memory = memory.bytes
     study.machine = options.machine
-    if shape != nil, options.model != nil {
-      throw LadderError(.usage, "--model and --shape name two models; leave one out")
-    }
     guard method.method == nil else {
       throw LadderError(.usage, "the memory study compares all methods; leave --method out")
     }
     study.side = method.options
-    let temporary = try await TemporaryModel.make(shape, "Q4_0", blocks: shapeBlocks)
+    let temporary = try await TemporaryModel.make(shape, besides: options.model, "Q4_0", blocks: shapeBlocks)
     defer { temporary?.remove() }
     guard let path = try await ModelName.path(temporary?.path ?? options.model) else {
       throw LadderError(.usage, "no --model: name a GGUF file, or a --shape")

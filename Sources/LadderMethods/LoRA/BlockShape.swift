@@ -96,7 +96,7 @@ package struct BlockShape: Sendable, Equatable {
     windowedRopeBase = header.number("rope.freq_base_swa") ?? 10000
     let window = file.own("attention.sliding_window")
     self.window = family == .gemma3 && (window ?? 0) > 0 ? window : nil
-    windowPattern = file.own("attention.sliding_window_pattern") ?? 6
+    windowPattern = file.windowPeriod ?? 1
     attentionScale =
       header.number("attention.scale").flatMap { $0 == 0 ? nil : $0 }
       ?? 1 / Float(family == .gemma3 && blocks == 62 ? width / heads : headSize).squareRoot()

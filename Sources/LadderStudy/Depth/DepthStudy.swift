@@ -12,6 +12,18 @@ protocol DepthProblem: Sendable {
   func line(_ written: StepProblem.Written) throws -> Data
 }
 
+extension DepthProblem where Self: Hashable {
+  /// Different problems as `draw` gives them, so many where there are as many; none that is taken, and taken from now on.
+  static func different(_ wanted: Int, _ taken: inout Set<Self>, _ draw: () -> Self) -> [Self] {
+    var found: [Self] = []
+    for _ in 0..<(20 * wanted) where found.count < wanted {
+      let problem = draw()
+      if taken.insert(problem).inserted { found.append(problem) }
+    }
+    return found
+  }
+}
+
 /// Does depth in the side network replace written-out reasoning? LST against xLadders of equal parameters, on problems
 /// of 1…8 dependent steps, with none, half or all of the steps written out (Zheng et al., "Ladder Up, Memory Down",
 /// xLadder).

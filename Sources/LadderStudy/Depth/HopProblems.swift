@@ -62,12 +62,7 @@ struct HopProblem: Sendable, Hashable, DepthProblem {
   ) -> [HopProblem] {
     var random = SeededRandom(seed: seed, 43), taken = known
     return (1...deepest).flatMap { depth in
-      var found: [HopProblem] = []
-      for _ in 0..<(20 * each) where found.count < each {
-        let problem = HopProblem(letters: letters, depth: depth, &random)
-        if taken.insert(problem).inserted { found.append(problem) }
-      }
-      return found
+      different(each, &taken) { HopProblem(letters: letters, depth: depth, &random) }
     }
   }
 }

@@ -99,12 +99,7 @@ public struct StepProblem: Sendable, Hashable, DepthProblem {
     return (1...deepest).flatMap { depth in
       let all = Double(modulus) * pow(Double(kinds(modulus)), Double(depth)),
         wanted = min(each, max(1, Int(min(1e6, share * all))))
-      var found: [StepProblem] = []
-      for _ in 0..<(20 * wanted) where found.count < wanted {
-        let problem = StepProblem(steps: depth, modulus: modulus, &random)
-        if taken.insert(problem).inserted { found.append(problem) }
-      }
-      return found
+      return different(wanted, &taken) { StepProblem(steps: depth, modulus: modulus, &random) }
     }
   }
 }

@@ -117,7 +117,7 @@ public struct RunExport: Sendable {
     for name in parts.copied {
       try DurableFile.write("\(folder)/\(name)", [try DurableFile.read(FileSet.current(name, in: parts.run.path))])
     }
-    guard try parts.isCurrent() else {
+    guard parts.isCurrent else {
       throw LadderError(
         .inputOutput, "\(parts.run.path) took better weights while they were copied; export it once more")
     }
@@ -189,28 +189,19 @@ private struct Prepared {
 private struct RunParts {
   let run: RunDirectory
   let manifest: RunDirectory.Manifest
-  private let state: [Data?]
+  private let stamp: FileStamp
 
   init(_ run: RunDirectory) throws {
     self.run = run
-    state = Self.state(run)
+    stamp = FileStamp(run.path)
     manifest = try run.manifest()
     guard FileManager.default.fileExists(atPath: FileSet.current(RunDirectory.weightsName, in: run.path)) else {
       throw LadderError(.missing, "\(run.path) holds no weights yet; let its training run on with `resume`")
     }
   }
 
-  /// What changes where a training that goes on puts other weights in place.
-  private static func state(_ run: RunDirectory) -> [Data?] {
-    [RunDirectory.manifestName, RunDirectory.weightsName, AdapterFiles.gguf, AdapterFiles.peftWeights].map { name in
-      var status = stat()
-      guard stat(FileSet.current(name, in: run.path), &status) == 0 else { return nil }
-      return withUnsafeBytes(of: (status.st_ino, status.st_size)) { Data($0) }
-    }
-  }
-
-  /// Whether the run holds what it held when this was read.
-  func isCurrent() throws -> Bool { state == Self.state(run) }
+  /// Whether the run holds what it held when this was read: a training that goes on may have put other weights in place.
+  var isCurrent: Bool { stamp == FileStamp(run.path) }
 
   var isLoRA: Bool { if case .lora = manifest.configuration.method { true } else { false } }
 

@@ -48,8 +48,7 @@ package final class CrossEntropy {
   ) throws -> [Float] {
     precondition(rows[1] == targets.count && (rivals.isEmpty || rivals.count == targets.count))
     if zip(rivals, rivals.dropFirst()).count(where: { $0.isEmpty != $1.isEmpty }) > 1 {
-      return try evaluateByKind(
-        rows, targets, rivals, gradient, scale, seed, asInTraining: gradient != nil || asInTraining)
+      return try evaluateByKind(rows, targets, rivals, gradient, scale, seed, asInTraining: asInTraining)
     }
     var losses: [Float] = []
     while losses.count < targets.count {

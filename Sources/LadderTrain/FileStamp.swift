@@ -1,15 +1,16 @@
 import Foundation
 import LadderCore
+import LadderMethods
 
 /// What tells whether a run's or an adapter's files are others than before.
-struct FileStamp: Equatable, Sendable {
+package struct FileStamp: Equatable, Sendable {
   private let parts: [String]
   /// When the last of them changed, in seconds since 1970.
-  let changed: Double
+  package let changed: Double
 
   /// - Parameter path: a run's folder, or a GGUF file.
-  init(_ path: String) {
-    let files = path.hasSuffix(".gguf") ? [path] : [path + "/ladder.json"] + Self.weights(of: path)
+  package init(_ path: String) {
+    let files = path.hasSuffix(".gguf") ? [path] : [RunDirectory(path).manifestPath] + Self.weights(of: path)
     var latest = 0.0
     parts = files.map { file in
       var status = stat()
@@ -26,7 +27,7 @@ struct FileStamp: Equatable, Sendable {
   }
 
   /// Where a run's weights may be.
-  static func weights(of run: String) -> [String] {
-    [FileSet.current("ladder.safetensors", in: run), FileSet.current("adapter.gguf", in: run)]
+  package static func weights(of run: String) -> [String] {
+    [RunDirectory.weightsName, AdapterFiles.gguf].map { FileSet.current($0, in: run) }
   }
 }
