@@ -46,8 +46,8 @@ check-memory:  ## the tests, with memory that is unmapped as soon as it is freed
 	GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4096:glibc.malloc.mmap_max=1000000:glibc.malloc.perturb=165 \
 	  $(MAKE) --no-print-directory run-tests
 
-test-accelerator:  ## the numerical tests on Vulkan, in software where there is no device (two hours on two cores); FILTER=Suite for some
-	scripts/test-accelerator $(FILTER)
+test-accelerator:  ## the numerical tests on Vulkan, in software where there is no device (an hour and more on two cores; root on Debian 12); FILTER=Suite for some
+	scripts/test-accelerator "$(FILTER)"
 
 dist:  ## a program to hand on: .deps/dist/ladder-VERSION-linux-ARCH.tar.gz (root, debootstrap; a quarter of an hour)
 	scripts/dist

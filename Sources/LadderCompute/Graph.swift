@@ -156,7 +156,6 @@ package final class Graph {
 
   // MARK: - Nodes without a gradient of their own
 
-  package func matmul(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_mul_mat(context, a.pointer, b.pointer)) }
   package func add(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_add(context, a.pointer, b.pointer)) }
   package func addInPlace(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_add_inplace(context, a.pointer, b.pointer)) }
   package func subtract(_ a: Tensor, _ b: Tensor) -> Tensor { add(ggml_sub(context, a.pointer, b.pointer)) }
@@ -177,11 +176,14 @@ package final class Graph {
   /// Sums along the first dimension. Shapes: [k, n] → [1, n].
   package func sumRows(_ a: Tensor) -> Tensor { add(ggml_sum_rows(context, a.pointer)) }
   package func sum(_ a: Tensor) -> Tensor { add(ggml_sum(context, a.pointer)) }
-  /// One AdamW step in place; `settings` holds rate, β₁, β₂, ε, decay, 1/(1 − β₁ᵗ), 1/(1 − β₂ᵗ).
-  package func adamW(_ a: Tensor, _ gradient: Tensor, _ first: Tensor, _ second: Tensor, _ settings: Tensor) -> Tensor {
-    ggml_set_param(a.pointer)
-    return add(
-      ggml_opt_step_adamw(context, a.pointer, gradient.pointer, first.pointer, second.pointer, settings.pointer))
+  /// One AdamW step in place; `settings` holds rate, β₁, β₂, ε, decay, 1/(1 − β₁ᵗ), 1/(1 − β₂ᵗ). Shapes: [k, n].
+  package func adamW(_ a: Tensor, _ gradient: Tensor, _ first: Tensor, _ second: Tensor, _ settings: Tensor) {
+    let rows = min(a[1], max(1, engine.mostNumbers / a[0]))
+    for start in stride(from: 0, to: a[1], by: rows) {
+      let parts = [a, gradient, first, second].map { slice($0, 1, start..<min(start + rows, a[1])).pointer }
+      parts[0].pointee.flags |= Int32(GGML_TENSOR_FLAG_PARAM.rawValue)
+      _ = add(ggml_opt_step_adamw(context, parts[0], parts[1], parts[2], parts[3], settings.pointer))
+    }
   }
   package func square(_ a: Tensor) -> Tensor { add(ggml_sqr(context, a.pointer)) }
   /// σ(a) as SiLU(a) / a: ggml has a vectorised SiLU, its sigmoid calls the C library for every number.
@@ -205,22 +207,6 @@ package final class Graph {
     // Accelerators copy few quantised types, and gather rows of nearly all.
     let ids = ggml_arange(context, Float(range.lowerBound), Float(range.upperBound), 1)
     return rows(of: weight, add(ggml_cast(context, add(ids).pointer, GGML_TYPE_I32)))
-  }
-
-  /// `W·x` of a low-rank F32 W on the CPU, a sum of few scaled rows for each column, where `matmul` would add up each
-  /// of its numbers across a vector for a few products; nil for any other. Shapes: w [k, m], x [k, n] → [m, n].
-  func narrowMatmul(_ w: Tensor, _ x: Tensor) -> Tensor? { isNarrow(w, w[0]) ? outerProduct(transposed(w), x) : nil }
-
-  /// The same with Wᵀ. Shapes: w [k, m], x [m, n] → [k, n].
-  func narrowMatmul(transpose w: Tensor, _ x: Tensor) -> Tensor? { isNarrow(w, w[1]) ? outerProduct(w, x) : nil }
-
-  private func isNarrow(_ w: Tensor, _ inner: Int) -> Bool {
-    engine.isCPU && w.pointer.pointee.type == GGML_TYPE_F32 && inner <= 32 && w[2] == 1
-  }
-
-  /// Shapes: a [m, k], x [k, n] → [m, n].
-  private func outerProduct(_ a: Tensor, _ x: Tensor) -> Tensor {
-    add(ggml_out_prod(context, a.pointer, add(ggml_transpose(context, x.pointer)).pointer))
   }
 
   /// `aᵀ`, contiguous: [k, n, …] → [n, k, …].
@@ -279,7 +265,11 @@ package final class Graph {
 
   /// Adds `b` to the slice of `a` that starts at `start` along `dimension`; hands `a` back.
   package func accumulate(_ b: Tensor, into a: Tensor, _ dimension: Int, at start: Int) -> Tensor {
-    add(
+    if a.count > engine.mostNumbers {
+      _ = addInPlace(slice(a, dimension, start..<(start + b[dimension])), b)
+      return a
+    }
+    return add(
       ggml_acc_inplace(
         context, a.pointer, b.pointer, a.stride(1), a.stride(2), a.stride(3), start * a.stride(dimension)))
   }

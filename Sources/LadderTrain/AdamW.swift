@@ -80,7 +80,7 @@ package final class AdamW {
         1 / (1 - powf(settings.beta1, Float(step))), 1 / (1 - powf(settings.beta2, Float(step))),
       ])
       if clip != 1 { gradient = graph.scaleInPlace(gradient, clip) }
-      _ = graph.adamW(group.values, gradient, first[index], second[index], control[index])
+      graph.adamW(group.values, gradient, first[index], second[index], control[index])
     }
     try graph.compute()
     parameters.zeroGradients()

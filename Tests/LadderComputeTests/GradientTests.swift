@@ -196,6 +196,28 @@ import LadderCompute
     let expected = alone.flatMap { $0.read() }
     for (a, b) in zip(packed.read(), expected) { #expect(abs(a - b) < d.closeness) }
   }
+
+  /// Gradients below half precision's least number, in views whose rows lie apart: the oracle is the host's sum.
+  @Test func productsKeepSmallGradients() throws {
+    let d = try Differences()
+    let gradient = try d.random([40, 3, 33], seed: 1, scale: 1e-9), a = try d.random([64, 36], seed: 2)
+    let graph = try Graph(d.engine)
+    let heads = graph.permute(gradient, [0, 2, 1, 3])  // [40, 33, 3]
+    let part = graph.slice(graph.reshape(a, [64, 12, 3]), 0, 8..<48)  // [40, 12, 3]
+    let product = graph.keep(graph.matmul(part, gradient: heads))  // [12, 33, 3]
+    try graph.compute()
+    let own = product.read(), small = gradient.read(), values = a.read()
+    for head in 0..<3 {
+      for n in 0..<33 {
+        for m in 0..<12 {
+          let sum = (0..<40).reduce(0.0) {
+            $0 + Double(values[64 * (12 * head + m) + 8 + $1]) * Double(small[40 * (3 * n + head) + $1])
+          }
+          #expect(abs(Double(own[12 * (33 * head + n) + m]) - sum) < 6e-9 * Double(d.closeness))
+        }
+      }
+    }
+  }
 }
 
 @Suite struct TransposeTests {

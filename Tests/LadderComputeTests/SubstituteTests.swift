@@ -1,5 +1,6 @@
-import LadderCompute
 import Testing
+
+@testable import LadderCompute
 
 /// What stands in for an operation that a device lacks gives what the operation gives.
 @Suite(.serialized) struct SubstituteTests {
@@ -21,6 +22,27 @@ import Testing
       let y = graph.keep(graph.softmax(graph.scale(x, 1)))
       return (graph.softmaxBack(dy, y, scale: 0.3), graph.composedSoftmaxBack(dy, y, scale: 0.3))
     }
+  }
+
+  /// What one operation may take at most changes nothing.
+  @Test func operationsInPieces() throws {
+    let x = try d.random([12, 9], seed: 1), dy = try d.random([12, 9], seed: 2), part = try d.random([12, 3], seed: 3)
+    func run() throws -> [Float] {
+      let graph = try Graph(d.engine)
+      let slope = graph.keep(graph.siluBack(dy, x))
+      let sum = graph.keep(graph.accumulate(part, into: graph.scale(x, 2), 1, at: 4))
+      try graph.compute()
+      return slope.read() + sum.read()
+    }
+    let whole = try run(), usual = d.engine.mostNumbers
+    d.engine.mostNumbers = 100
+    defer { d.engine.mostNumbers = usual }
+    for (a, b) in zip(try run(), whole) { #expect(abs(a - b) < 1e-5) }
+  }
+
+  @Test func silu() throws {
+    let dy = try d.random([12, 5], seed: 1), x = try d.random([12, 5], seed: 2)
+    try same { ($0.siluBack(dy, x), $0.composedSiLUBack(dy, x)) }
   }
 
   @Test func rmsNorm() throws {

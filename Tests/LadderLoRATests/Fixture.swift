@@ -92,9 +92,13 @@ struct Fixture {
   static let families = ["llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral3", "granite", "qwen3moe"]
 
   /// llama.cpp's logits, its keys, values and attention in F32.
+  ///
+  /// - Parameter adapter: a GGUF file that it applies.
   static func reference(
-    _ backbone: Backbone, _ samples: [PackedSample], tokens: Int = 64, adapter: EngineAdapter? = nil
+    _ backbone: Backbone, _ samples: [PackedSample], tokens: Int = 64, adapter: String? = nil
   ) throws -> [Float] {
+    let backbone = try backbone.withExactAttention()
+    let adapter = try adapter.map { try EngineAdapter(path: $0, backbone) }
     let rows = samples.reduce(0) { $0 + $1.lossRows.count }, pool = TensorPool(backbone.engine)
     let final = try pool.make(.float32, [backbone.width, rows])
     try ForwardPass(backbone, rungs: [], maxTokens: tokens, unit: tokens, exactAttention: true, adapter: adapter).run(

@@ -17,8 +17,7 @@ import Testing
   /// ln p of the tokens that follow, at the loss rows.
   private func logProbabilities(_ path: String, adapter: String? = nil) throws -> [Double] {
     let backbone = try Backbone(path: path, threads: 2, device: testDevice)
-    let applied = try adapter.map { try EngineAdapter(path: $0, backbone) }
-    let logits = try Fixture.reference(backbone, Fixture.samples, adapter: applied)
+    let logits = try Fixture.reference(backbone, Fixture.samples, adapter: adapter)
     let vocabulary = logits.count / Fixture.samples.reduce(0) { $0 + $1.lossRows.count }
     return stride(from: 0, to: logits.count, by: vocabulary).flatMap { start -> [Double] in
       let row = logits[start..<(start + vocabulary)].map { Double($0) }, most = row.max() ?? 0

@@ -24,14 +24,14 @@ import Testing
     let path = try folder.f32(family), plain = try Fixture(path, { $0.blocks = blocks }, zero: true)
     let difference = Fixture.worst(
       try plain.logits(Fixture.samples), try Fixture.reference(plain.backbone, Fixture.samples))
-    #expect(difference < tolerance(family == "gemma3" ? 5e-3 : 1e-4, cuda: 3e-2), "\(difference)")
+    // What lies below is llama.cpp's own.
+    #expect(difference < tolerance(family == "gemma3" ? 5e-3 : 1e-4, cuda: 3e-2, vulkan: 1e-2), "\(difference)")
 
     let f = try Fixture(path, { $0.blocks = blocks })
     try AdapterFiles(f.model).write(to: folder.path, modelName: "tiny")
-    let adapter = try EngineAdapter(path: folder.file(AdapterFiles.gguf), f.backbone)
     let own = try f.logits(Fixture.samples)
-    let theirs = try Fixture.reference(f.backbone, Fixture.samples, adapter: adapter)
-    #expect(Fixture.worst(own, theirs) < 1e-2)
+    let theirs = try Fixture.reference(f.backbone, Fixture.samples, adapter: folder.file(AdapterFiles.gguf))
+    #expect(Fixture.worst(own, theirs) < tolerance(1e-2, cuda: 1e-2, vulkan: 4e-2))
     #expect(
       Fixture.worst(own, try plain.logits(Fixture.samples)) > 0.05, "an adapter that changes nothing tests nothing")
   }

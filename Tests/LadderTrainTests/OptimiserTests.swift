@@ -1,6 +1,6 @@
 import Foundation
 import LadderBackbone
-import LadderCompute
+@testable import LadderCompute
 import LadderCore
 @testable import LadderTrain
 import TestModels
@@ -33,6 +33,25 @@ import Testing
       }
     }
     for (a, b) in zip(parameters["w"].read() + parameters["b"].read(), x) { #expect(abs(Double(a) - b) < 1e-5) }
+  }
+
+  /// What one operation may take at most changes nothing.
+  @Test func takesParametersInPieces() throws {
+    func run(_ most: Int?) throws -> [Float] {
+      let engine = try Engine(threads: 1, device: testDevice), n = 5000
+      if let most { engine.mostNumbers = most }
+      let parameters = try Parameters([.init("w", [n])], engine, trainable: true)
+      var random = SeededRandom(seed: 5)
+      let optimiser = try AdamW(parameters, AdamW.Settings(), engine)
+      for _ in 0..<2 {
+        try #require(parameters.gradient("w")).write((0..<n).map { _ in random.normal() })
+        _ = try optimiser.update(learningRate: 0.01)
+      }
+      return parameters["w"].read()
+    }
+    let whole = try run(nil)
+    #expect(try run(2048) == whole)
+    #expect(whole.allSatisfy { abs($0) > 1e-6 })
   }
 
   /// Moments in 8 bits: each step's size errs by the roots' 2% and the means' 1/254 of the block's largest.

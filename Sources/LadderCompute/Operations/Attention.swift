@@ -133,15 +133,18 @@ extension Tape {
         let p = probabilities(block)  // [keys, queries, heads]
         let own = heads(dy, block.queries)  // [head, queries, heads]
         // [keys, queries, heads]
-        let ds = graph.softmaxBack(graph.headProduct(heads(v, block.keys), own), p, scale: scale)
+        let ds = graph.softmaxBack(
+          graph.headProduct(graph.withRange(heads(v, block.keys)), own), p, scale: scale)
         let dqBlock =  // [head, queries, heads]
-          graph.product(transpose: heads(k, block.keys), ds) ?? graph.matmul(keysLast.slice(block.keys), ds)
+          graph.product(transpose: heads(k, block.keys), ds)
+          ?? graph.matmul(keysLast.slice(block.keys), gradient: ds)
         // [head, keys, key heads]
         let dkBlock = shared(
           graph.product(sumOver: heads(q, block.queries), ds)
-            ?? graph.matmul(queriesLast.slice(block.queries), graph.transposed(ds)))
+            ?? graph.matmul(queriesLast.slice(block.queries), gradient: graph.transposed(ds)))
         let dvBlock = shared(
-          graph.product(sumOver: own, p) ?? graph.matmul(gradientsLast.slice(block.queries), graph.transposed(p)))
+          graph.product(sumOver: own, p)
+            ?? graph.matmul(graph.withRange(gradientsLast.slice(block.queries)), graph.transposed(p)))
         dk = graph.accumulate(
           graph.contiguous(graph.permute(dkBlock, [0, 2, 1, 3])), into: dk, 2, at: block.keys.lowerBound)
         dv = graph.accumulate(

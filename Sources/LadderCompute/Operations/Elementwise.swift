@@ -37,7 +37,7 @@ extension Tape {
   /// SiLU(a) = a·σ(a).
   package func silu(_ a: Tensor) -> Tensor {
     record(graph.add(ggml_silu(graph.context, a.pointer)), [a]) { [graph] dy in
-      [graph.add(ggml_silu_back(graph.context, dy.pointer, a.pointer))]
+      [graph.siluBack(dy, a)]
     }
   }
 
@@ -45,7 +45,7 @@ extension Tape {
   package func swiglu(gate: Tensor, up: Tensor) -> Tensor {
     record(graph.add(ggml_swiglu_split(graph.context, gate.pointer, up.pointer)), [gate, up]) { [graph] dy in
       [
-        self.needs(gate) ? graph.add(ggml_silu_back(graph.context, graph.multiply(dy, up).pointer, gate.pointer)) : nil,
+        self.needs(gate) ? graph.siluBack(graph.multiply(dy, up), gate) : nil,
         self.needs(up) ? graph.multiply(dy, graph.add(ggml_silu(graph.context, gate.pointer))) : nil,
       ]
     }

@@ -39,13 +39,13 @@ extension Tape {
             graph.context, graph.reshape(x, [d, 1, n]).pointer, Int64(d), Int64(used), Int64(n), 1))
       }
       func back(_ matrix: Tensor, _ dy: Tensor) -> Tensor {  // [m, used, n] → [k, used, n] through [k, m, experts]
-        let columns = graph.transposed(graph.cast(matrix, .float32), as: self.products)  // [m, k, experts]
+        let columns = graph.withRange(
+          graph.transposed(graph.cast(matrix, .float32), as: self.products))  // [m, k, experts]
         return graph.add(ggml_mul_mat_id(graph.context, columns.pointer, dy.pointer, parts.chosen.pointer))
       }
       let each = spread(graph.contiguous(dy))  // [d, used, n]
       let dInner = back(weights.down, graph.multiply(each, parts.shares))  // [f, used, n]
-      let dGate = graph.add(
-        ggml_silu_back(graph.context, graph.multiply(dInner, parts.up).pointer, parts.gate.pointer))
+      let dGate = graph.siluBack(graph.multiply(dInner, parts.up), parts.gate)
       let dUp = graph.multiply(dInner, graph.add(ggml_silu(graph.context, parts.gate.pointer)))
       let slots = graph.add(back(weights.gate, dGate), back(weights.up, dUp))  // [d, used, n]
       let byExperts = self.summed(slots)
@@ -64,7 +64,7 @@ extension Tape {
           graph.context, zeros.pointer, graph.reshape(dChosen, [1, used, n]).pointer, parts.chosen.pointer))
       let dScores = graph.softmaxBack(graph.reshape(dProbabilities, [experts, n]), parts.probabilities, scale: 1)
       let router = graph.transposed(graph.cast(weights.router, .float32))  // [experts, d]
-      return [graph.add(byExperts, graph.matmul(router, dScores))]
+      return [graph.add(byExperts, graph.matmul(router, gradient: dScores))]
     }
   }
 

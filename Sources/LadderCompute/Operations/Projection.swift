@@ -20,7 +20,7 @@ extension Tape {
         // [m, k]·[m, n] → [k, n]
         self.needs(x)
           ? graph.product(transpose: w, dy, rounds: self.rounds) ?? graph.narrowMatmul(transpose: w, dy)
-            ?? graph.matmul(self.transposedOperand(w), dy) : nil,
+            ?? graph.matmul(self.transposedOperand(w), gradient: dy) : nil,
       ]
     }
   }
@@ -30,7 +30,7 @@ extension Tape {
   /// dW = Σₙ x·dyᵀ. Shapes: x [k, n], dy [m, n] → [k, m].
   private func weightGradient(_ x: Tensor, _ dy: Tensor) -> Tensor {
     // [n, k]·[n, m]
-    graph.product(sumOver: x, dy, rounds: rounds) ?? graph.matmul(transposedOperand(x), graph.transposed(dy))
+    graph.product(sumOver: x, dy, rounds: rounds) ?? graph.matmul(transposedOperand(x), gradient: graph.transposed(dy))
   }
 
   /// The same map of a constant tap, which may be BF16. Shapes: W [k, m], tap [k, n] → y [m, n]; the tap gets no
@@ -68,7 +68,7 @@ extension Tape {
         let own = range.count == weight[1] ? dy : graph.contiguous(graph.slice(dy, 0, range))  // [rows, n]
         let piece =  // [k, n]
           graph.product(transpose: part, own, rounds: self.rounds)
-          ?? graph.matmul(graph.transposed(part, as: self.products), own)
+          ?? graph.matmul(graph.transposed(part, as: self.products), gradient: own)
         dx = dx.map { graph.addInPlace($0, piece) } ?? piece
       }
       return [dx]

@@ -1,7 +1,7 @@
 import CLlama
 
-/// Operations that some devices lack (Metal all of these), each with what it is made of where it is not there: the work
-/// stays on the device.
+/// Operations that some devices lack (Metal most of these), or do not take so many numbers of, each with what it is made
+/// of where it is not there: the work stays on the device.
 extension Graph {
   /// The gradient of `y = softmax(scale · x)`. Shapes: dy, y [k, …] → [k, …].
   package func softmaxBack(_ dy: Tensor, _ y: Tensor, scale factor: Float) -> Tensor {
@@ -12,6 +12,18 @@ extension Graph {
   /// scale · y ∘ (dy − Σ y·dy).
   package func composedSoftmaxBack(_ dy: Tensor, _ y: Tensor, scale factor: Float) -> Tensor {
     scale(multiply(y, subtract(dy, sumRows(multiply(y, dy)))), factor)
+  }
+
+  /// The gradient of `y = SiLU(x)`. Shapes: dy, x alike → the same.
+  package func siluBack(_ dy: Tensor, _ x: Tensor) -> Tensor {
+    if x.count > engine.mostNumbers { return composedSiLUBack(dy, x) }
+    return add(ggml_silu_back(context, dy.pointer, x.pointer))
+  }
+
+  /// dy · (σ + x · σ · (1 − σ)).
+  package func composedSiLUBack(_ dy: Tensor, _ x: Tensor) -> Tensor {
+    let share = sigmoid(x)
+    return multiply(dy, add(share, multiply(x, subtract(share, square(share)))))
   }
 
   /// The gradient of `rmsNorm`. Shapes: dy, x [k, n] → [k, n].

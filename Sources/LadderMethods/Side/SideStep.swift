@@ -189,7 +189,7 @@ package final class SideStep {
 
   /// At least as many nodes as a run's graph has, forward or backward.
   private func nodes(_ run: Range<Int>, _ side: Side) -> Int {
-    256 + run.count * (512 + 48 * side.blocks.count + 32 * network.geometry.rungs.count)
+    256 + run.count * (512 + 56 * side.blocks.count + 32 * network.geometry.rungs.count)
   }
 
   private func layer(_ index: Int, _ tape: Tape, previous: Tensor?, _ activations: Activations) -> Tensor {

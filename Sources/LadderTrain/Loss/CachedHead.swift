@@ -147,7 +147,7 @@ package final class CachedHead {
     try pool.reset()
     let slopes = try pool.make(values, [stride, count])
     graph.reset()
-    graph.store(graph.matmul(columns, slopes), in: gradient)  // [width, n]
+    graph.store(graph.matmul(columns, gradient: slopes), in: gradient)  // [width, n]
     try graph.compute()
     try gradient.withHostBytes { bytes in
       guard let target = bytes.bindMemory(to: Float.self).baseAddress else { return }

@@ -179,7 +179,7 @@ package final class CrossEntropy {
     let slopes = try pool.make(coefficients, [ids.count, chunk.count])
     graph.reset()
     let columns = graph.transposed(graph.rows(of: head.weight, entries))  // [width, ids] → [ids, width]
-    graph.store(graph.matmul(columns, slopes), in: graph.slice(gradient, 1, chunk))  // [width, n]
+    graph.store(graph.matmul(columns, gradient: slopes), in: graph.slice(gradient, 1, chunk))  // [width, n]
     try graph.compute()
     return losses
   }

@@ -21,7 +21,9 @@ package final class DenseLoss {
     rowsAtOnce = backbone.engine.isCPU ? 128 : 512
     let tileBytes = tileBytes ?? (backbone.engine.isCPU ? 8 << 20 : 64 << 20)
     let vocabulary = head.vocabulary
-    let entries = max(64, tileBytes / (4 * max(head.width, rowsAtOnce)) / 64 * 64)
+    let most = max(64, tileBytes / (4 * max(head.width, rowsAtOnce)) / 64 * 64)
+    // ggml's Vulkan softmax of more writes over what its products keep from one to the next.
+    let entries = backbone.engine.isVulkan ? min(16_384, most) : most
     tiles = stride(from: 0, to: vocabulary, by: entries).map { $0..<min($0 + entries, vocabulary) }
     graph = try Graph(backbone.engine, nodes: 256 + 36 * tiles.count)
     pool = TensorPool(backbone.engine)
@@ -60,7 +62,7 @@ package final class DenseLoss {
         let probabilities = graph.exp(graph.subtract(tileLogits, all))  // [entries, n]
         let shares = graph.multiply(probabilities, graph.scale(slopes(tileLogits), scale))  // [entries, n]
         let columns = graph.transposed(graph.dequantised(head.weight, tile))  // [entries, width]
-        _ = graph.addInPlace(target, graph.matmul(columns, shares))
+        _ = graph.addInPlace(target, graph.matmul(columns, gradient: shares))
       }
     }
     try graph.compute()

@@ -114,7 +114,8 @@ package struct ModelCheck {
 
   private func compareWithEngine(_ session: TrainingSession, exactAttention: Bool, limit: Double) throws {
     let backbone = session.backbone
-    let reference = try ReferenceLogits(backbone, maxTokens: 64, exactAttention: exactAttention)
+    let oracle = try exactAttention ? backbone.withExactAttention() : backbone
+    let reference = try ReferenceLogits(oracle, maxTokens: 64, exactAttention: exactAttention)
     for sample in Self.samples {
       try session.learner.read([sample.packed])
       let own = try logProbabilities(backbone, try session.learner.forward(dropout: nil), sample.targets)
