@@ -103,7 +103,10 @@ extension LadderModel {
     var table = Classification(labels: labels?.count ?? 0)
     for (question, own) in zip(questions, scores) {
       let most = own.max() ?? 0, best = own.firstIndex(of: most) ?? 0
-      let isClear = own.allSatisfy(\.isFinite) && own.count { $0 == most } == 1
+      // A choice that is there twice may differ from itself in the last bit.
+      let isClear =
+        own.allSatisfy(\.isFinite) && own.count { $0 == most } == 1
+        && question.names.count { $0 == question.names[best] } == 1
       let isRight = isClear && best == question.gold
       guard isClear else {
         let reason = own.allSatisfy(\.isFinite) ? Unjudged.equallyLikely : .notFinite
