@@ -57,6 +57,7 @@ package final class Engine: @unchecked Sendable {
   let backends: [ggml_backend_t]
   /// Whether the device has an operation for the causal mask; else masks are given to it.
   let masksCausally: Bool
+  /// Whether the device is driven by ggml's Vulkan backend, which has limits of its own.
   package let isVulkan: Bool
   /// Measured where the engine starts.
   private(set) var roundsProducts = RoundedProducts.none
