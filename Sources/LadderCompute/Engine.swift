@@ -57,12 +57,10 @@ package final class Engine: @unchecked Sendable {
   let backends: [ggml_backend_t]
   /// Whether the device has an operation for the causal mask; else masks are given to it.
   let masksCausally: Bool
-  /// Whether the device is driven by ggml's Vulkan backend, which has limits of its own.
-  package let isVulkan: Bool
   /// Measured where the engine starts.
   private(set) var roundsProducts = RoundedProducts.none
   /// Numbers that one operation may take: some Vulkan devices have 65,535 groups of 512. Tests set fewer.
-  var mostNumbers: Int
+  var mostNumbers = Int.max
   package let threadpool: ggml_threadpool_t
   private let processor: ProcessorBackend
   /// Whether graphs' dense products are `DenseProduct`'s: on a processor that is the faster for it. Tests try both.
@@ -119,8 +117,6 @@ package final class Engine: @unchecked Sendable {
       backends = [accelerator, cpu]
     }
     masksCausally = Self.masksCausally(backends[0])
-    isVulkan = String(cString: ggml_backend_dev_name(device)).hasPrefix("Vulkan")
-    mostNumbers = isVulkan ? 65_535 * 512 : .max
     self.device = device
     self.threads = threads
     isCPU = device == processor.device
@@ -130,7 +126,10 @@ package final class Engine: @unchecked Sendable {
     productScratch = .allocate(byteCount: ladder_multiply_scratch(Int32(threads)), alignment: 64)
     productScratch.initializeMemory(as: UInt8.self, repeating: 0, count: 128)
     products = EngineProducts(self)
-    roundsProducts = try RoundedProducts(self)
+    if isVulkan {
+      mostNumbers = 65_535 * 512
+      roundsProducts = try RoundedProducts(self)
+    }
   }
 
   private static func masksCausally(_ backend: ggml_backend_t) -> Bool {
@@ -158,6 +157,9 @@ package final class Engine: @unchecked Sendable {
 
   /// The device's name without its number: `CPU`, `CUDA`, `Metal`, `Vulkan`.
   package var kind: String { String(name.reversed().drop(while: \.isNumber).reversed()) }
+
+  /// Whether ggml's Vulkan backend drives the device, which has limits of its own.
+  package var isVulkan: Bool { kind == "Vulkan" }
 
   /// The version of ggml that is linked.
   package static var version: String { String(cString: ggml_version()) }

@@ -50,12 +50,8 @@ enum RoundedProducts {
   /// All with more than a few columns: the same on hardware that has half precision.
   case all
 
-  /// By a product of numbers too small for that precision.
+  /// What a Vulkan device does, by a product of numbers too small for that precision.
   init(_ engine: Engine) throws {
-    guard engine.isVulkan else {
-      self = .none
-      return
-    }
     let pool = TensorPool(engine), graph = try Graph(engine, nodes: 8)
     let small = try pool.make([Float](repeating: 1e-9, count: 64 * 32), [64, 32])
     let product = graph.keep(graph.matmul(small, try pool.make([Float](repeating: 1, count: 64 * 32), [64, 32])))
