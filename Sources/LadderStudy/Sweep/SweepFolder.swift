@@ -14,6 +14,8 @@ struct SweepFolder: Sendable {
     var share: Double
     /// Seconds before the first trial.
     var preparation: Double
+    /// The longest budget that was searched to its end; nil before one was.
+    var searched: Double?
   }
 
   let path: String
