@@ -7,7 +7,7 @@ let settings: [SwiftSetting] =
 
 let package = Package(
   name: "ladder",
-  platforms: [.macOS(.v14)],
+  platforms: [.macOS(.v15)],
   products: [
     .library(name: "Ladder", targets: ["Ladder"]),
     .library(name: "LadderStudy", targets: ["LadderStudy"]),
@@ -31,7 +31,7 @@ let package = Package(
   ],
   targets: [
     // llama.cpp and ggml: `scripts/bootstrap` builds them and writes the pkg-config file.
-    .systemLibrary(name: "CLlama", pkgConfig: "llama", providers: [.brew(["llama.cpp"])]),
+    .systemLibrary(name: "CLlama", pkgConfig: "llama"),
 
     // Conversations as llama.cpp's server renders them: C functions over its common library.
     .target(name: "CChat", dependencies: ["CLlama"]),

@@ -10,7 +10,7 @@ class Ladder < Formula
   depends_on "pkgconf" => :build
   depends_on xcode: ["26.0", :build]
   depends_on "python" => :build
-  depends_on macos: :sonoma
+  depends_on macos: :sequoia
 
   def install
     # Templates need llama.cpp's common library, which the formula of llama.cpp does not install: the pinned one is built.
@@ -19,8 +19,7 @@ class Ladder < Formula
     ENV["PKG_CONFIG_PATH"] = buildpath/".deps/pkgconfig"
     system "swift", "build", "--disable-sandbox", "-c", "release", "--product", "ladder"
     bin.install ".build/release/ladder"
-    generate_completions_from_executable(bin/"ladder", "--generate-completion-script", shells: [:bash, :zsh, :fish],
-      shell_parameter_format: :arg)
+    generate_completions_from_executable(bin/"ladder", "--generate-completion-script", shells: [:bash, :zsh, :fish])
   end
 
   test do

@@ -1,9 +1,9 @@
 # What bootstrap and gpu-check build of llama.cpp: sourced by both.
 
-# Flags of CMake beside those of the kind of build.
+# Flags of CMake beside those of the kind of build. On a Mac ggml would take Metal and BLAS unasked.
 llama_flags=(
   -DCMAKE_BUILD_TYPE=Release -DGGML_OPENMP=OFF -DGGML_RPC=ON -DGGML_RPC_RDMA=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_COMMON=ON -DLLAMA_BUILD_TESTS=OFF
-  -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF
+  -DGGML_METAL=OFF -DGGML_BLAS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF
   -DCMAKE_INSTALL_LIBDIR=lib
 )
 

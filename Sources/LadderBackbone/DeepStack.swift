@@ -11,7 +11,8 @@ enum DeepStack {
       result = body()
       done.signal()
     }
-    thread.stackSize = (1 << 20) + bytes
+    // A size that is no multiple of a page is refused on macOS.
+    thread.stackSize = (1 << 20) + (bytes + 0xffff) & ~0xffff
     thread.start()
     done.wait()
     // The thread has set it.

@@ -59,12 +59,15 @@ struct Export: AsyncParsableCommand {
     try export.check(run, model: model, to: out)
     var report = Report(path: out)
     if let samples, let data {
-      let alone = try await loss(samples, model, nil), tuned = try await loss(samples, model, run)
-      report.adapterLoss = tuned
+      let alone = try await judged(samples, model, nil), tuned = try await judged(samples, model, run)
+      report.adapterLoss = tuned.loss
       let name = URL(fileURLWithPath: data).lastPathComponent
       export.figures.append(
-        "loss on \(samples.count) samples of \(name): "
-          + String(format: "%.4f with this, %.4f the model alone", tuned, alone))
+        "loss \(tuned.of) \(tuned.samples) samples of \(name): "
+          + String(format: "%.4f with this, %.4f the model alone", tuned.loss, alone.loss))
+      if let right = tuned.right, let before = alone.right {
+        export.figures.append(String(format: "right choices: %.3f with this, %.3f the model alone", right, before))
+      }
     }
     let final = export
     let threads = options.threads ?? ProcessInfo.processInfo.activeProcessorCount
@@ -77,20 +80,30 @@ struct Export: AsyncParsableCommand {
     for note in result.notes { Terminal.note(note) }
     report.merged = result.merged
     if let samples, let merged = result.merged {
-      report.mergedLoss = try await loss(samples, merged, nil)
-      let words = "loss on \(samples.count) samples: %.4f with the adapter applied, %.4f merged"
-      Terminal.note(String(format: words, report.adapterLoss ?? 0, report.mergedLoss ?? 0))
+      let own = try await judged(samples, merged, nil)
+      report.mergedLoss = own.loss
+      let words = "loss \(own.of) \(own.samples) samples: %.4f with the adapter applied, %.4f merged"
+      Terminal.note(String(format: words, report.adapterLoss ?? 0, own.loss))
     }
     report.path = result.path
     Terminal.output(json ? try Terminal.json(report) : result.merged ?? result.path)
   }
 
-  private func loss(_ samples: [Sample], _ model: String?, _ run: RunDirectory?) async throws -> Double {
+  /// What a card says of held-out samples: of those with choices the loss among them, and the share that is right.
+  private struct Judged {
+    var loss: Double
+    var right: Double?
+    var samples: Int
+    var of: String { right == nil ? "on" : "among the choices of" }
+  }
+
+  private func judged(_ samples: [Sample], _ model: String?, _ run: RunDirectory?) async throws -> Judged {
     let backbone = try await options.load(path: model)
     return try await interruptible {
       var settings = EvaluationOptions()
-      settings.metric = .loss
-      return Double(try LadderModel(backbone, adapter: run).evaluate(samples, options: settings).loss)
+      settings.metric = samples.allSatisfy { !$0.choices.isEmpty } ? .choice : .loss
+      let result = try LadderModel(backbone, adapter: run).evaluate(samples, options: settings)
+      return Judged(loss: result.choiceLoss ?? result.loss, right: result.accuracy, samples: result.examples)
     }
   }
 

@@ -5,7 +5,7 @@ enum FlagNames {
   private static let other = [
     "averaging": "average", "downsampler": "downsample", "eightBitOptimiser": "optimizer",
     "filtersGradient": "exact-gradient", "initialisation": "init", "into": "out", "microBatchTokens": "micro-batch",
-    "preference.loss": "preference-loss", "statisticsRows": "tap-statistics",
+    "preference.loss": "preference-loss", "statisticsRows": "tap-statistics", "teraOperations": "tflop",
   ]
 
   /// `text` with each name in backquotes as a flag: "lower `learningRate`" becomes "lower --learning-rate". Other texts

@@ -21,7 +21,7 @@ struct PlanCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Longest sample to plan for (default: 512, 2048 and 8192).", valueName: "T"))
   var maxLength: Int?
   @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
-  @Option(help: ArgumentHelp("Memory to fit in, e.g. 12GB.", valueName: "size")) var memory: ByteCount?
+  @Option(help: ArgumentHelp("Memory to fit in, e.g. 12GB.", valueName: "size")) var memory: ByteSize?
   @Flag(help: "Predict memory alone, at once.") var noTime = false
   @Flag(help: "Plan only for the side network that the options describe.") var only = false
   @Flag(help: "Load the model and take two real steps with these options.") var measure = false

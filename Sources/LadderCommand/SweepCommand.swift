@@ -79,7 +79,7 @@ struct SweepCommand: AsyncParsableCommand {
     Terminal.output(SweepTable.markdown(result.trials))
     if result.share < 1 {
       Terminal.note(
-        "the time allowed \(result.trainSamples) of the samples, a share of \(result.share): raise it in \(out)/best.yaml "
+        "the time, or the cache's limit, allowed \(result.trainSamples) of the samples, a share of \(result.share): raise it in \(out)/best.yaml "
           + "to train on more")
     }
     Terminal.note(view.verdict(result))
@@ -140,8 +140,11 @@ private final class SweepView: @unchecked Sendable {
 
   /// How the best compares with the defaults where both were judged.
   func verdict(_ result: RecipeSearch.Result) -> String {
-    guard let best = result.best.score, let defaults = result.defaults?.score, !result.best.choices.isEmpty else {
+    guard let best = result.best.score, !result.best.choices.isEmpty else {
       return "nothing was found that beats the defaults in this time"
+    }
+    guard let defaults = result.defaults?.score else {
+      return String(format: "best %.4f on %d samples; the defaults could not be trained", best, result.judgedSamples)
     }
     var text = String(format: "best %.4f, defaults %.4f on %d samples", best, defaults, result.judgedSamples)
     if let a = result.best.evaluation, let b = result.defaults?.evaluation, a.metric != .loss {

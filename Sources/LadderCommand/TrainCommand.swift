@@ -46,7 +46,7 @@ struct Train: AsyncParsableCommand {
   @Option(help: ArgumentHelp("bf16 (default), or q8_0: half the size, rounded.", valueName: "kind"))
   var cacheFormat: CacheFormat?
   @Option(help: ArgumentHelp("Size at which the cache stores no more, e.g. 20GB.", valueName: "size"))
-  var cacheLimit: ByteCount?
+  var cacheLimit: ByteSize?
 
   @Flag(help: "Show the run's curves on a page while it trains, as ladder serve does.") var page = false
   @Option(help: ArgumentHelp("Where that page is; 0 takes a free port.", valueName: "N"))

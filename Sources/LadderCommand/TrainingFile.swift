@@ -28,7 +28,7 @@ struct TrainingFile: NamedOptions {
   /// What a command line gives.
   init(
     _ options: ModelOptions, _ training: TrainingArguments, data: [String], valid: [String], out: String?,
-    cache: String?, format: CacheFormat?, limit: ByteCount?
+    cache: String?, format: CacheFormat?, limit: ByteSize?
   ) {
     model = options.model
     self.data = data.isEmpty ? nil : TextList(data)

@@ -5,7 +5,7 @@ import LadderCore
 
 /// A device that ggml was built for.
 public struct Device: Sendable {
-  /// ggml's name, as `--device` takes it: `CPU`, `CUDA0`, `Metal`, `Vulkan0`.
+  /// ggml's name, as `--device` takes it: `CPU`, `CUDA0`, `MTL0`, `Vulkan0`.
   public let name: String
   /// The hardware's own name.
   public let description: String
@@ -81,6 +81,11 @@ package final class Engine: @unchecked Sendable {
 
   /// Processors that this process may run on: threads that wait for each other must not share one.
   package static var processors: Int {
+    #if canImport(Darwin)
+      // The efficiency cores would keep the others waiting.
+      var fast: Int32 = 0, size = MemoryLayout<Int32>.size
+      if sysctlbyname("hw.perflevel0.physicalcpu", &fast, &size, nil, 0) == 0, fast > 0 { return Int(fast) }
+    #endif
     let all = ProcessInfo.processInfo.activeProcessorCount
     let allowed = processorMask.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) }
     return allowed > 0 ? min(allowed, all) : all
@@ -155,7 +160,7 @@ package final class Engine: @unchecked Sendable {
 
   package var name: String { String(cString: ggml_backend_dev_name(device)) }
 
-  /// The device's name without its number: `CPU`, `CUDA`, `Metal`, `Vulkan`.
+  /// The device's name without its number: `CPU`, `CUDA`, `MTL`, `Vulkan`.
   package var kind: String { String(name.reversed().drop(while: \.isNumber).reversed()) }
 
   /// Whether ggml's Vulkan backend drives the device, which has limits of its own.

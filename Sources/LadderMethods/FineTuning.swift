@@ -74,7 +74,7 @@ package protocol MeasuredMachine {
   func forward(length: Int) -> Double
   /// Seconds per token that the trained part of a method takes on a small model of the same width, and of the optimiser
   /// per parameter.
-  func trainedPart(_ method: Method, length: Int) throws -> (perToken: Double, optimiserPerParameter: Double)
+  func trainedPart(_ method: TuningMethod, length: Int) throws -> (perToken: Double, optimiserPerParameter: Double)
 }
 
 /// What a session trains, and how a micro-batch goes through it.

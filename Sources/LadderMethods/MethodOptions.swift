@@ -53,7 +53,7 @@ public struct MethodOptions: NamedOptions {
 
   /// The method with its settings.
   /// - Throws: `usage` for options of one method with another.
-  public func chosen() throws(LadderError) -> Method {
+  public func chosen() throws(LadderError) -> TuningMethod {
     var side = side
     if method != .qlora, let field = Self.loraFields.first(where: { $0.value(self) != nil }) {
       throw LadderError(.usage, "`\(field.property)` goes with `method` qlora")

@@ -6,7 +6,7 @@ import LadderMethods
 /// What a training reads of its run's folder and writes there. Of several ranks the first alone has one.
 final class RunRecord {
   private let run: RunDirectory
-  private let lock: RunLock
+  private let lock: FolderLock
   private let backbone: Backbone
   private let configuration: TrainingConfiguration
   /// The run that the folder holds, where this one goes on with it.
@@ -23,7 +23,7 @@ final class RunRecord {
     self.run = run
     backbone = trainer.backbone
     configuration = trainer.configuration
-    lock = try RunLock(run)
+    lock = try FolderLock(run.path, "training", option: "into")
     try run.sweep()
     earlier = try Self.earlier(run, trainer, resume: resume)
   }
@@ -69,7 +69,14 @@ final class RunRecord {
 
   /// Steps are about to be taken from this state.
   /// - Parameter total: steps of the whole run.
+  /// - Throws: `usage` where the run has taken more.
   func begin(_ state: RunDirectory.CheckpointState, total: Int) throws {
+    guard state.step <= total else {
+      throw LadderError(
+        .usage,
+        "\(run.path) holds \(state.step) steps, and `epochs` or `steps` ask for \(total): take another `into`, or ask for more"
+      )
+    }
     if state.step < total {
       var manifest = try manifest(state, finished: false)
       // The weights that lie there stay until there are others.

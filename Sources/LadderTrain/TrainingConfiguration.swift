@@ -16,7 +16,7 @@ public enum HeadMode: String, Codable, Sendable, CaseIterable {
 /// Everything that decides what a run's weights become, given the backbone and the samples.
 public struct TrainingConfiguration: Codable, Sendable, Equatable {
   /// What is trained.
-  public var method = Method.ladder(SideConfiguration())
+  public var method = TuningMethod.ladder(SideConfiguration())
   /// Passes over the samples, where `steps` is nil.
   public var epochs: Double = 1
   /// Optimiser steps; overrides `epochs`.

@@ -89,8 +89,17 @@ import Testing
     #expect(try Command.run(["chat", "--model", untemplated, "--device", "CPU"], in: folder).status == 65)
   }
 
+  /// util-linux's, which takes a command.
+  private static var hasScript: Bool {
+    #if os(Linux)
+      FileManager.default.isExecutableFile(atPath: "/usr/bin/script")
+    #else
+      false
+    #endif
+  }
+
   /// With a terminal's other end in the test: editing, history, and Ctrl-C.
-  @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/script"))) func onATerminal() throws {
+  @Test(.enabled(if: hasScript)) func onATerminal() throws {
     let keys = "hj\u{7F}i\n\u{1B}[A\n/quit\n", command = (["chat"] + common).map { "'\($0)'" }.joined(separator: " ")
     let process = Process(), input = Pipe(), output = Pipe()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/script")

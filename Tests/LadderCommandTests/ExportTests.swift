@@ -82,6 +82,17 @@ import Testing
     #expect(names("").allSatisfy { !$0.contains("other") }, "nothing is left of what failed")
   }
 
+  /// Of samples with choices the card tells what is asked of them.
+  @Test func aCardTellsOfTheChoices() throws {
+    let lines = (0..<6).map {
+      "{\"prompt\": \"\($0) is\", \"completion\": \" even\", \"choices\": [\" even\", \" odd\"]}\n"
+    }
+    let labels = try folder.write("labels.jsonl", lines.joined())
+    _ = try export(try train("plain"), "labels", ["--model", model, "--data", labels, "--device", "CPU"])
+    let card = try text("labels/README.md")
+    #expect(card.contains("loss among the choices of 6 samples of labels.jsonl") && card.contains("right choices: "))
+  }
+
   @Test func aLoRARunIsMergedIntoTheModel() throws {
     let run = try train("qlora", ["--method", "qlora", "--rank", "4", "--learning-rate", "1e-2"])
     let result = try export(run, "merged", ["--merge", "--model", model, "--data", data, "--device", "CPU", "--json"])

@@ -255,12 +255,12 @@ import Testing
     let rows = result.json["rows"] as? [[String: Any]] ?? []
     #expect(rows.map { $0["method"] as? String } == ["lst", "xladder-depth-1", "xladder-depth-2"])
     #expect(rows.allSatisfy { ($0["accuracy"] as? [Double])?.count == 2 && $0["written"] as? String == "none" })
-    // One hop was not learned from the problems that are judged.
+    // What is judged was not learned from.
     let problems = try ["train", "dev"].map { split in
       Set(
         try [1, 2].flatMap { hops in
           try String(
-            contentsOfFile: folder.file("hops/problems/hops-\(hops).letters-4.\(split).jsonl"), encoding: .utf8
+            contentsOfFile: folder.file("hops/problems/hops-\(hops).circles-4.\(split).jsonl"), encoding: .utf8
           )
           .split(separator: "\n").map(String.init)
         })

@@ -90,6 +90,35 @@ import Testing
     #expect(one.status == 65 && one.lastError.contains("--valid"), "\(one.errors)")
   }
 
+  /// As many rungs as layers that read: the depth says how many, and they are not searched.
+  @Test func aDepthKeepsItsRungs() throws {
+    let result = try Command.run(
+      sweep("deep", ["--budget", "1s", "--method", "xladder", "--depth", "2", "--rungs", "1,2"]), in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    let usual = try Command.run(sweep("usual", ["--budget", "1s", "--method", "xladder", "--depth", "2"]), in: folder)
+    #expect(usual.status == 0, "\(usual.errors)")
+    #expect(!usual.output.contains("\"rungs\""))
+  }
+
+  @Test func oneProcessSweepsAFolder() throws {
+    let first = try Command.start(sweep("one", ["--budget", "60s"]), in: folder)
+    let trials = folder.file("one/trials.jsonl")
+    first.signal(SIGSTOP) { FileManager.default.fileExists(atPath: trials) }
+    let second = try Command.run(sweep("one", ["--budget", "60s"]), in: folder)
+    #expect(second.status == 64 && second.lastError.contains("another process is sweeping"), "\(second.errors)")
+    first.signal(SIGCONT) { true }
+    first.signal(SIGINT) { true }
+    #expect(first.wait().status == 130)
+  }
+
+  /// Of a cache that has room for a part of the samples a part is taken.
+  @Test func aCachesLimitTakesFewerSamples() throws {
+    let result = try Command.run(
+      sweep("small", ["--budget", "2s", "--cache", folder.file("cache"), "--cache-limit", "2MB"]), in: folder)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect((result.json["share"] as? Double ?? 1) < 1, "\(result.output)")
+  }
+
   /// QLoRA's rank and rate are searched too, without a cache where there can be none.
   @Test func lowRankAdditionsAreSearched() throws {
     for blocks in [[], ["--blocks", "2"]] {

@@ -56,7 +56,7 @@ import Testing
     side.rungs = .all
     side.initialisation = .backbone
     adapter.rank = 4
-    for method in [Method.ladder(side), .lora(adapter)] {
+    for method in [TuningMethod.ladder(side), .lora(adapter)] {
       var settings = TrainingConfiguration()
       settings.method = method
       let session = try TrainingSession(backbone, settings, maxTokens: 32)

@@ -16,7 +16,7 @@ import Testing
     side.rungs = .list([1, 3])
     side.reduction = 2
     side.headSize = 16
-    let one = try Method.ladder(side).tuning.serving(model), base = memory([])
+    let one = try TuningMethod.ladder(side).tuning.serving(model), base = memory([])
     #expect(one.rungs == [1, 3] && !one.hasContext)
     // Eight side networks on the same rungs keep what one keeps of texts.
     let eight = memory(Array(repeating: one, count: 8))
@@ -24,7 +24,7 @@ import Testing
     #expect(eight.texts == memory([one]).texts && base.texts == 0)
     #expect(eight.texts >= 4096 * (2 * 2 * model.width + one.stateBytesPerToken))
     // An adapter changes keys and values.
-    let adapter = try Method.lora(LoRAConfiguration()).tuning.serving(model)
+    let adapter = try TuningMethod.lora(LoRAConfiguration()).tuning.serving(model)
     #expect(adapter.hasContext && adapter.weights > 0)
     #expect(memory([one, adapter, adapter]).contexts == 3 * base.contexts)
     settings.tokens = 8192

@@ -165,6 +165,24 @@ struct Fixture {
     #expect(texts.contains(correction.textsAtOnce), "\(correction.textsAtOnce)")
   }
 
+  /// Layers that mix many rungs take more of a step's graph: what is said to fit does.
+  @Test func textsThatShareAStepFitItsGraph() throws {
+    let path = try folder.model("deep.gguf") { $0.blocks = 24 }
+    let f = try Fixture(path) { c in
+      c.rungs = .list(Array(1..<24))
+      c.cross = .mixture
+      c.passes = 3
+    }
+    let correction = try #require(try SidePredictor(f.network, f.backbone).correction(GraphMemory(f.backbone.engine)))
+    let texts = correction.textsAtOnce
+    #expect(texts >= 1)
+    let forward = try ForwardPass(f.backbone, rungs: f.network.geometry.rungs, maxTokens: 256, texts: texts)
+    let slots = min(texts, forward.maxSequences),
+      decoder = try TextDecoder(forward, slots: slots, correction: correction)
+    for slot in 0..<slots { _ = try decoder.extend([3, 4], slot: slot) }
+    #expect(try decoder.extend((0..<slots).map { ($0, 5) })[1] == slots)
+  }
+
   private func decodes(_ f: Fixture) throws {
     let text = Fixture.text(30, seed: 3), step = try SideStep(f.network, f.backbone)
     try step.read([PackedSample(tokens: text, lossRows: Array(0..<30))], from: f.forward)

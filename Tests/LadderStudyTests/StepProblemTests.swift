@@ -22,8 +22,8 @@ import Testing
 
   @Test func hopsFollowTheLinks() throws {
     var random = SeededRandom(seed: 0)
-    var problem = HopProblem(letters: 4, depth: 2, &random)
-    (problem.links, problem.order, problem.start) = ([1, 3, 0, 2], [2, 1, 0, 3], 2)
+    var problem = HopProblem(links: [1, 3, 0, 2], depth: 2, &random)
+    (problem.order, problem.start) = ([2, 1, 0, 3], 2)
     #expect(problem.prompt == "c>a\nb>d\na>b\nd>c\n2 hops: c>" && problem.answer == "b")
     problem.depth = 1
     #expect(problem.prompt.hasSuffix("d>c\n1 hop: c>") && problem.answer == "a")
@@ -32,14 +32,18 @@ import Testing
         == Data(
           #"{"choices":["a","b","c","d"],"completion":"a","prompt":"c>a\nb>d\na>b\nd>c\n1 hop: c>"}"#.utf8) + [10])
 
-    let dev = HopProblem.draw(50, deepest: 4, letters: 8, seed: 1)
-    let train = HopProblem.draw(200, deepest: 4, letters: 8, seed: 2, except: Set(dev))
-    #expect(dev.count == 200 && train.count == 800 && Set(train).count == 800 && Set(train).isDisjoint(with: dev))
+    let (train, dev) = HopProblem.draw(train: 200, dev: 50, deepest: 4, letters: 8)
+    #expect(dev.count == 200 && train.count == 800 && Set(train).count == 800)
+    #expect(Set(train.map(\.links)).isDisjoint(with: dev.map(\.links)))
     for problem in train {
       // One circle: as many hops as there are letters lead back, fewer never do.
       let way = (1...8).map { hops in (0..<hops).reduce(problem.start) { at, _ in problem.links[at] } }
       #expect(Set(way).count == 8 && way.last == problem.start && problem.order.sorted() == Array(0..<8))
     }
+    // Of four letters there are six circles, and one is kept apart.
+    let few = HopProblem.draw(train: 400, dev: 20, deepest: 2, letters: 4)
+    #expect(Set(few.dev.map(\.links)).count == 1 && Set(few.train.map(\.links)).count == 5 && few.dev.count == 40)
+    #expect(Set(few.train.map(\.links)).isDisjoint(with: few.dev.map(\.links)))
     for letter in "abcdefgh" {
       let share = Double(train.filter { $0.answer == String(letter) }.count) / Double(train.count)
       #expect(share > 0.08 && share < 0.17)

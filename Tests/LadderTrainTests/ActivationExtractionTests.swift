@@ -87,6 +87,24 @@ import Testing
     for (a, b) in zip(kept, fresh) { #expect(abs(a - b) < (format == .q8 ? 0.05 : 0.02), "\(kept) \(fresh)") }
   }
 
+  /// The taps' statistics too: a machine that holds the cache and the head can train.
+  @Test(arguments: [false, true]) func fromAFilledCacheNoBlockIsLoaded(_ readsAnswers: Bool) throws {
+    func change(_ c: inout TrainingConfiguration) {
+      if readsAnswers { c.side.statisticsRows = .answers }
+      c.side.rungs = .list([1, 2])
+    }
+    let samples = Array(Self.samples.prefix(32)), path = folder.file("kept")
+    // More rungs than are trained on.
+    _ = try extraction("kept") { $0.side.rungs = .list([1, 2, 3]) }.run(samples)
+    let head = try #require(try CacheFolder.head(in: path, of: try GGUFFile(path: model)))
+    let backbone = try Backbone(path: model, threads: 2, device: "CPU", head: head)
+    var configuration = TrainerTests.configuration
+    change(&configuration)
+    try Trainer(backbone, configuration, cache: CacheOptions(directory: path))
+      .train(samples, into: RunDirectory(folder.file("run")))
+    #expect(!backbone.holdsBlocks)
+  }
+
   @Test func aShardThatWasStoppedGoesOn() async throws {
     _ = try extraction("whole").run(Self.samples)
     let part = try CacheShard(1, of: 2), first = try extraction("parts", part)

@@ -21,7 +21,7 @@ import Testing
         rejected: .completion(prompt: "question \(i):", completion: " no, not \(i + 1)")))
   }
 
-  private func configuration(_ method: LadderMethods.Method, _ loss: PreferenceSettings.Loss) -> TrainingConfiguration {
+  private func configuration(_ method: TuningMethod, _ loss: PreferenceSettings.Loss) -> TrainingConfiguration {
     var c = TrainingConfiguration()
     c.method = method
     c.objective = .preference
@@ -34,7 +34,7 @@ import Testing
     return c
   }
 
-  private static var methods: [LadderMethods.Method] {
+  private static var methods: [TuningMethod] {
     var side = SideConfiguration(), lora = LoRAConfiguration()
     side.rungs = .list([1, 3])
     side.reduction = 2

@@ -138,7 +138,7 @@ import Testing
     }
   }
 
-  static let methods: [(String, Method)] = {
+  static let methods: [(String, TuningMethod)] = {
     var mixture = configuration.side
     Climb(passes: 2, cross: .mixture).apply(&mixture)
     var lora = LoRAConfiguration()

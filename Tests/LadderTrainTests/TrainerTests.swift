@@ -369,6 +369,13 @@ import Testing
     try Trainer(backbone, c).train(Self.samples, into: grown, resume: true)
     #expect(try weights(grown) == weights(whole))
     #expect(try grown.manifest().finished)
+    // One that is asked for less than it has done stays what it is.
+    c.epochs = epochs / 2
+    let error = #expect(throws: LadderError.self) {
+      try Trainer(backbone, c).train(Self.samples, into: grown, resume: true)
+    }
+    #expect(error?.kind == .usage && error?.message.contains("`epochs`") == true)
+    #expect(try grown.manifest().configuration.epochs == epochs && weights(grown) == weights(whole))
   }
 
   @Test func aWarmStartBeginsWithTheOtherRunsWeights() throws {

@@ -47,8 +47,8 @@ import Testing
     for rungs in [SideConfiguration.Rungs.middle, .all, .every(4), .list([4]), .list([1, 2])] {
       #expect(SideConfiguration.Rungs(optionText: rungs.optionText) == rungs)
     }
-    for size in ["20GB", "6500MB", "1234"] { #expect(ByteCount(optionText: size)?.optionText == size) }
-    #expect(ByteCount(optionText: "6.5G")?.bytes == 6_500_000_000 && ByteCount(optionText: "many") == nil)
+    for size in ["20GB", "6500MB", "1234"] { #expect(ByteSize(optionText: size)?.optionText == size) }
+    #expect(ByteSize(optionText: "6.5G")?.bytes == 6_500_000_000 && ByteSize(optionText: "many") == nil)
   }
 
   @Test func whatIsGivenWins() throws {

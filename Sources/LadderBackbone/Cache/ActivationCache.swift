@@ -207,6 +207,16 @@ package final class ActivationCache: @unchecked Sendable {
     return bytes.count
   }
 
+  /// Bytes that a sample takes of the limit, with final rows.
+  package func bytes(of sample: PackedSample) -> Int {
+    let row = description.format.elementType.bytes(description.width)
+    return description.rungs.count * sample.tokens.count * row + 4 * description.width * sample.lossRows.count
+      + KeyedRecords.recordBytes
+  }
+
+  /// Bytes that are left of the limit.
+  package var room: Int? { limit.map { max(0, $0 - totalBytes) } }
+
   /// Stores one more entry; false where the limit has no room for it or the write fails: then nothing more is stored.
   package func store(_ append: () -> String?, bytes: Int) -> Bool {
     let bytes = bytes + KeyedRecords.recordBytes

@@ -131,16 +131,22 @@ package final class VocabularyScan {
     let count = chunk.count, vocabulary = head.vocabulary
     let entries = packed?.rows ?? Self.tileEntries(width: head.width, rows: count)
     let converts = dense && packed == nil && ggml_is_quantized(head.weight.pointer.pointee.type)
+    // ggml sums products of F16 in F32, but on ARM in F16.
+    #if arch(arm64)
+      let type = ElementType.float32
+    #else
+      let type = ElementType.float16
+    #endif
     try withoutActuallyEscaping(take) { take in
       graph.reset()
       let own = graph.slice(rows, 1, chunk)
       let input: FrozenInput =  // [width, n]
         converts
-        ? .plain(graph.cast(own, .float16)) : packed == nil ? graph.input(own, for: head.weight) : .plain(own)
+        ? .plain(graph.cast(own, type)) : packed == nil ? graph.input(own, for: head.weight) : .plain(own)
       for (index, start) in stride(from: 0, to: vocabulary, by: entries).enumerated() {
         let range = start..<min(start + entries, vocabulary)
         let plain = graph.slice(head.weight, 1, range)  // [width, entries]
-        let weight = packed?.tiles[index] ?? (converts ? graph.cast(graph.cast(plain, .float32), .float16) : plain)
+        let weight = packed?.tiles[index] ?? (converts ? graph.cast(graph.cast(plain, .float32), type) : plain)
         let products = graph.matmul(frozen: weight, input)  // [entries, n]
         graph.host(after: [products]) { [head] thread, threads in
           guard let base = products.pointer.pointee.data?.assumingMemoryBound(to: Float.self) else { return }

@@ -44,7 +44,7 @@ extension LoRAConfiguration.Blocks: ExpressibleByArgument {
   public static var allValueStrings: [String] { ["N", "a-b"] }
 }
 
-extension ByteCount: ExpressibleByArgument {
+extension ByteSize: ExpressibleByArgument {
   public init?(argument: String) { self.init(optionText: argument) }
   public var defaultValueDescription: String { optionText }
 }

@@ -14,7 +14,7 @@ struct SampleArguments: ParsableArguments {
   @Option(help: ArgumentHelp("bf16 (default), or q8_0: half the size, rounded.", valueName: "kind"))
   var cacheFormat: CacheFormat?
   @Option(help: ArgumentHelp("Size at which the cache stores no more, e.g. 20GB.", valueName: "size"))
-  var cacheLimit: ByteCount?
+  var cacheLimit: ByteSize?
 
   /// These over what the file of options says.
   func asked(

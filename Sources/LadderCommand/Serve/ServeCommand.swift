@@ -45,7 +45,7 @@ struct ServeCommand: AsyncParsableCommand {
   var timeout = 600.0
   @Option(help: ArgumentHelp("Open connections at most.", valueName: "N")) var maxConnections = 1024
   @Option(help: ArgumentHelp("The largest body of a request, e.g. 4MB.", valueName: "size"))
-  var maxBody: ByteCount?
+  var maxBody: ByteSize?
 
   private func settings() throws -> ServerSettings {
     func require(_ holds: Bool, _ text: String) throws { if !holds { throw LadderError(.usage, text) } }

@@ -34,7 +34,7 @@ struct StudyMemory: AsyncParsableCommand {
     help: ArgumentHelp("Methods to measure (default: lst, xladder, qlora, qlora+checkpointing).", valueName: "M,M,…"))
   var methods = ""
   @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
-  @Option(help: ArgumentHelp("Memory to fit in.", valueName: "size")) var memory = ByteCount(12_000_000_000)
+  @Option(help: ArgumentHelp("Memory to fit in.", valueName: "size")) var memory = ByteSize(12_000_000_000)
   @Flag(help: "Print the rows as JSON, not as Markdown.") var json = false
 
   func run() async throws {

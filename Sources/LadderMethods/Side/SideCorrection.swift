@@ -10,19 +10,23 @@ final class SideCorrection: DecoderCorrection {
 
   init(_ network: SideNetwork, _ memory: GraphMemory) throws {
     self.network = network
-    nodes = max(16384, Self.nodes(layers: network.geometry.layers, texts: 1))
+    nodes = max(16384, Self.nodes(network, texts: 1))
     graph = try Graph(memory, nodes: nodes)
     guard network.parameters.hasTwins else { return }
     network.parameters.round(graph)
     try graph.compute()
   }
 
-  /// Some twenty nodes of each layer for each text, and some sixty for all.
-  private static func nodes(layers: Int, texts: Int) -> Int { 256 + 60 * layers + 24 * layers * texts }
+  /// Some twenty nodes of each layer for each text, some sixty for all, some twelve for each rung that a layer mixes.
+  private static func nodes(_ network: SideNetwork, texts: Int) -> Int {
+    let layers = network.geometry.layers, rungs = network.geometry.rungs.count
+    let mixed = network.configuration.cross == .mixture ? rungs : 0
+    return 256 + 8 * rungs + (60 + 12 * mixed) * layers + 24 * layers * texts
+  }
 
   var textsAtOnce: Int {
-    let layers = network.geometry.layers, forAll = Self.nodes(layers: layers, texts: 0)
-    return (nodes - forAll) / (Self.nodes(layers: layers, texts: 1) - forAll)
+    let forAll = Self.nodes(network, texts: 0)
+    return (nodes - forAll) / (Self.nodes(network, texts: 1) - forAll)
   }
 
   func state(capacity: Int) throws -> any DecoderState { try SideState(network, graph, capacity: capacity) }

@@ -38,9 +38,8 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
     return samples.spread(count)
   }
 
-  /// Reads samples' taps.
-  /// - Parameter rows: which rows count; for `answers` the source is asked for final rows too, as a cache serves none
-  ///   without.
+  /// Reads samples' taps, with their final rows: a cache serves none without.
+  /// - Parameter rows: which rows count.
   package static func measure(
     _ samples: [PackedSample], _ source: any TapSource, _ backbone: Backbone,
     rows: SideConfiguration.StatisticsRows = .tokens
@@ -64,15 +63,9 @@ package struct TapStatistics: RungMeasurement, Sendable, Equatable {
       }
       try pool.reset()
       let taps = try (0..<rungs).map { _ in try pool.make(.bfloat16, [width, tokens]) }
-      var chosen: Tensor?
-      if isOverAnswers {
-        let answers = try MicroBatch(group, pool: pool).lossRows
-        try source.run(group, taps: taps, final: try pool.make(.float32, [width, answers.count]))
-        chosen = answers
-      } else {
-        try source.run(
-          group.map { PackedSample(tokens: $0.tokens, lossRows: [$0.tokens.count - 1]) }, taps: taps, final: nil)
-      }
+      let answers = try MicroBatch(group, pool: pool).lossRows
+      try source.run(group, taps: taps, final: try pool.make(.float32, [width, answers.count]))
+      let chosen = isOverAnswers ? answers : nil
       let count = chosen?.count ?? tokens
       // One rung and some rows at a time: their copies in F32 stay small.
       for (rung, tap) in taps.enumerated() {

@@ -14,6 +14,8 @@ public struct AccuracyTable: Codable, Sendable {
     public var mean: Double
     public var deviation: Double
     public var loss: Double
+    /// Among the choices alone, where there are some.
+    public var choiceLoss: Double?
     public var values: [Double]
     public var examples: Int
     /// Nil for the base model.
@@ -28,6 +30,7 @@ public struct AccuracyTable: Codable, Sendable {
 
     enum CodingKeys: String, CodingKey {
       case task, method, options, metric, mean, deviation, loss, values, examples, parameters
+      case choiceLoss = "choice_loss"
       case peakBytes = "peak_bytes"
       case tokensPerSecond = "tokens_per_second"
       case firstSeconds = "first_seconds"
@@ -51,6 +54,8 @@ public struct AccuracyTable: Codable, Sendable {
       deviation =
         values.count > 1 ? (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)).squareRoot() : 0
       loss = outcomes.reduce(0) { $0 + $1.evaluation.loss } / count
+      let among = outcomes.compactMap(\.evaluation.choiceLoss)
+      choiceLoss = among.count == outcomes.count ? among.reduce(0, +) / count : nil
       examples = outcomes[0].evaluation.examples
       guard outcomes[0].parameters > 0 else { return }
       parameters = outcomes[0].parameters
@@ -70,8 +75,8 @@ public struct AccuracyTable: Codable, Sendable {
   var cells: [[String]] {
     func optional(_ value: Double?, _ format: String) -> String { value.map { String(format: format, $0) } ?? "–" }
     let heading = [
-      "task", "method", "options", "metric", "mean ± deviation", "loss", "seeds", "parameters", "peak memory",
-      "tokens/s", "seconds, first / later",
+      "task", "method", "options", "metric", "mean ± deviation", "loss", "among the choices", "seeds", "parameters",
+      "peak memory", "tokens/s", "seconds, first / later",
     ]
     return [heading]
       + rows.map { row in
@@ -82,7 +87,8 @@ public struct AccuracyTable: Codable, Sendable {
         return [
           row.task, row.method, row.options, row.metric.rawValue,
           row.values.count > 1 ? value : String(value.split(separator: " ")[0]), String(format: "%.4f", row.loss),
-          String(row.values.count), row.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–",
+          optional(row.choiceLoss, "%.4f"), String(row.values.count),
+          row.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–",
           row.peakBytes.map { String(format: "%.2f GB", Double($0) / 1e9) } ?? "–",
           optional(row.tokensPerSecond, "%.0f"),
           row.firstSeconds == nil

@@ -167,6 +167,7 @@ public struct StudyConfiguration: Codable, Sendable, Equatable {
     }
     try require(!tasks.isEmpty, "it names no tasks")
     try require(!seeds.isEmpty && seeds.allSatisfy { $0 >= 0 }, "it wants seeds of 0 or more")
+    try require(Set(seeds).count == seeds.count, "a seed is there twice")
     for (what, names) in [("task", tasks.map(\.name)), ("method", methods.map(\.name) + ["base"])] {
       try require(Set(names).count == names.count, "two \(what)s share a name (base is the model as it is)")
       for name in names {

@@ -44,8 +44,8 @@ public struct DepthStudy: Sendable {
     public var modulus = 5
     /// Letters that the links of hops lead between.
     public var letters = 8
-    /// Problems of each depth to learn from, and to be judged on; of arithmetic, a fifth at most of all there are is
-    /// kept back.
+    /// Problems of each depth to learn from, and to be judged on; of arithmetic's problems, and of the circles of hops,
+    /// a fifth at most of all there are is kept back.
     public var trainEach = 300
     public var devEach = 20
     /// Most steps of a problem; nil is 8, or half the letters.
@@ -122,7 +122,7 @@ public struct DepthStudy: Sendable {
     self.options = options
     self.folder = folder
     (train, dev) = Self.draw(options, deepest: deepest)
-    let kind = isHops ? "letters-\(options.letters)" : "modulo-\(options.modulus)"
+    let kind = isHops ? "circles-\(options.letters)" : "modulo-\(options.modulus)"
     parts = isHops ? (1...deepest).map { .hops($0) } : StepProblem.Written.allCases.map { .written($0) }
     let (train, dev) = (train, dev), tokens = 6 * deepest + 12
     // The limits cut nothing off: they tell a study of other problems apart from one that goes on.
@@ -158,10 +158,8 @@ public struct DepthStudy: Sendable {
         options.trainEach, deepest: deepest, modulus: options.modulus, seed: 2, except: Set(dev))
       return (train, dev)
     case .hops:
-      let dev = HopProblem.draw(options.devEach, deepest: deepest, letters: options.letters, seed: 1)
-      let train = HopProblem.draw(
-        options.trainEach, deepest: deepest, letters: options.letters, seed: 2, except: Set(dev))
-      return (train, dev)
+      return HopProblem.draw(
+        train: options.trainEach, dev: options.devEach, deepest: deepest, letters: options.letters)
     }
   }
 

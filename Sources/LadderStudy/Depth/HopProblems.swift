@@ -41,28 +41,55 @@ struct HopProblem: Sendable, Hashable, DepthProblem {
     return try JSONSerialization.data(withJSONObject: sample, options: [.sortedKeys]) + Data("\n".utf8)
   }
 
-  /// Draws a problem of `depth` hops over this many letters.
-  init(letters: Int, depth: Int, _ random: inout SeededRandom) {
-    func shuffled(_ random: inout SeededRandom) -> [Int] {
-      var all = Array(0..<letters)
-      for i in stride(from: letters - 1, to: 0, by: -1) { all.swapAt(i, Int(random.next() % UInt64(i + 1))) }
-      return all
-    }
-    let circle = shuffled(&random)
-    links = Array(repeating: 0, count: letters)
-    for (at, letter) in circle.enumerated() { links[letter] = circle[(at + 1) % letters] }
-    order = shuffled(&random)
-    start = Int(random.next() % UInt64(letters))
+  private static func shuffled(_ count: Int, _ random: inout SeededRandom) -> [Int] {
+    var all = Array(0..<count)
+    for i in stride(from: count - 1, to: 0, by: -1) { all.swapAt(i, Int(random.next() % UInt64(i + 1))) }
+    return all
+  }
+
+  /// The links of a circle through all letters.
+  private static func circle(_ letters: Int, _ random: inout SeededRandom) -> [Int] {
+    let order = shuffled(letters, &random)
+    var links = Array(repeating: 0, count: letters)
+    for (at, letter) in order.enumerated() { links[letter] = order[(at + 1) % letters] }
+    return links
+  }
+
+  /// Draws a problem of `depth` hops along these links.
+  init(links: [Int], depth: Int, _ random: inout SeededRandom) {
+    self.links = links
+    order = Self.shuffled(links.count, &random)
+    start = Int(random.next() % UInt64(links.count))
     self.depth = depth
   }
 
-  /// Different problems of 1…`deepest` hops, `each` of every depth where there are as many, none of them in `known`.
+  /// Different problems of 1…`deepest` hops, so many of every depth where there are as many. A circle is learned from
+  /// or judged on, never both: of few letters there are few circles, and their answers could be known by heart. Of all
+  /// circles a fifth at most is judged on.
   static func draw(
-    _ each: Int, deepest: Int, letters: Int, seed: UInt64, except known: Set<HopProblem> = []
-  ) -> [HopProblem] {
-    var random = SeededRandom(seed: seed, 43), taken = known
-    return (1...deepest).flatMap { depth in
-      different(each, &taken) { HopProblem(letters: letters, depth: depth, &random) }
+    train: Int, dev: Int, deepest: Int, letters: Int
+  ) -> (train: [HopProblem], dev: [HopProblem]) {
+    var random = SeededRandom(seed: 1, 43)
+    // (n − 1)! circles, of more than ten letters more than are ever drawn.
+    let circles = (1..<min(letters, 11)).reduce(1, *), most = max(1, min(dev, circles / 5))
+    var apart: [[Int]] = [], known: Set<[Int]> = []
+    while apart.count < most {
+      let links = circle(letters, &random)
+      if known.insert(links).inserted { apart.append(links) }
     }
+    var taken: Set<HopProblem> = []
+    func drawn(_ each: Int, _ links: (inout SeededRandom) -> [Int]) -> [HopProblem] {
+      (1...deepest).flatMap { depth in
+        different(each, &taken) { HopProblem(links: links(&random), depth: depth, &random) }
+      }
+    }
+    let judged = drawn(dev) { apart[Int($0.next() % UInt64(apart.count))] }
+    let learned = drawn(train) { random in
+      while true {
+        let links = circle(letters, &random)
+        if !known.contains(links) { return links }
+      }
+    }
+    return (learned, judged)
   }
 }

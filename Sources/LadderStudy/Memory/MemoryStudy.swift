@@ -56,7 +56,7 @@ public struct MemoryStudy: Sendable {
   private struct Column: Sendable {
     var name: String
     var options: MethodOptions
-    let method: Method
+    let method: TuningMethod
 
     init(_ name: String, _ options: MethodOptions) throws {
       self.name = name

@@ -42,7 +42,7 @@ public struct Plan: Sendable {
     public var threads: Int?
     public var device: String?
     /// A configuration of the caller's own, beside the usual ones.
-    public var own: Method?
+    public var own: TuningMethod?
     /// Only `own`.
     public var onlyOwn = false
     public init() {}
@@ -96,10 +96,11 @@ public struct Plan: Sendable {
     isOwn ? try parameters() : try? parameters()
   }
 
-  private static func candidates(_ options: Options, blocks: Int) throws -> [(text: String, method: Method)] {
+  private static func candidates(_ options: Options, blocks: Int) throws -> [(text: String, method: TuningMethod)] {
     let own = options.own.map { [("as given", $0)] } ?? []
     if options.onlyOwn, !own.isEmpty { return own }
-    func candidate(_ name: MethodOptions.Name, _ change: (inout MethodOptions) -> Void) throws -> (String, Method) {
+    func candidate(_ name: MethodOptions.Name, _ change: (inout MethodOptions) -> Void) throws -> (String, TuningMethod)
+    {
       var method = MethodOptions()
       change(&method)
       // The method stands in a column of its own.
@@ -107,7 +108,7 @@ public struct Plan: Sendable {
       method.method = name
       return (text.isEmpty ? "(defaults)" : text, try method.chosen())
     }
-    func few(_ reduction: Double, _ rungs: SideConfiguration.Rungs) throws -> (String, Method) {
+    func few(_ reduction: Double, _ rungs: SideConfiguration.Rungs) throws -> (String, TuningMethod) {
       try candidate(.lst) {
         $0.rungs = rungs
         $0.reduction = reduction

@@ -65,14 +65,16 @@ public final class SpeedModel: MeasuredMachine {
     let optimiserPerParameter: Double
   }
 
-  private var parts: [(method: Method, part: Part)] = []
+  private var parts: [(method: TuningMethod, part: Part)] = []
 
-  package func trainedPart(_ method: Method, length: Int) throws -> (perToken: Double, optimiserPerParameter: Double) {
+  package func trainedPart(_ method: TuningMethod, length: Int) throws -> (
+    perToken: Double, optimiserPerParameter: Double
+  ) {
     let part = try parts.first { $0.method == method }?.part ?? measurePart(method)
     return (part.perToken(length), part.optimiserPerParameter)
   }
 
-  private func measurePart(_ method: Method) throws -> Part {
+  private func measurePart(_ method: TuningMethod) throws -> Part {
     let times = try Self.measure(proxy, method)
     func perToken(_ t: Phases) -> Double { t.trained / Double(t.tokens) }
     let part = Part(
@@ -110,7 +112,7 @@ public final class SpeedModel: MeasuredMachine {
     return (whole - survey + survey * Double(vocabulary) / Double(Self.vocabulary)) / Double(rows)
   }
 
-  private static func measure(_ proxy: Backbone, _ method: Method) throws -> (
+  private static func measure(_ proxy: Backbone, _ method: TuningMethod) throws -> (
     short: Phases, long: Phases, parameters: Int
   ) {
     var configuration = TrainingConfiguration()

@@ -27,7 +27,7 @@ public struct RunOptions: NamedOptions {
   public var training = TrainingOptions()
   public var machine = MachineOptions()
   public var cacheFormat: CacheFormat?
-  public var cacheLimit: ByteCount?
+  public var cacheLimit: ByteSize?
 
   public init() {}
 

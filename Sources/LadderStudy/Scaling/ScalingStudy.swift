@@ -60,7 +60,7 @@ public struct ScalingStudy: Sendable {
   private struct Size {
     var name: String
     var options: TrainingOptions
-    let method: Method
+    let method: TuningMethod
     let parameters: Int
 
     init(_ name: String, _ options: TrainingOptions, _ file: GGUFFile) throws {
@@ -161,7 +161,9 @@ public struct ScalingStudy: Sendable {
   /// What is trained, the smallest budgets first.
   private func trainings(_ sizes: [Size], _ encoded: [EncodedSample]) throws -> [Training] {
     func lacking(_ wanted: String) -> LadderError {
-      LadderError(.usage, "\(options.train) has \(encoded.count) samples, and \(wanted); take smaller `budgets`")
+      let option = options.teraOperations.isEmpty ? "budgets" : "teraOperations"
+      return LadderError(
+        .usage, "\(options.train) has \(encoded.count) samples, and \(wanted); take smaller `\(option)`")
     }
     if options.teraOperations.isEmpty {
       guard let most = options.budgets.max(), most <= encoded.count else { throw lacking("more were asked for") }

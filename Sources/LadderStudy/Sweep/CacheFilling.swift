@@ -37,10 +37,11 @@ struct CacheFilling {
   /// Of the samples to learn from.
   var tokens: Int { train.reduce(0) { $0 + $1.tokens.count } }
 
-  /// Of those, what the cache does not hold.
-  func missingTokens() throws -> Int {
+  /// Of those, the tokens that the cache does not hold, what they take of it, and what is left of its limit.
+  func missing() throws -> (tokens: Int, bytes: Int, room: Int?) {
     let store = try cache.open(backbone, TapNeeds(rungs: rungs), longest: longest(train))
-    return train.reduce(0) { $0 + (store.holds($1) ? 0 : $1.tokens.count) }
+    let missing = train.filter { !store.holds($0) }
+    return (missing.reduce(0) { $0 + $1.tokens.count }, missing.reduce(0) { $0 + store.bytes(of: $1) }, store.room)
   }
 
   /// Tokens a second, of some two thousand.

@@ -81,6 +81,8 @@ public struct RecipeSearch: Sendable {
 
   private func search(_ report: (Sweep.Event) -> Void, _ show: (TrainingEvent) -> Void) throws -> Result {
     let seed = settings.base.seed ?? 0, began = ContinuousClock.now
+    let lock = try FolderLock(folder.path, "sweeping", option: "out")
+    defer { withExtendedLifetime(lock) {} }
     let named = try checksums()
     backbone.language.use(try settings.base.configuration().chat)
     var claim =
@@ -183,33 +185,40 @@ public struct RecipeSearch: Sendable {
 
   // MARK: - Activations
 
-  /// All blocks that a candidate may read; nil where candidates keep none, or all the same.
+  /// All blocks that a candidate may read; nil where candidates keep none, or all the same. What cannot be read with the
+  /// other options is a candidate that fails.
   private func rungs() throws -> [Int]? {
     guard cacheForTrials != nil, settings.base.method.method != .qlora else { return nil }
     let values = settings.space.dimensions.first { $0.name == "rungs" }?.values ?? []
     var all: Set<Int> = []
-    for value in values.map({ Optional($0) }) + [nil] {
+    func rungs(_ options: TrainingOptions) throws -> [Int] {
+      try options.method.chosen().tuning.needs(on: backbone.outline).rungs
+    }
+    all.formUnion(try rungs(settings.base))
+    for value in values {
       var options = settings.base
-      if let value { try options.set("rungs", to: value) }
-      all.formUnion(try options.method.chosen().tuning.needs(on: backbone.outline).rungs)
+      try options.set("rungs", to: value)
+      if let own = try? rungs(options) { all.formUnion(own) }
     }
     return all.sorted()
   }
 
-  /// The part of the samples whose activations a quarter of the budget can keep; all, where the cache has what cannot be
-  /// kept in that time.
+  /// The part of the samples whose activations a quarter of the budget can keep, and the cache's limit has room for; all,
+  /// where the cache has what cannot be kept.
   private func affordable(
     _ parts: Parts, _ filling: CacheFilling, _ report: (Sweep.Event) -> Void
   ) throws -> Double {
-    let missing = try filling.missingTokens()
+    let (missing, bytes, room) = try filling.missing()
     if missing == 0 { return 1 }
     report(.stage("measuring the model's speed"))
     let tokens = settings.budget / 4 * (try filling.speed())
-    func all(_ tokens: Int) -> Double {
-      Double(tokens) * Double(parts.train.count + parts.judge.count) / Double(parts.train.count)
+    func all(_ count: Int) -> Double {
+      max(1, Double(count) * Double(parts.train.count + parts.judge.count) / Double(parts.train.count))
     }
-    if all(missing) <= tokens { return 1 }
-    let share = min(1, max(tokens / max(1, all(filling.tokens)), 64 / Double(parts.train.count)))
+    // Some samples are longer than others.
+    let space = room.map { 0.95 * Double($0) / all(bytes) } ?? 1
+    if all(missing) <= tokens, space >= 1 { return 1 }
+    let share = min(1, max(min(tokens / all(filling.tokens), space), 64 / Double(parts.train.count)))
     return share >= 1 ? 1 : max(0.001, (share * 1000).rounded(.down) / 1000)
   }
 

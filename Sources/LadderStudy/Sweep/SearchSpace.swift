@@ -84,10 +84,12 @@ public struct SearchSpace: Codable, Sendable, Equatable {
         ]
       }
     }
-    // A run of so many steps, or of a starting point, is what its user says it is.
-    let given = Set(base.given.map(\.name)), tied = given.contains("steps") ? ["epochs"] : []
-    let shaped = given.contains("warm-start") ? ["rungs", "reduction", "init"] : []
-    dimensions = all.filter { !given.contains($0.name) && !tied.contains($0.name) && !shaped.contains($0.name) }
+    // A run of so many steps, of a starting point, or of as many rungs as its depth, is what its user says it is.
+    var given = Set(base.given.map(\.name))
+    if given.contains("steps") { given.insert("epochs") }
+    if given.contains("warm-start") { given.formUnion(["rungs", "reduction", "init", "output-bias", "rank"]) }
+    if base.method.depth != nil { given.insert("rungs") }
+    dimensions = all.filter { !given.contains($0.name) }
     if base.method.method != .qlora { starts = known(judgesChoices ? Self.forLabels(model) : Self.forText(model)) }
   }
 

@@ -225,7 +225,7 @@ private struct RunParts {
     return files
   }
 
-  private static func named(_ method: Method, _ baseModel: String?) -> Method {
+  private static func named(_ method: TuningMethod, _ baseModel: String?) -> TuningMethod {
     guard case .lora(var configuration) = method else { return method }
     configuration.baseModel = configuration.baseModel.flatMap { BaseModelName.hubName($0) == $0 ? $0 : baseModel }
     return .lora(configuration)

@@ -126,7 +126,7 @@ package struct ModelCheck {
   }
 
   /// What is said of a method before the model is loaded is so.
-  private func check(_ method: Method, of backbone: Backbone) throws {
+  private func check(_ method: TuningMethod, of backbone: Backbone) throws {
     let dimensions = try ModelDimensions(backbone.file)
     try require(dimensions.outline == backbone.outline, "the header's blocks and width are not the model's")
     let load = TrainingLoad(length: 64, tokens: 64, lossRows: 8)

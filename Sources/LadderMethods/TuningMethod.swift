@@ -3,7 +3,7 @@ import LadderCore
 
 /// What is trained on a frozen model. The one list of methods: whatever else differs between them, they answer through
 /// `FineTuning`.
-public enum Method: Sendable, Equatable {
+public enum TuningMethod: Sendable, Equatable {
   /// A side network on the model's hidden states: LST, and with more than one climb xLadder.
   case ladder(SideConfiguration)
   /// Low-rank matrices inside the model: QLoRA.
@@ -36,9 +36,9 @@ public enum Method: Sendable, Equatable {
   package func needs(of model: ModelOutline) throws -> TapNeeds { try tuning.needs(on: model) }
 }
 
-extension Method {
+extension TuningMethod {
   /// With what is left open set to what it stands for.
-  package var spelledOut: Method {
+  package var spelledOut: TuningMethod {
     switch self {
     case .ladder(var side):
       side.gates = side.gates ?? .scalar
@@ -52,7 +52,7 @@ extension Method {
   }
 }
 
-extension Method: Codable {
+extension TuningMethod: Codable {
   private enum Key: String, CodingKey { case ladder, lora }
 
   public init(from decoder: any Decoder) throws {

@@ -1,7 +1,7 @@
 import Foundation
 
 /// A size as people write it: `20GB`, `512MB`, `6.5G`, `1000000`.
-public struct ByteCount: OptionValue {
+public struct ByteSize: OptionValue {
   public var bytes: Int
 
   public init(_ bytes: Int) { self.bytes = bytes }
