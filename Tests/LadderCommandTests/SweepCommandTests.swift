@@ -113,8 +113,13 @@ import Testing
 
   /// Of a cache that has room for a part of the samples a part is taken.
   @Test func aCachesLimitTakesFewerSamples() throws {
+    let more = try folder.write(
+      "more.jsonl",
+      (0..<600).map { "{\"prompt\": \"is \($0) even?\", \"completion\": \" \($0 % 2)\"}\n" }.joined())
     let result = try Command.run(
-      sweep("small", ["--budget", "2s", "--cache", folder.file("cache"), "--cache-limit", "2MB"]), in: folder)
+      sweep("small", ["--budget", "2s", "--cache", folder.file("cache"), "--cache-limit", "2MB"]).map {
+        $0 == data ? more : $0
+      }, in: folder)
     #expect(result.status == 0, "\(result.errors)")
     #expect((result.json["share"] as? Double ?? 1) < 1, "\(result.output)")
   }
