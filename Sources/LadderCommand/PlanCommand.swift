@@ -9,7 +9,8 @@ struct PlanCommand: AsyncParsableCommand {
     commandName: "plan",
     abstract: "Predict what fits: peak memory and time of the methods at several lengths.",
     discussion: """
-      Reads the header of the model's file, and measures three blocks of its shape on this machine for a few seconds.
+      Reads the header of the model's file, and measures three blocks of its kind and its head on this machine for a few
+      seconds.
       --measure loads the model instead and takes two real steps with the options given. --serve predicts what `ladder serve`
       takes with its --ladders, --adapter, --context and --texts.
       """)
@@ -23,7 +24,7 @@ struct PlanCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Share of the tokens that carry loss.", valueName: "F")) var lossShare = 1.0
   @Option(help: ArgumentHelp("Memory to fit in, e.g. 12GB.", valueName: "size")) var memory: ByteSize?
   @Flag(help: "Predict memory alone, at once.") var noTime = false
-  @Flag(help: "Plan only for the side network that the options describe.") var only = false
+  @Flag(help: "Plan only for the method that the options describe.") var only = false
   @Flag(help: "Load the model and take two real steps with these options.") var measure = false
   @Option(
     help: ArgumentHelp(

@@ -72,8 +72,9 @@ package struct TrainingLoad: Sendable {
 package protocol MeasuredMachine {
   /// Seconds of the backbone's forward pass per token, in samples of this length.
   func forward(length: Int) -> Double
-  /// Seconds per token that the trained part of a method takes on a small model of the same width, and of the optimiser
-  /// per parameter.
+  /// Blocks of the small model that trained parts are measured on; they are the model's own kind.
+  var blocks: Int { get }
+  /// Seconds per token that the trained part of a method takes on the small model, and of the optimiser per parameter.
   func trainedPart(_ method: TuningMethod, length: Int) throws -> (perToken: Double, optimiserPerParameter: Double)
 }
 

@@ -92,26 +92,16 @@ public struct RandomModel: Sendable {
     return narrow && ggml_blck_size(found) > 32 ? GGML_TYPE_Q5_0 : found
   }
 
-  private struct Entry {
-    var name: String
-    var columns: Int
-    var rows: Int
-    var type: ggml_type
-    /// Standard deviation of a matrix's numbers; a vector has this value throughout.
-    var scale: Float
-    var isMatrix: Bool { rows > 1 }
-  }
-
-  private var entries: [Entry] {
+  private var tensors: [RandomTensors.Entry] {
     let width = shape.width
     let headSize = shape.headSize ?? width / max(1, shape.heads)
     let queries = headSize * shape.heads, keys = headSize * shape.keyHeads
-    func matrix(_ name: String, _ columns: Int, _ rows: Int, _ scale: Float = 0.02) -> Entry {
+    func matrix(_ name: String, _ columns: Int, _ rows: Int, _ scale: Float = 0.02) -> RandomTensors.Entry {
       let type = rows == shape.vocabulary ? headType : blockType
-      return Entry(name: name, columns: columns, rows: rows, type: type, scale: scale)
+      return RandomTensors.Entry(name: name, shape: [columns, rows], type: type, scale: scale)
     }
-    func vector(_ name: String, _ count: Int, _ value: Float) -> Entry {
-      Entry(name: name, columns: count, rows: 1, type: GGML_TYPE_F32, scale: value)
+    func vector(_ name: String, _ count: Int, _ value: Float) -> RandomTensors.Entry {
+      RandomTensors.Entry(name: name, shape: [count], type: GGML_TYPE_F32, scale: value)
     }
     var list = [matrix("token_embd.weight", width, shape.vocabulary, 0.05), vector("output_norm.weight", width, 1)]
     if !shape.tied { list.append(matrix("output.weight", width, shape.vocabulary, 0.05)) }
@@ -152,7 +142,6 @@ public struct RandomModel: Sendable {
     guard let file = gguf_init_empty() else { throw LadderError(.engine, "no GGUF context") }
     defer { gguf_free(file) }
     let architecture = shape.architecture
-    let entries = entries
     gguf_set_val_str(file, "general.architecture", architecture)
     gguf_set_val_str(file, "general.name", "random-\(shape.name)")
     gguf_set_val_u32(file, "\(architecture).block_count", UInt32(shape.blocks))
@@ -168,68 +157,15 @@ public struct RandomModel: Sendable {
     gguf_set_val_f32(file, "\(architecture).rope.freq_base", 1e6)
     gguf_set_val_f32(file, "\(architecture).attention.layer_norm_rms_epsilon", 1e-6)
     ByteTokenizer.write(file, vocabulary: shape.vocabulary)
-
-    guard
-      let context = ggml_init(
-        ggml_init_params(mem_size: ggml_tensor_overhead() * (entries.count + 8), mem_buffer: nil, no_alloc: true))
-    else {
-      throw LadderError(.engine, "no memory")
-    }
-    defer { ggml_free(context) }
-    for entry in entries {
-      let dimensions = [Int64(entry.columns), Int64(entry.rows)]
-      guard let tensor = ggml_new_tensor(context, entry.type, entry.isMatrix ? 2 : 1, dimensions) else {
-        throw LadderError(.engine, "no memory")
-      }
-      ggml_set_name(tensor, entry.name)
-      gguf_add_tensor(file, tensor)
-    }
-    guard gguf_write_to_file(file, path, true), let handle = FileHandle(forWritingAtPath: path) else {
-      throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
-    }
-    defer { try? handle.close() }
-    if headerOnly { return }
-    do {
-      try handle.seekToEnd()
-      for (index, entry) in entries.enumerated() { try write(entry, index, to: handle) }
-    } catch {
-      try? FileManager.default.removeItem(atPath: path)
-      if let error = error as? LadderError { throw error }
-      throw LadderError(.inputOutput, "cannot write \(path): the disk may be full")
-    }
-  }
-
-  /// One block of rows is drawn and written again and again: drawing billions of numbers would take longer than
-  /// measuring.
-  private func write(_ entry: Entry, _ index: Int, to handle: FileHandle) throws {
-    let rowBytes = ggml_row_size(entry.type, Int64(entry.columns))
-    var written = 0
-    if entry.isMatrix {
-      var random = SeededRandom(seed: seed, index)
-      let drawn = min(entry.rows, 128)
-      let values = (0..<(drawn * entry.columns)).map { _ in random.normal() * entry.scale }
-      var block = [UInt8](repeating: 0, count: drawn * rowBytes)
-      block.withUnsafeMutableBytes {
-        _ = ggml_quantize_chunk(entry.type, values, $0.baseAddress, 0, Int64(drawn), Int64(entry.columns), nil)
-      }
-      for start in stride(from: 0, to: entry.rows, by: drawn) {
-        try Cancellation.check()
-        let rows = min(drawn, entry.rows - start)
-        try handle.write(contentsOf: block.prefix(rows * rowBytes))
-        written += rows * rowBytes
-      }
-    } else {
-      let values = [Float](repeating: entry.scale, count: entry.columns)
-      try handle.write(contentsOf: values.withUnsafeBytes { Data($0) })
-      written = rowBytes
-    }
-    let alignment = 32
-    try handle.write(contentsOf: Data(repeating: 0, count: (alignment - written % alignment) % alignment))
+    try RandomTensors(tensors, seed: seed).write(file, to: path, headerOnly: headerOnly)
   }
 }
 
 /// A tokenizer with a token for every byte: any text tokenises; the rest of the vocabulary is filler.
 package enum ByteTokenizer {
+  /// Tokens that it has at the least.
+  package static let vocabulary = 260
+
   /// A byte-pair tokenizer whose text is split by the rules of that name; one merge, "ab".
   package static func writePairs(_ file: OpaquePointer, vocabulary: Int, rules: String, control: [String] = []) {
     let plain = Set(33...126).union(161...172).union(174...255)

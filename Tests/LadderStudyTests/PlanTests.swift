@@ -1,3 +1,4 @@
+import CLlama
 import Foundation
 import LadderBackbone
 import LadderCompute
@@ -80,6 +81,44 @@ import Testing
       return try Plan.rows(file, options).filter { $0.method == "qlora" && $0.length == 512 }.map(\.peakBytes)
     }
     #expect(try peaks(nil) == peaks(4) && zip(peaks(1), peaks(4)).allSatisfy { $0 < $1 })
+  }
+
+  /// Time is measured on blocks of the model's own kind and types, and on a head of its own size.
+  @Test(arguments: ["llama, tied head, biases, no grouping", "qwen3", "gemma3", "phi3", "granite", "qwen3moe"])
+  func blocksAreMeasuredAsTheModelsOwn(_ family: String) throws {
+    let path = folder.file("model.gguf"), small = folder.file("small.gguf")
+    try #require(Architectures.named(family)).write(path)
+    let file = try GGUFFile(path: path), dimensions = try ModelDimensions(file)
+    try ProxyModel(of: file, dimensions, blocks: 3, vocabulary: 1000).write(small)
+    let proxy = try Backbone(path: small, threads: 2, device: "CPU")
+    #expect(proxy.file.architecture == file.architecture && proxy.blocks == 3 && proxy.vocabulary == 1000)
+    func own(_ file: GGUFFile) -> Set<String> { Set(file.tensors.map(\.name).filter { $0.hasPrefix("blk.1.") }) }
+    #expect(own(proxy.file) == own(file))
+    let speed = try SpeedModel(file, threads: 2, device: "CPU")
+    let load = TrainingLoad(length: 64, tokens: 64, lossRows: 64)
+    func seconds(_ change: (inout LoRAConfiguration) -> Void) throws -> Double {
+      var lora = LoRAConfiguration()
+      lora.targets = [.q, .o]
+      change(&lora)
+      return try lora.seconds(dimensions, load, on: speed)
+    }
+    #expect(try seconds { _ in } > 0 && seconds { $0.blocks = .last(1) } > 0)
+    #expect(speed.headRow > 0)
+  }
+
+  /// Types differ between a file's blocks: those that are measured are spread over it.
+  @Test func measuredTypesAreThoseOfBlocksSpreadOverTheModel() throws {
+    let path = folder.file("model.gguf"), mixed = folder.file("mixed.gguf"), small = folder.file("small.gguf")
+    try RandomModel(Self.shape).write(path)
+    let header = try #require(gguf_init_from_file(path, gguf_init_params(no_alloc: true, ctx: nil)))
+    defer { gguf_free(header) }
+    // Blocks 1, 3 and 5 of six stand for them.
+    gguf_set_tensor_type(header, "blk.3.ffn_down.weight", GGML_TYPE_Q8_0)
+    try #require(gguf_write_to_file(header, mixed, true))
+    let file = try GGUFFile(path: mixed, headerOnly: true)
+    try ProxyModel(of: file, ModelDimensions(file), blocks: 3, vocabulary: 1000).write(small)
+    let types = try GGUFFile(path: small).tensors.filter { $0.name.hasSuffix("ffn_down.weight") }.map(\.type)
+    #expect(types == ["Q4_0", "Q8_0", "Q4_0"])
   }
 
   @Test func anXLadderHasTheParametersOfOnePass() throws {

@@ -16,7 +16,7 @@ package struct GGUFFile: Sendable {
     /// Bytes from the start of that file.
     package let offset: Int
     package let bytes: Int
-    let ggmlType: ggml_type
+    package let ggmlType: ggml_type
   }
 
   package enum Value: Sendable, CustomStringConvertible {

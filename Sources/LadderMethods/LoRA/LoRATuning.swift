@@ -96,13 +96,17 @@ extension LoRAConfiguration: FineTuning {
         + 6 * Double(adapted.count * parametersOfBlock(model)))
   }
 
-  /// A forward pass, and a backward pass of twice the products on dequantised weights; with checkpointing another
-  /// forward.
+  /// The engine's forward pass below the additions, and from there forward and back as measured with additions in every
+  /// block.
   package func seconds(_ model: ModelDimensions, _ load: TrainingLoad, on machine: any MeasuredMachine) throws -> Double
   {
-    let inside = Double(try differentiated(of: model.blocks)) / Double(model.blocks)
-    return Double(load.tokens) * machine.forward(length: load.length)
-      * (1 - inside + inside * (checkpointing ? 4.5 : 3.5))
+    let inside = try differentiated(of: model.blocks)
+    var all = self
+    all.blocks = nil
+    let measured = try machine.trainedPart(.lora(all), length: load.length)
+    let below = machine.forward(length: load.length) * Double(model.blocks - inside) / Double(model.blocks)
+    return Double(load.tokens) * (below + measured.perToken * Double(inside) / Double(machine.blocks))
+      + Double((try adapted(of: model.blocks)).count * parametersOfBlock(model)) * measured.optimiserPerParameter
   }
 
   /// How many blocks a gradient goes through.

@@ -57,8 +57,8 @@ public struct Plan: Sendable {
   /// The rows, best first: what fits before what does not, longer samples before shorter, then the larger side network.
   package static func rows(_ file: GGUFFile, _ options: Options, report: (String) -> Void = { _ in }) throws -> [Row] {
     let model = try ModelDimensions(file)
-    if options.predictsTime { report("measuring three blocks of the model's shape on this machine") }
-    let speed = options.predictsTime ? try SpeedModel(model, threads: options.threads, device: options.device) : nil
+    if options.predictsTime { report("measuring three of the model's blocks and its head on this machine") }
+    let speed = options.predictsTime ? try SpeedModel(file, threads: options.threads, device: options.device) : nil
     var rows: [Row] = []
     let candidates = try candidates(options, blocks: model.blocks)
     for (text, method) in candidates {

@@ -7,8 +7,7 @@ import LadderData
 import LadderMethods
 import LadderTrain
 
-/// The time of training, from a few seconds' measurement of this machine on three blocks of the model's shape and
-/// types.
+/// The time of training, from a few seconds' measurement of this machine on three of the model's blocks.
 ///
 /// Every part is measured by the code that trains, at two lengths, and taken as a + b·length per token (attention's
 /// share grows with the length); blocks, layers and vocabulary then scale it up.
@@ -31,31 +30,34 @@ public final class SpeedModel: MeasuredMachine {
   /// Seconds per row that carries loss.
   let headRow: Double
 
-  private static let blocks = 3
   private static let lengths = (256, 1024)
-  private static let vocabulary = 16384
 
   private let proxy: Backbone
   private let folder: TemporaryFile
 
   /// Measures the model's blocks and head.
-  package init(_ model: ModelDimensions, threads: Int? = nil, device: String? = nil) throws {
-    self.model = model
-    let shape = ModelShape(
-      name: "proxy", architecture: "llama", blocks: Self.blocks, width: model.width, feedForward: model.feedForward,
-      heads: model.heads,
-      keyHeads: model.keyHeads, vocabulary: Self.vocabulary, tied: true, headSize: model.headSize)
-    folder = TemporaryFile("gguf")
-    try RandomModel(shape, blockType: model.blockType, headType: model.headType).write(folder.path)
-    proxy = try Backbone(path: folder.path, threads: threads, device: device)
+  package init(_ file: GGUFFile, threads: Int? = nil, device: String? = nil) throws {
+    model = try ModelDimensions(file)
+    let whole = model
+    func proxy(blocks: Int, vocabulary: Int) throws -> (TemporaryFile, Backbone) {
+      let path = TemporaryFile("gguf")
+      try ProxyModel(of: file, whole, blocks: blocks, vocabulary: vocabulary).write(path.path)
+      return (path, try Backbone(path: path.path, threads: threads, device: device))
+    }
+    headRow = try Self.headRow(proxy(blocks: 1, vocabulary: max(ByteTokenizer.vocabulary, model.vocabulary)).1)
+    // llama.cpp works out the logits of a row of each text; they are few here.
+    let (path, proxy) = try proxy(blocks: 3, vocabulary: 16384)
+    folder = path
+    self.proxy = proxy
     var narrow = SideConfiguration()
     narrow.rungs = .list([1])
     narrow.reduction = Double(model.width) / 64
     let times = try Self.measure(proxy, .ladder(narrow))
-    func perBlock(_ t: Phases) -> Double { t.backbone / Double(t.tokens * Self.blocks) }
+    func perBlock(_ t: Phases) -> Double { t.backbone / Double(t.tokens * proxy.blocks) }
     block = Line(short: (Self.lengths.0, perBlock(times.short)), long: (Self.lengths.1, perBlock(times.long)))
-    headRow = try Self.headRow(proxy, vocabulary: model.vocabulary)
   }
+
+  package var blocks: Int { proxy.blocks }
 
   /// Seconds of the backbone's forward pass per token.
   package func forward(length: Int) -> Double { block(length) * Double(model.blocks) }
@@ -94,22 +96,19 @@ public final class SpeedModel: MeasuredMachine {
     var optimiser: Double
   }
 
-  /// Seconds per row of a head: logits, softmax and the gradient. The rows are as sure as a model's own, of a few
-  /// entries. On a processor the gradient's part is of these alone and does not grow with the vocabulary.
-  private static func headRow(_ proxy: Backbone, vocabulary: Int) throws -> Double {
-    let rows = 512, pool = TensorPool(proxy.engine), loss = try CrossEntropy(proxy)
+  /// Seconds per row of a head: logits, softmax and the gradient. The rows are as sure as a model's own.
+  private static func headRow(_ backbone: Backbone) throws -> Double {
+    let rows = 512, pool = TensorPool(backbone.engine), loss = try CrossEntropy(backbone)
     var random = SeededRandom(seed: 9)
-    let input = try pool.make((0..<(rows * proxy.width)).map { _ in random.normal() * 16 }, [proxy.width, rows])
-    let gradient = try pool.make(.float32, [proxy.width, rows]), targets = (0..<Int32(rows)).map { $0 }
-    func seconds(_ gradient: Tensor?) throws -> Double {
-      try (0..<4).reduce(.infinity) { best, _ in
-        let start = ContinuousClock.now
-        _ = try loss.evaluate(input, targets: targets, gradient: gradient, asInTraining: true)
-        return min(best, (ContinuousClock.now - start).seconds)
-      }
+    let input = try pool.make((0..<(rows * backbone.width)).map { _ in random.normal() * 16 }, [backbone.width, rows])
+    let gradient = try pool.make(.float32, [backbone.width, rows]),
+      targets = (0..<rows).map { Int32($0 % backbone.vocabulary) }
+    let best = try (0..<4).reduce(Double.infinity) { best, _ in
+      let start = ContinuousClock.now
+      _ = try loss.evaluate(input, targets: targets, gradient: gradient)
+      return min(best, (ContinuousClock.now - start).seconds)
     }
-    let whole = try seconds(gradient), survey = proxy.engine.isCPU ? min(whole, try seconds(nil)) : whole
-    return (whole - survey + survey * Double(vocabulary) / Double(Self.vocabulary)) / Double(rows)
+    return best / Double(rows)
   }
 
   private static func measure(_ proxy: Backbone, _ method: TuningMethod) throws -> (
