@@ -175,6 +175,22 @@ import LadderCompute
 }
 
 @Suite struct AttentionTests {
+  /// The values of each channel lie behind its earlier ones, and nothing else is touched.
+  @Test(arguments: [1, 2, 11], [1, 2]) func valuesAreAppendedByChannel(_ n: Int, _ heads: Int) throws {
+    let d = try Differences(), head = 16, capacity = 32, past = 7
+    let new = try d.random([head, heads, n], seed: 1), whole = try d.random([capacity, head, heads], seed: 2)
+    let before = whole.read(), own = new.read(), graph = try Graph(d.engine)
+    graph.append(new, toChannelsOf: whole, at: past)
+    try graph.compute()
+    var expected = before
+    for row in 0..<n {
+      for channel in 0..<(head * heads) {
+        expected[channel * capacity + past + row] = own[row * head * heads + channel]
+      }
+    }
+    #expect(whole.read() == expected)
+  }
+
   /// Packing changes the order of sums alone: F32 rounding.
   @Test func packedSamplesDoNotSeeEachOther() throws {
     let d = try Differences()

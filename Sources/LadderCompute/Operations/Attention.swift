@@ -170,6 +170,22 @@ extension Tape {
   }
 }
 
+extension Graph {
+  /// Puts new rows' values behind each channel's own. Shapes: v [head, heads, n], contiguous; values [capacity, head,
+  /// heads].
+  package func append(_ v: Tensor, toChannelsOf values: Tensor, at past: Int) {
+    if v[2] == 1 {
+      // As a column of a matrix: of more dimensions ggml's CUDA backend takes a single row for a transposition, and
+      // writes its numbers side by side (ggml-org/ggml#1497).
+      let channels = v[0] * v[1]
+      store(
+        reshape(v, [1, channels]), in: slice(reshape(values, [values[0], channels]), 0, past..<(past + 1)))
+    } else {
+      store(permute(v, [1, 2, 0, 3]), in: slice(values, 0, past..<(past + v[2])))
+    }
+  }
+}
+
 /// A copy of heads' rows whose rows are neighbours, made where it is first asked for. Shapes: x [head, heads, n] → [n,
 /// head, heads].
 private final class ChannelsLast {

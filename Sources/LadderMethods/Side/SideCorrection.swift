@@ -58,8 +58,7 @@ final class SideCorrection: DecoderCorrection {
           let rows = (Int(ends[index]) + 1 - text.tokens)..<(Int(ends[index]) + 1)
           let seen = text.past + text.tokens, keys = states[index].keys[layer], values = states[index].values[layer]
           graph.store(graph.slice(k, 2, rows), in: graph.slice(keys, 2, text.past..<seen))
-          graph.store(
-            graph.permute(graph.slice(v, 2, rows), [1, 2, 0, 3]), in: graph.slice(values, 0, text.past..<seen))
+          graph.append(graph.slice(v, 2, rows), toChannelsOf: values, at: text.past)
           mixed.append(
             tape.cachedAttention(
               graph.slice(q, 2, rows), keys: graph.slice(keys, 2, 0..<seen), values: graph.slice(values, 0, 0..<seen),
