@@ -24,7 +24,7 @@ extension DepthProblem where Self: Hashable {
   }
 }
 
-/// Does depth in the side network replace written-out reasoning? LST against xLadders of equal parameters, on problems
+/// Does depth in the side network replace written-out reasoning? LST against xLadders, on problems
 /// of 1…8 dependent steps, with none, half or all of the steps written out (Zheng et al., "Ladder Up, Memory Down",
 /// xLadder).
 public struct DepthStudy: Sendable {
@@ -70,6 +70,8 @@ public struct DepthStudy: Sendable {
     public var method: String
     /// Shares of right answers at 1, 2, … steps, over all seeds.
     public var accuracy: [Double]
+    /// Their standard deviation between seeds; nil for one seed.
+    public var deviation: [Double]?
     public var mean: Double
     /// Generated tokens of an answer, mean.
     public var tokens: Double
@@ -201,9 +203,11 @@ public struct DepthStudy: Sendable {
 
   private func row(_ parts: [Part], _ method: String, _ table: AccuracyTable) throws -> Row {
     let written = parts[0].written, task = parts[0].name
-    var right = [Int](repeating: 0, count: deepest), asked = right, tokens = 0
-    for part in parts {
-      for seed in options.seeds {
+    let none = [Int](repeating: 0, count: deepest)
+    var rights: [[Int]] = [], asked = none, tokens = 0
+    for seed in options.seeds {
+      var right = none
+      for part in parts {
         let lines = try DurableFile.read(study.folder.predictions(part.name, method, "seed-\(seed)")).split(
           separator: UInt8(ascii: "\n"))
         for (problem, line) in zip(part.problems(dev), lines) {
@@ -213,11 +217,18 @@ public struct DepthStudy: Sendable {
           tokens += prediction.tokens
         }
       }
+      rights.append(right)
     }
-    let all = Double(max(1, asked.reduce(0, +)))
+    let all = Double(max(1, asked.reduce(0, +))), seeds = Double(rights.count)
+    // Each seed is judged on the same problems.
+    let shares = none.indices.map { k in rights.map { Double($0[k]) * seeds / Double(max(1, asked[k])) } }
+    let means = shares.map { $0.reduce(0, +) / seeds }
+    let deviations = zip(shares, means).map { shares, mean in
+      (shares.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / max(1, seeds - 1)).squareRoot()
+    }
     return Row(
-      written: written, method: method, accuracy: zip(right, asked).map { Double($0) / Double(max(1, $1)) },
-      mean: Double(right.reduce(0, +)) / all,
+      written: written, method: method, accuracy: means, deviation: rights.count > 1 ? deviations : nil,
+      mean: Double(rights.joined().reduce(0, +)) / all,
       tokens: Double(tokens) / all, parameters: table.rows.first { $0.task == task && $0.method == method }?.parameters)
   }
 
@@ -229,7 +240,9 @@ public struct DepthStudy: Sendable {
     return [["written out", "method", "parameters"] + (1...max(1, depths)).map { "k = \($0)" } + ["all", "tokens"]]
       + rows.map { row in
         [row.written.rawValue, row.method, row.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–"]
-          + row.accuracy.map { String(format: "%.2f", $0) } + [
+          + row.accuracy.enumerated().map { k, share in
+            String(format: "%.2f", share) + (row.deviation.map { String(format: " ± %.2f", $0[k]) } ?? "")
+          } + [
             String(format: "%.3f", row.mean), row.tokens > 0 ? String(format: "%.1f", row.tokens) : "–",
           ]
       }
