@@ -7,7 +7,8 @@ struct CacheCommand: AsyncParsableCommand {
     commandName: "cache",
     abstract: "Keep the model's activations of samples before training, in one process or in many.",
     discussion: """
-      What `ladder train --cache` would keep on the way, given the same options: --rungs all serves every choice of rungs.
+      What `ladder train --cache` would keep on the way, given the same options: --rungs all serves every choice of
+      rungs without 0 (the embedding) and the last block.
       --shard I/N keeps one of N parts of the samples, without a word to the others; --merge makes one cache of them
       once all are there, the same byte for byte as one process writes.
 

@@ -12,8 +12,8 @@ struct SweepCommand: AsyncParsableCommand {
       Successive halving: many recipes on a ninth of a run, the best third of them on a third, the best of those on
       whole runs; the defaults beside them. The model runs once, for the activation cache; from there a recipe takes
       seconds. Judged on --valid and, where it has fewer than a thousand samples, on as many of --data beside it (at
-      most a tenth, whose prompts the others do not have): by the loss among the choices where samples have some, else
-      by the loss, unless --metric says otherwise.
+      most a tenth, whose prompts the others do not have): by the loss among the choices where samples have some, by
+      the share of pairs whose chosen answer is likelier, else by the loss, unless --metric says otherwise.
 
       What you give as an option of `ladder train` is kept as it is, everything else that counts is searched; --space
       names other options and values:

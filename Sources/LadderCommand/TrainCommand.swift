@@ -43,7 +43,10 @@ struct Train: AsyncParsableCommand {
       valueName: "folder"),
     completion: .directory)
   var cache: String?
-  @Option(help: ArgumentHelp("bf16 (default), or q8_0: half the size, rounded.", valueName: "kind"))
+  @Option(
+    help: ArgumentHelp(
+      "bf16, or q8_0: half the size, rounded (default: what the folder has for this model, else bf16).",
+      valueName: "kind"))
   var cacheFormat: CacheFormat?
   @Option(help: ArgumentHelp("Size at which the cache stores no more, e.g. 20GB.", valueName: "size"))
   var cacheLimit: ByteSize?

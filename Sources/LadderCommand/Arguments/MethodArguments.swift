@@ -18,8 +18,10 @@ struct MethodArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "middle (three blocks around the middle, default), all, every N-th, or a list i,j,k from 1, where 0 is the "
-        + "embedding; to read the last block the engine has to put out every row.", valueName: "rungs"))
+      "middle (three blocks around the middle, default), all (but the last), N for every N-th, a list i,j,k from 1, "
+        + "where 0 is the embedding, or i, (with its comma) for one block; to read the last block the engine has to "
+        + "put out every row.",
+      valueName: "rungs"))
   var rungs: SideConfiguration.Rungs?
 
   @Option(

@@ -9,7 +9,8 @@ struct StudyDepth: AsyncParsableCommand {
     discussion: """
       Problems of 1 to --deepest arithmetic steps, each on the result of the one before, learned with none, half or all
       of the results written out; or, with --problems hops, of links between letters to follow within one token: LST
-      against xLadders of equal parameters. What is finished is never run again.
+      against xLadders, each with the parameters of an LST on the rungs that it reads (LST's own, but for --depths of
+      another number). What is finished is never run again.
       OUT/depth.html has the plots; depth.md and depth.json the numbers.
       """)
 

@@ -27,7 +27,8 @@ struct StudyScaling: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Training samples of each budget.", valueName: "N,N,…")) var budgets = "250,500,1000,2000"
   @Option(
     help: ArgumentHelp(
-      "Budgets in 10^12 operations, in place of samples: each size trains on what they pay for.", valueName: "C,C,…"))
+      "Budgets in 10^12 operations, in place of samples: each size trains on what they pay for. Wants four or more "
+        + "--reductions and --ranks.", valueName: "C,C,…"))
   var tflop: String?
   @Option(help: ArgumentHelp("Samples of --dev that are judged.", valueName: "N")) var devLimit = Self.defaults.devLimit
   @Option(help: ArgumentHelp("Tokens of the longest sample.", valueName: "T")) var maxLength = Self.defaults.maxLength
