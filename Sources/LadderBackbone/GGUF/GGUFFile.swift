@@ -183,6 +183,20 @@ package struct GGUFFile: Sendable {
     return tensor
   }
 
+  /// A `gguf_context` with this model's metadata, for another file to be written: of one part, its tensors as ggml puts
+  /// them. Whoever asks frees it.
+  /// - Throws: `data` where the file cannot be read.
+  package func copiedMetadata() throws -> OpaquePointer {
+    let plain = gguf_init_params(no_alloc: true, ctx: nil)
+    guard let source = gguf_init_from_file(path, plain), let file = gguf_init_empty() else {
+      throw LadderError(.data, "\(path) cannot be read")
+    }
+    defer { gguf_free(source) }
+    gguf_set_kv(file, source)
+    for key in ["split.no", "split.count", "split.tensors.count", "general.alignment"] { gguf_remove_key(file, key) }
+    return file
+  }
+
   static func open(_ path: String) throws -> FileHandle {
     guard let handle = FileHandle(forReadingAtPath: path) else {
       throw LadderError(.inputOutput, "cannot read \(path): check its permissions")

@@ -141,17 +141,8 @@ package struct MergedModel {
 
   /// The metadata, and the table of tensors.
   private func header() throws -> Data {
-    let plain = gguf_init_params(no_alloc: true, ctx: nil)
-    guard let source = gguf_init_from_file(model.path, plain), let file = gguf_init_empty() else {
-      throw LadderError(.data, "\(model.path) cannot be read")
-    }
-    defer {
-      gguf_free(source)
-      gguf_free(file)
-    }
-    gguf_set_kv(file, source)
-    // The parts become one, and its tensors lie as ggml puts them.
-    for key in ["split.no", "split.count", "split.tensors.count", "general.alignment"] { gguf_remove_key(file, key) }
+    let file = try model.copiedMetadata()
+    defer { gguf_free(file) }
     let overhead = ggml_tensor_overhead() * (model.tensors.count + 1)
     guard let context = ggml_init(ggml_init_params(mem_size: overhead, mem_buffer: nil, no_alloc: true)) else {
       throw LadderError(.engine, "no memory")

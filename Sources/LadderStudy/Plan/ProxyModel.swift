@@ -29,18 +29,10 @@ struct ProxyModel {
   }
 
   private func writeOwn(_ path: String) throws {
-    let plain = gguf_init_params(no_alloc: true, ctx: nil)
-    guard let source = gguf_init_from_file(model.path, plain), let file = gguf_init_empty() else {
-      throw LadderError(.data, "\(model.path) cannot be read")
-    }
-    defer {
-      gguf_free(source)
-      gguf_free(file)
-    }
-    gguf_set_kv(file, source)
+    let file = try model.copiedMetadata()
+    defer { gguf_free(file) }
     let own = "\(model.architecture)."
-    for key in model.metadata.keys
-    where ["tokenizer.", "split.", "general.alignment", own + "vocab_size"].contains(where: key.hasPrefix) {
+    for key in model.metadata.keys where key.hasPrefix("tokenizer.") || key == own + "vocab_size" {
       gguf_remove_key(file, key)
     }
     gguf_set_val_u32(file, own + "block_count", UInt32(blocks))
