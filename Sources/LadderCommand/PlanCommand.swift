@@ -9,8 +9,8 @@ struct PlanCommand: AsyncParsableCommand {
     commandName: "plan",
     abstract: "Predict what fits: peak memory and time of the methods at several lengths.",
     discussion: """
-      Reads the header of the model's file, and measures three blocks of its kind and its head on this machine for a few
-      seconds.
+      Reads the header of the model's file, and measures three blocks of its kind and its head on this machine: ten
+      seconds for a small one, a minute for a 7B.
       --measure loads the model instead and takes two real steps with the options given. --serve predicts what `ladder serve`
       takes with its --ladders, --adapter, --context and --texts.
       """)

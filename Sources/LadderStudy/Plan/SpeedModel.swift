@@ -133,20 +133,24 @@ public final class SpeedModel: MeasuredMachine {
         trained: after.trained - before.trained, head: after.head - before.head,
         optimiser: after.optimiser - before.optimiser)
     }
-    // The first of each shape allocates; the faster of the next two counts.
-    _ = try run(short, 0)
-    let shorts = try (1...3).map { try run(short, $0) }
-    _ = try run(long, 4)
-    let longs = try (5...6).map { try run(long, $0) }
-    func fastest(_ runs: [Phases]) -> Phases {
-      runs.reduce(runs[0]) { best, run in
+    // The first of each shape allocates, and the fastest of the next counts; where steps take seconds there are fewer.
+    var number = 0
+    func fastest(_ batch: [EncodedSample], of repeats: Int) throws -> Phases {
+      let start = ContinuousClock.now
+      var runs: [Phases] = []
+      while runs.count <= repeats, runs.isEmpty || (ContinuousClock.now - start).seconds < 2 {
+        runs.append(try run(batch, number))
+        number += 1
+      }
+      if runs.count > 1 { runs.removeFirst() }
+      return runs.reduce(runs[0]) { best, run in
         Phases(
           tokens: best.tokens, backbone: min(best.backbone, run.backbone), trained: min(best.trained, run.trained),
           head: min(best.head, run.head),
           optimiser: min(best.optimiser, run.optimiser))
       }
     }
-    return (fastest(shorts), fastest(longs), session.learner.parameters.count)
+    return (try fastest(short, of: 3), try fastest(long, of: 2), session.learner.parameters.count)
   }
 }
 
