@@ -157,7 +157,7 @@ public struct RandomModel: Sendable {
     gguf_set_val_f32(file, "\(architecture).rope.freq_base", 1e6)
     gguf_set_val_f32(file, "\(architecture).attention.layer_norm_rms_epsilon", 1e-6)
     ByteTokenizer.write(file, vocabulary: shape.vocabulary)
-    try RandomTensors(tensors, seed: seed).write(file, to: path, headerOnly: headerOnly)
+    try RandomTensors(entries: tensors, seed: seed).write(file, to: path, headerOnly: headerOnly)
   }
 }
 

@@ -1,5 +1,6 @@
 import CLlama
 import Foundation
+import LadderBackbone
 import LadderCore
 
 /// A model's tensors with random weights, as the data of a GGUF.
@@ -20,30 +21,13 @@ struct RandomTensors {
   let entries: [Entry]
   let seed: UInt64
 
-  init(_ entries: [Entry], seed: UInt64) {
-    self.entries = entries
-    self.seed = seed
-  }
-
   /// Adds the tensors to a GGUF and writes it.
   /// - Parameters:
   ///   - file: its `gguf_context`, with the metadata.
   ///   - headerOnly: leave the tensors' data out.
   /// - Throws: `inputOutput` where the file cannot be written.
   func write(_ file: OpaquePointer, to path: String, headerOnly: Bool = false) throws {
-    let overhead = ggml_tensor_overhead() * (entries.count + 8)
-    guard let context = ggml_init(ggml_init_params(mem_size: overhead, mem_buffer: nil, no_alloc: true)) else {
-      throw LadderError(.engine, "no memory")
-    }
-    defer { ggml_free(context) }
-    for entry in entries {
-      let shape = entry.shape.map { Int64($0) }
-      guard let tensor = ggml_new_tensor(context, entry.type, Int32(shape.count), shape) else {
-        throw LadderError(.engine, "no memory")
-      }
-      ggml_set_name(tensor, entry.name)
-      gguf_add_tensor(file, tensor)
-    }
+    try GGUFFile.add(entries.map { ($0.name, $0.type, $0.shape) }, to: file)
     guard gguf_write_to_file(file, path, true), let handle = FileHandle(forWritingAtPath: path) else {
       throw LadderError(.inputOutput, "cannot write \(path): \(String(cString: strerror(errno)))")
     }
@@ -66,10 +50,11 @@ struct RandomTensors {
     var written = 0
     if entry.isMatrix {
       var random = SeededRandom(seed: seed, index)
-      // Types that want to know what matters are slow to make.
-      let drawn = min(entry.rows, ggml_quantize_requires_imatrix(entry.type) ? 8 : 128)
+      // Types that have to know what matters are slow to make.
+      let asksWhatMatters = ggml_quantize_requires_imatrix(entry.type)
+      let drawn = min(entry.rows, asksWhatMatters ? 8 : 128)
       let values = (0..<(drawn * entry.columns)).map { _ in random.normal() * entry.scale }
-      let importance = [Float](repeating: 1, count: entry.columns)
+      let importance = asksWhatMatters ? [Float](repeating: 1, count: entry.columns) : nil
       var block = [UInt8](repeating: 0, count: drawn * rowBytes)
       block.withUnsafeMutableBytes {
         _ = ggml_quantize_chunk(

@@ -197,6 +197,23 @@ package struct GGUFFile: Sendable {
     return file
   }
 
+  /// Adds to a `gguf_context` what its table of tensors says of these, without their data.
+  /// - Parameter tensors: shapes in ggml's order, fastest first.
+  package static func add(_ tensors: [(name: String, type: ggml_type, shape: [Int])], to file: OpaquePointer) throws {
+    let overhead = ggml_tensor_overhead() * (tensors.count + 1)
+    guard let context = ggml_init(ggml_init_params(mem_size: overhead, mem_buffer: nil, no_alloc: true)) else {
+      throw LadderError(.engine, "no memory")
+    }
+    defer { ggml_free(context) }
+    for (name, type, shape) in tensors {
+      guard let tensor = ggml_new_tensor(context, type, Int32(shape.count), shape.map { Int64($0) }) else {
+        throw LadderError(.engine, "no memory")
+      }
+      ggml_set_name(tensor, name)
+      gguf_add_tensor(file, tensor)
+    }
+  }
+
   static func open(_ path: String) throws -> FileHandle {
     guard let handle = FileHandle(forReadingAtPath: path) else {
       throw LadderError(.inputOutput, "cannot read \(path): check its permissions")

@@ -143,17 +143,7 @@ package struct MergedModel {
   private func header() throws -> Data {
     let file = try model.copiedMetadata()
     defer { gguf_free(file) }
-    let overhead = ggml_tensor_overhead() * (model.tensors.count + 1)
-    guard let context = ggml_init(ggml_init_params(mem_size: overhead, mem_buffer: nil, no_alloc: true)) else {
-      throw LadderError(.engine, "no memory")
-    }
-    defer { ggml_free(context) }
-    for tensor in model.tensors {
-      let shape = tensor.shape.map { Int64($0) }
-      guard let made = ggml_new_tensor(context, try written(tensor), Int32(shape.count), shape) else { continue }
-      ggml_set_name(made, tensor.name)
-      gguf_add_tensor(file, made)
-    }
+    try GGUFFile.add(model.tensors.map { ($0.name, try written($0), $0.shape) }, to: file)
     var data = Data(count: gguf_get_meta_size(file))
     data.withUnsafeMutableBytes { gguf_get_meta_data(file, $0.baseAddress) }
     return data

@@ -49,10 +49,9 @@ public struct AccuracyTable: Codable, Sendable {
       let values = outcomes.map(\.evaluation.value), count = Double(values.count)
       metric = outcomes[0].evaluation.metric
       self.values = values
-      let mean = values.reduce(0, +) / count
-      self.mean = mean
-      deviation =
-        values.count > 1 ? (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)).squareRoot() : 0
+      let spread = MeanDeviation(values)
+      mean = spread.mean
+      deviation = spread.deviation
       loss = outcomes.reduce(0) { $0 + $1.evaluation.loss } / count
       let among = outcomes.compactMap(\.evaluation.choiceLoss)
       choiceLoss = among.count == outcomes.count ? among.reduce(0, +) / count : nil

@@ -222,12 +222,10 @@ public struct DepthStudy: Sendable {
     let all = Double(max(1, asked.reduce(0, +))), seeds = Double(rights.count)
     // Each seed is judged on the same problems.
     let shares = none.indices.map { k in rights.map { Double($0[k]) * seeds / Double(max(1, asked[k])) } }
-    let means = shares.map { $0.reduce(0, +) / seeds }
-    let deviations = zip(shares, means).map { shares, mean in
-      (shares.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / max(1, seeds - 1)).squareRoot()
-    }
+    let spreads = shares.map { MeanDeviation($0) }
     return Row(
-      written: written, method: method, accuracy: means, deviation: rights.count > 1 ? deviations : nil,
+      written: written, method: method, accuracy: spreads.map(\.mean),
+      deviation: rights.count > 1 ? spreads.map(\.deviation) : nil,
       mean: Double(rights.joined().reduce(0, +)) / all,
       tokens: Double(tokens) / all, parameters: table.rows.first { $0.task == task && $0.method == method }?.parameters)
   }

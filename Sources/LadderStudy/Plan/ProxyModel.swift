@@ -37,7 +37,7 @@ struct ProxyModel {
     }
     gguf_set_val_u32(file, own + "block_count", UInt32(blocks))
     ByteTokenizer.write(file, vocabulary: vocabulary)
-    try RandomTensors(tensors, seed: 0).write(file, to: path)
+    try RandomTensors(entries: tensors, seed: 0).write(file, to: path)
   }
 
   /// The first blocks' tensors, in the types that blocks spread over the model have: many files have better types in

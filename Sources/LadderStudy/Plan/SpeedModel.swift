@@ -1,4 +1,3 @@
-import CLlama
 import Foundation
 import LadderBackbone
 import LadderCompute
@@ -92,7 +91,6 @@ public final class SpeedModel: MeasuredMachine {
     var tokens: Int
     var backbone: Double
     var trained: Double
-    var head: Double
     var optimiser: Double
   }
 
@@ -130,7 +128,7 @@ public final class SpeedModel: MeasuredMachine {
       let after = session.phases
       return Phases(
         tokens: batch[0].tokens.count, backbone: after.backbone - before.backbone,
-        trained: after.trained - before.trained, head: after.head - before.head,
+        trained: after.trained - before.trained,
         optimiser: after.optimiser - before.optimiser)
     }
     // The first of each shape allocates, and the fastest of the next counts; where steps take seconds there are fewer.
@@ -146,7 +144,6 @@ public final class SpeedModel: MeasuredMachine {
       return runs.reduce(runs[0]) { best, run in
         Phases(
           tokens: best.tokens, backbone: min(best.backbone, run.backbone), trained: min(best.trained, run.trained),
-          head: min(best.head, run.head),
           optimiser: min(best.optimiser, run.optimiser))
       }
     }
