@@ -234,16 +234,17 @@ public struct DepthStudy: Sendable {
 
   /// The rows as text, a heading first.
   static func cells(_ rows: [Row]) -> [[String]] {
-    let depths = rows.first?.accuracy.count ?? 0
-    return [["written out", "method", "parameters"] + (1...max(1, depths)).map { "k = \($0)" } + ["all", "tokens"]]
-      + rows.map { row in
-        [row.written.rawValue, row.method, row.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–"]
-          + row.accuracy.enumerated().map { k, share in
-            String(format: "%.2f", share) + (row.deviation.map { String(format: " ± %.2f", $0[k]) } ?? "")
-          } + [
-            String(format: "%.3f", row.mean), row.tokens > 0 ? String(format: "%.1f", row.tokens) : "–",
-          ]
-      }
+    let depths = (1...max(1, rows.first?.accuracy.count ?? 0)).map { "k = \($0)" }
+    return [["written out", "method", "parameters"] + depths + ["all", "tokens"]] + rows.map(cells)
+  }
+
+  private static func cells(_ row: Row) -> [String] {
+    let parameters = row.parameters.map { String(format: "%.2f M", Double($0) / 1e6) } ?? "–"
+    let shares = row.accuracy.enumerated().map { k, share in
+      String(format: "%.2f", share) + (row.deviation.map { String(format: " ± %.2f", $0[k]) } ?? "")
+    }
+    let tokens = row.tokens > 0 ? String(format: "%.1f", row.tokens) : "–"
+    return [row.written.rawValue, row.method, parameters] + shares + [String(format: "%.3f", row.mean), tokens]
   }
 
   public static func markdown(_ rows: [Row]) -> String { AccuracyTable.markdown(cells(rows)) }
