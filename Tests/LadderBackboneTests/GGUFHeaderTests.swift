@@ -39,8 +39,8 @@ import Testing
     #expect(file.metadata["tokenizer.ggml.scores"]?.description == "[f32] × 5")
     #expect(file.tensors.map(\.shape) == [[4, 5], [4], [4, 4]] && file.tensors.map(\.bytes) == [80, 16, 64])
     let values = try file.values(of: file.tensors[1])
-    let expected = (0..<4).map { index in
-      Float(bitPattern: (0..<4).reduce(0) { $0 | UInt32(sample.data[96 + 4 * index + $1]) << (8 * UInt32($1)) })
+    let expected = Array(sample.data[96..<112]).withUnsafeBytes { bytes in
+      (0..<4).map { bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) }
     }
     #expect(values == expected)
   }

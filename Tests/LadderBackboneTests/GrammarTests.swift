@@ -30,7 +30,7 @@ import Testing
         || error?.message.hasPrefix("a rule of the grammar") == true)
   }
 
-  @Test(arguments: [
+  static let usual: [String] = [
     "root ::= \"yes\" | \"no\"",
     "root ::= (expr \"=\" ws term \"\\n\")+\nexpr ::= term ([-+*/] term)*\n"
       + "term ::= ident | num | \"(\" ws expr \")\" ws\nident ::= [a-z] [a-z0-9_]* ws\nnum ::= [0-9]+ ws\nws ::= [ \\t\\n]*",
@@ -38,18 +38,17 @@ import Testing
       + "  \"{\" ws (\n    string \":\" ws value (\",\" ws string \":\" ws value)*\n  )? \"}\" ws\n"
       + "array ::= \"[\" ws (value (\",\" ws value)*)? \"]\" ws\nstring ::= \"\\\"\" ([^\"\\\\] | \"\\\\\" [\"nt])* \"\\\"\" ws\n"
       + "ws ::= | \" \" | \"\\n\" [ \\t]{0,20}",
-    "root ::= \"[\" item (\",\" item)* \"]\"\nitem ::= "
-      + (0..<1000).map { "\"\\\"name \($0)\\\"\"" }.joined(separator: " | "),
+    "root ::= \"[\" item (\",\" item)* \"]\"\nitem ::= \(names)",
     "root ::= stmt\nstmt ::= \"if (\" [a-z]+ \") \" stmt (\"else \" stmt)? | \"x; \"",
     "root ::= term\nterm ::= \"-\" term ws | [0-9]+ ws\nws ::= [ \\t] *", "root ::= <[12]> !<[3]> .* | <think>",
     "root ::= [a-z0-9\\-]+ \"x\\-y\" until\nuntil ::= | [^\\-] until | \"-\" ([^\\-] until)?",
     "root ::= char{0,32000} char{5,5000}\nchar ::= [^x]",
-    "root ::= " + String(repeating: "(", count: 60) + "\"x\""
-      + String(repeating: ")", count: 60),
+    "root ::= \(String(repeating: "(", count: 60))\"x\"\(String(repeating: ")", count: 60))",
     "root ::= a b? c{2,} .\na ::= (a-1 | [^x] \"\" )\na-1 ::= \"\\u00e9\\U0001F600\"\nb ::= \"b\"\nc ::= (\"c\"* b)",
-  ]) func usualGrammarsAreTaken(_ grammar: String) throws {
-    try GrammarWork.check(grammar)
-  }
+  ]
+  private static let names = (0..<1000).map { "\"\\\"name \($0)\\\"\"" }.joined(separator: " | ")
+
+  @Test(arguments: usual) func usualGrammarsAreTaken(_ grammar: String) throws { try GrammarWork.check(grammar) }
 
   @Test func schemasOfManyPropertiesAreTaken() throws {
     let properties = (0..<150).map { #""p\#($0)": {"type": ["string", "null"], "enum": ["a", "b", null]}"# }

@@ -40,8 +40,8 @@ import Testing
   }
 
   private func samples() -> [EncodedSample] {
-    (0..<4).compactMap { i in
-      let tokens = (0..<20).map { Int32(3 + (7 * i + 5 * $0) % 250) }
+    (0..<4).compactMap { (i: Int) -> EncodedSample? in
+      let tokens: [Int32] = (0..<20).map { (j: Int) in Int32(3 + (7 * i + 5 * j) % 250) }
       return EncodedSample(sequence: tokens, learned: tokens.indices.map { $0 > 8 })
     }
   }

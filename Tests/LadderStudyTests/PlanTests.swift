@@ -40,12 +40,11 @@ import Testing
     options.decodedTokens = 4
     let result = try SpeedBenchmark(backbone, TrainingConfiguration(), options).run()
     #expect(result.tokens == 192)
-    for speed in [
+    let speeds: [Double] = [
       result.engineTokensPerSecond, result.trainTokensPerSecond, result.cachedTokensPerSecond ?? 0,
       result.decodeLadderTokensPerSecond ?? 0,
-    ] {
-      #expect(speed > 0 && speed.isFinite)
-    }
+    ]
+    #expect(speeds.allSatisfy { $0 > 0 && $0.isFinite })
     let shares = result.backboneShare + result.sideShare + result.headShare + result.optimiserShare
     #expect(abs(shares - 1) < 1e-6)
   }
